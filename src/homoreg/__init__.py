@@ -1,0 +1,20 @@
+"""What does regularizing a learned patch descriptor do to the homographies it supports?"""
+
+from typing import TYPE_CHECKING, Any
+
+from homoreg.errors import HomoregError
+
+if TYPE_CHECKING:
+    from homoreg.descriptors.loading import load_descriptor
+
+__version__ = "0.1.0"
+__all__ = ["HomoregError", "__version__", "load_descriptor"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: a descriptor needs torch, and reading a table does not.
+    if name == "load_descriptor":
+        from homoreg.descriptors.loading import load_descriptor
+
+        return load_descriptor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

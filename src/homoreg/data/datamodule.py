@@ -1,0 +1,272 @@
+"""Patch pairs for training and validation, streamed from a manifest's pixel bank."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from homoreg.data.bank import PixelBank, photos_of
+from homoreg.data.correspondences import PairSampling, PatchPairs, Views, sample_patch_pairs
+from homoreg.data.manifest import PairManifest
+from homoreg.data.patches import check_patch_options, cut_patches
+from homoreg.errors import HomoregError
+from homoreg.keyed import keyed_seed
+
+log = logging.getLogger(__name__)
+
+# Patches of one batch: "patches1" and "patches2" (N, S, S, 3) uint8, "label" (N,) float32 ±1.
+Batch = dict[str, torch.Tensor]
+
+# The validation sets belong to no training run: every seed and every arm is judged on the same.
+VALIDATION_SEED = keyed_seed("validation")
+
+
+class PatchPairDataset(Dataset):
+    """Batches of patch pairs by number: index ``i`` of epoch ``e`` is item ``e · length + i``.
+
+    Args:
+        bank: pixels.
+        views: geometry of the bank's pairs.
+        members: ``(P,)`` which pairs of the bank to draw from.
+        sampling: what to draw.
+        seed: with epoch and index, the key of a sample.
+        length: samples in an epoch.
+        support: side of the window in the photo, pixels.
+        size: side of the patch, pixels.
+    """
+
+    def __init__(
+        self,
+        bank: PixelBank,
+        views: Views,
+        members: np.ndarray,
+        sampling: PairSampling,
+        seed: int,
+        length: int,
+        support: int,
+        size: int,
+    ) -> None:
+        self.bank = bank
+        self.members = members
+        self.views = Views(
+            views.homographies[members],
+            views.sizes1[members],
+            views.sizes2[members],
+            views.photos[members],
+        )
+        self.sampling = sampling
+        self.seed = seed
+        self.length = length
+        self.support = support
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, epoch: int, indices: np.ndarray) -> PatchPairs:
+        """The samples' places; pair numbers are the bank's."""
+        drawn = sample_patch_pairs(self.views, self.sampling, self.seed, epoch, indices)
+        return PatchPairs(
+            self.members[drawn.pair1],
+            drawn.points1,
+            self.members[drawn.pair2],
+            drawn.points2,
+            drawn.kind,
+        )
+
+    def __getitems__(self, items: list[int]) -> Batch:
+        # All items of a batch are of one epoch: the sampler deals them so.
+        epoch = items[0] // self.length
+        pairs = self.sample(epoch, np.asarray(items) - epoch * self.length)
+        return {
+            "patches1": self._cut(self.bank.view1, pairs.pair1, pairs.points1),
+            "patches2": self._cut(self.bank.view2, pairs.pair2, pairs.points2),
+            "label": torch.from_numpy(pairs.label),
+        }
+
+    def _cut(self, view, pairs: np.ndarray, points: np.ndarray) -> torch.Tensor:  # noqa: ANN001
+        patches = np.empty((len(pairs), self.size, self.size, 3), np.uint8)
+        for i, pair in enumerate(pairs):
+            patches[i] = cut_patches(
+                view(pair), points[i : i + 1], support=self.support, size=self.size
+            )[0]
+        return torch.from_numpy(patches)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Deals the numbers of an epoch's samples in batches; Lightning tells it the epoch.
+
+    Samples are random by their key, so their order needs no shuffling.
+
+    Args:
+        length: samples in an epoch.
+        batch_size: samples in a batch; a last, smaller batch is dealt too.
+        resample: new samples at every epoch; without it, those of epoch 0 again.
+    """
+
+    def __init__(self, length: int, batch_size: int, resample: bool = True) -> None:
+        self.length = length
+        self.batch_size = batch_size
+        self.resample = resample
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch if self.resample else 0
+
+    def __len__(self) -> int:
+        return -(-self.length // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.epoch * self.length
+        for start in range(0, self.length, self.batch_size):
+            yield list(range(first + start, first + min(start + self.batch_size, self.length)))
+
+
+class PatchPairDataModule(pl.LightningDataModule):
+    """Patch pairs of ``root/pairs_train.json``, split into training and validation by photo.
+
+    Validation has three sets, each fixed: ``val`` is drawn as training is but from photos that
+    training never sees, ``val_same_photo`` has its negatives from the same photo only, and
+    ``train_eval`` is drawn as ``val`` from the training photos, so that the two losses of a run
+    can be compared in evaluation mode.
+
+    Args:
+        root: the folder that ``prepare`` wrote.
+        support: side of the window in the photo, pixels.
+        size: side of the patch, pixels.
+        sampling: how pairs are drawn.
+        seed: key of the training samples.
+        pairs_per_epoch: patch pairs in an epoch.
+        batch_size: patch pairs in a batch.
+        resample: draw new samples at every epoch.
+        validation_share: share of the photos held out for validation, in (0, 1).
+        validation_pairs: patch pairs in each validation set.
+        num_workers: processes that cut patches for training; 0 cuts in the training process.
+    """
+
+    VALIDATION_SETS = ("val", "val_same_photo", "train_eval")
+
+    def __init__(
+        self,
+        root: str | Path,
+        support: int,
+        size: int,
+        sampling: PairSampling,
+        seed: int,
+        pairs_per_epoch: int,
+        batch_size: int,
+        resample: bool = True,
+        validation_share: float = 0.1,
+        validation_pairs: int = 2000,
+        num_workers: int = 1,
+    ) -> None:
+        super().__init__()
+        check_patch_options(support, size, sampling.jitter_px)
+        for name, value in (
+            ("pairs_per_epoch", pairs_per_epoch),
+            ("batch_size", batch_size),
+            ("validation_pairs", validation_pairs),
+        ):
+            if value < 1:
+                raise HomoregError(f"data.{name}={value}: give at least 1")
+        if not 0 < validation_share < 1:
+            raise HomoregError(f"data.validation_share={validation_share}: give a share in (0, 1)")
+        if num_workers < 0:
+            raise HomoregError(f"data.num_workers={num_workers}: give 0 or more")
+        self.root = Path(root)
+        self.support = support
+        self.size = size
+        self.sampling = sampling
+        self.seed = seed
+        self.pairs_per_epoch = pairs_per_epoch
+        self.batch_size = batch_size
+        self.resample = resample
+        self.validation_share = validation_share
+        self.validation_pairs = validation_pairs
+        self.num_workers = num_workers
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the manifest and its bank (building it where it is missing) and split the photos.
+
+        Raises:
+            HomoregError: the manifest cannot be used, or shows fewer than four photos.
+        """
+        if hasattr(self, "train"):
+            return
+        self.manifest = PairManifest.load(self.root / "pairs_train.json")
+        self.manifest.require_homographies()
+        pairs = self.manifest.pairs
+        validation = validation_photos({p.photo for p in pairs}, self.validation_share)
+        held_out = np.array([pair.photo in validation for pair in pairs])
+        bank = PixelBank(self.manifest)
+        homographies = np.array([pair.homography for pair in pairs])
+        views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs))
+        self.train_members = np.flatnonzero(~held_out)
+        self.validation_members = np.flatnonzero(held_out)
+
+        def dataset(
+            members: np.ndarray, sampling: PairSampling, seed: int, length: int
+        ) -> PatchPairDataset:
+            return PatchPairDataset(
+                bank, views, members, sampling, seed, length, self.support, self.size
+            )
+
+        self.train = dataset(self.train_members, self.sampling, self.seed, self.pairs_per_epoch)
+        hard = PairSampling(
+            0.5, 1.0, self.sampling.negative_radius_px, self.sampling.jitter_px
+        )
+        fixed = VALIDATION_SEED, self.validation_pairs
+        self.validation = {
+            "val": dataset(self.validation_members, self.sampling, *fixed),
+            "val_same_photo": dataset(self.validation_members, hard, *fixed),
+            "train_eval": dataset(self.train_members, self.sampling, *fixed),
+        }
+
+    def train_dataloader(self) -> DataLoader:
+        batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self.resample)
+        return self._loader(self.train, batches, self.num_workers)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        batches = EpochBatches(self.validation_pairs, self.batch_size)
+        return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
+
+    def _loader(
+        self, dataset: PatchPairDataset, batches: EpochBatches, workers: int
+    ) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            # Its own generator: a worker's seed is no draw from the stream that dropout uses.
+            generator=torch.Generator(),
+        )
+
+
+def validation_photos(photos: set[str], share: float) -> set[str]:
+    """The photos held out for validation: those with the smallest keys, so a new photo moves none.
+
+    Args:
+        photos: all names.
+        share: of the photos; at least two stay on each side, since negatives need another photo.
+
+    Raises:
+        HomoregError: there are fewer than four photos.
+    """
+    if len(photos) < 4:
+        raise HomoregError(
+            f"the training pairs show {len(photos)} photos: at least 4 are needed, two to train "
+            "on and two to validate with"
+        )
+    count = min(max(round(share * len(photos)), 2), len(photos) - 2)
+    return set(sorted(photos, key=lambda photo: keyed_seed("validation", photo))[:count])
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,274 @@
+"""Manifests: the list of image pairs and of the homography that joins each."""
+
+import gc
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, NotRequired
+
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from homoreg.data.images import image_size
+from homoreg.errors import HomoregError
+from homoreg.files import write_text
+
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two views of one photograph and what is known about them.
+
+    Sizes are ``(width, height)`` in pixels, paths are absolute, and ``homography`` is ``(3, 3)``
+    float64 from view 1 to view 2, or None where the manifest has none.
+    """
+
+    id: str
+    photo: str
+    img1: Path
+    img2: Path
+    size1: tuple[int, int]
+    size2: tuple[int, int]
+    homography: np.ndarray | None
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PairManifest:
+    """The pairs of one side, train or eval.
+
+    ``hash`` is the SHA-256 of the manifest's bytes. Paths in a manifest are relative and every
+    pair carries a digest of its images, so the hash follows the content wherever the folder goes.
+    """
+
+    path: Path
+    pairs: list[Pair]
+    hash: str
+    seed: int | None = None
+    warp: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PairManifest":
+        """Read and check a manifest, the study's bare list included.
+
+        Raises:
+            HomoregError: the file is missing or malformed, an id comes twice, an image is missing
+                or outside the manifest's folder, or a homography is singular.
+        """
+        path = Path(path).absolute()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise HomoregError(f"{path}: cannot be read ({error.strerror})") from error
+        digest = hashlib.sha256(data).hexdigest()
+        with _collector_paused():
+            if data.lstrip()[:1] == b"[":
+                return cls(path, _notebook_pairs(path, data), digest)
+            content = _validated(_MANIFEST, data, path)
+            pairs = _pairs(path, content["pairs"])
+        return cls(path, pairs, digest, content["seed"], content["warp"])
+
+    def require_homographies(self) -> "PairManifest":
+        """The manifest itself.
+
+        Raises:
+            HomoregError: a pair has no homography.
+        """
+        for pair in self.pairs:
+            if pair.homography is None:
+                raise HomoregError(
+                    f"{self.path}: pair {pair.id} has no homography; "
+                    "make the pairs anew with `python -m homoreg.prepare`"
+                )
+        return self
+
+
+def write_manifest(
+    path: Path, seed: int, warp: Mapping[str, Any], pairs: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write a manifest atomically, a pair a line.
+
+    Args:
+        path: the manifest; the pairs' image paths are relative to its folder.
+        seed: of the run that made the pairs.
+        warp: the options that the homographies were drawn with.
+        pairs: the fields of the file's pairs, homographies as nested lists.
+    """
+    head = json.dumps({"version": VERSION, "seed": seed, "warp": warp})
+    lines = ",\n".join(json.dumps(pair, allow_nan=False) for pair in pairs)
+    write_text(path, f'{head[:-1]}, "pairs": [\n{lines}\n]}}\n')
+
+
+# What a manifest may hold. Typed dictionaries and not models: checked in Rust, 80,000 pairs a
+# second or so, and without an object a field.
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Row = tuple[_Number, _Number, _Number]
+_Side = Annotated[int, Field(strict=True, gt=0)]
+_Text = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class _PairFields(TypedDict):
+    id: _Text
+    photo: _Text
+    img1: _Text
+    img2: _Text
+    size1: tuple[_Side, _Side]
+    size2: tuple[_Side, _Side]
+    homography: NotRequired[tuple[_Row, _Row, _Row] | None]
+    parameters: NotRequired[dict[str, Any]]
+
+
+class _ManifestFields(TypedDict):
+    version: Annotated[int, Field(strict=True, ge=VERSION, le=VERSION)]
+    seed: int
+    warp: dict[str, Any]
+    pairs: list[_PairFields]
+
+
+class _NotebookFields(TypedDict):
+    id: _Text
+    img1: _Text
+    img2: _Text
+
+
+_MANIFEST = TypeAdapter(_ManifestFields)
+_NOTEBOOK_LIST = TypeAdapter(list[_NotebookFields])
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without the garbage collector, which walks again and again through a growing list."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _validated(kind: TypeAdapter[Any], data: bytes, path: Path) -> Any:
+    """The file's content, or one line about the first thing that is wrong with it."""
+    try:
+        return kind.validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
+        raise HomoregError(
+            f"{path}: not a manifest of pairs{where and f', at {where.lstrip(chr(46))}'}: "
+            f"{first['msg']}"
+        ) from error
+
+
+def _pairs(path: Path, entries: list[_PairFields]) -> list[Pair]:
+    _check_ids(path, [entry["id"] for entry in entries])
+    homographies = _homographies(path, entries)
+    images = _Images(path)
+    return [
+        Pair(
+            id=entry["id"],
+            photo=entry["photo"],
+            img1=images.locate(entry["img1"], entry["id"]),
+            img2=images.locate(entry["img2"], entry["id"]),
+            size1=entry["size1"],
+            size2=entry["size2"],
+            homography=homography,
+            parameters=entry.get("parameters", {}),
+        )
+        for entry, homography in zip(entries, homographies, strict=True)
+    ]
+
+
+def _notebook_pairs(path: Path, data: bytes) -> list[Pair]:
+    """The pairs of the study's bare list, whose paths start at the folder it was run in."""
+    entries: list[_NotebookFields] = _validated(_NOTEBOOK_LIST, data, path)
+    _check_ids(path, [entry["id"] for entry in entries])
+    images = _Images(path)
+    pairs = []
+    for entry in entries:
+        img1, img2 = (images.locate_end(entry[view], entry["id"]) for view in ("img1", "img2"))
+        pairs.append(
+            Pair(
+                id=entry["id"],
+                photo=PurePosixPath(entry["img1"]).name,
+                img1=img1,
+                img2=img2,
+                size1=image_size(img1),
+                size2=image_size(img2),
+                homography=None,
+                parameters={},
+            )
+        )
+    return pairs
+
+
+def _check_ids(path: Path, ids: list[str]) -> None:
+    seen: set[str] = set()
+    for identity in ids:
+        if identity in seen:
+            raise HomoregError(f"{path}: two pairs have the id {identity}; give each its own")
+        seen.add(identity)
+
+
+def _homographies(path: Path, entries: list[_PairFields]) -> list[np.ndarray | None]:
+    """``(3, 3)`` float64 or None for each entry, all checked at once."""
+    given = [i for i, entry in enumerate(entries) if entry.get("homography") is not None]
+    stack = np.array([entries[i]["homography"] for i in given], np.float64).reshape(-1, 3, 3)
+    singular = np.linalg.matrix_rank(stack) < 3
+    if singular.any():
+        first = entries[given[int(singular.argmax())]]["id"]
+        raise HomoregError(f"{path}: the homography of pair {first} is singular")
+    found: list[np.ndarray | None] = [None] * len(entries)
+    for i, homography in zip(given, stack, strict=True):
+        found[i] = homography
+    return found
+
+
+class _Images:
+    """The image files under a manifest's folder; each directory is listed once, not each file."""
+
+    def __init__(self, manifest: Path) -> None:
+        self.manifest = manifest
+        self.folders: dict[str, tuple[Path, frozenset[str]] | None] = {}
+
+    def locate(self, name: str, pair_id: str) -> Path:
+        """The absolute path of an image that a pair names, relative to the manifest."""
+        folder, slash, file = name.rpartition("/")
+        found = self._listing(folder + slash)
+        if found is None or file == "..":
+            raise HomoregError(
+                f"{self.manifest}: pair {pair_id} names {name}, which is outside the manifest's "
+                "folder; image paths are relative to it"
+            )
+        path, files = found
+        if file not in files:
+            raise HomoregError(f"{self.manifest}: pair {pair_id} names {name}, which is missing")
+        return path / file
+
+    def locate_end(self, name: str, pair_id: str) -> Path:
+        """The image that the longest possible end of ``name`` leads to."""
+        parts = PurePosixPath(name).parts
+        for start in range(len(parts)):
+            found = self._listing("/".join(parts[start:-1]))
+            if found is not None and parts[-1] in found[1]:
+                return found[0] / parts[-1]
+        return self.locate(name, pair_id)
+
+    def _listing(self, folder: str) -> tuple[Path, frozenset[str]] | None:
+        """A directory and its files, or None where it is outside the manifest's folder."""
+        if folder not in self.folders:
+            # By its name and not where links lead: a folder of images may be a link to a big disk.
+            path = Path(os.path.normpath(self.manifest.parent / folder))
+            files = os.listdir(path) if path.is_dir() else ()  # noqa: PTH208 - names are enough
+            inside = path.is_relative_to(self.manifest.parent)
+            self.folders[folder] = (path, frozenset(files)) if inside else None
+        return self.folders[folder]

@@ -1,0 +1,253 @@
+"""The second view of a photograph: a drawn homography, then occlusion and blur."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from homoreg.errors import HomoregError
+from homoreg.geometry.homography import (
+    corners_of,
+    dlt_homography,
+    folds,
+    inverse,
+    overlap_fraction,
+    transform_points,
+)
+from homoreg.keyed import keyed_rng
+
+Size = tuple[int, int]
+
+ATTEMPTS = 200
+BORDERS = {
+    "reflect": cv2.BORDER_REFLECT,
+    "replicate": cv2.BORDER_REPLICATE,
+    "black": cv2.BORDER_CONSTANT,
+}
+
+
+def similarity_about_centre(
+    size: Size, rotation_deg: float, scale: float, shift_px: Sequence[float]
+) -> np.ndarray:
+    """Rotation and scaling about the centre of a view, then a shift, as ``(3, 3)`` float64.
+
+    Positive angles turn the x axis towards the y axis, which is clockwise on the screen.
+
+    >>> similarity_about_centre((5, 3), 90, 1, (10, 0)).round(9).tolist()
+    [[0.0, -1.0, 13.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]]
+    """
+    centre = (np.array(size) - 1) / 2
+    angle = np.deg2rad(rotation_deg)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    offset = centre + shift_px - linear @ centre
+    return np.vstack([np.column_stack([linear, offset]), [0.0, 0.0, 1.0]])
+
+
+def move_corners(homography: np.ndarray, size: Size, offsets_px: np.ndarray) -> np.ndarray:
+    """The homography that sends each corner of view 1 where ``homography`` does plus an offset.
+
+    Args:
+        homography: ``(3, 3)``.
+        size: (width, height) of view 1.
+        offsets_px: ``(4, 2)`` pixels of view 2, clockwise from the top left.
+    """
+    if not offsets_px.any():
+        return homography
+    corners = corners_of(size)
+    return dlt_homography(corners, transform_points(corners, homography) + offsets_px).homography
+
+
+def mutual_overlap(homography: np.ndarray, size: Size) -> float:
+    """The smaller of two shares in [0, 1]: of view 1 seen in view 2, and of view 2 in view 1.
+
+    Both views have ``size``. 0 where the map folds view 1 or turns it over like a mirror.
+    """
+    # h33 is the depth at the first corner, so its sign is that of the whole view.
+    if folds(homography, size) or np.linalg.det(homography) * homography[2, 2] <= 0:
+        return 0.0
+    return min(
+        overlap_fraction(homography, size, size),
+        overlap_fraction(inverse(homography), size, size),
+    )
+
+
+def render(
+    image: np.ndarray,
+    homography: np.ndarray,
+    *,
+    border: str = "reflect",
+    occlusion_box: Sequence[int] | None = None,
+    blur_kernel: int | None = None,
+) -> np.ndarray:
+    """View 2 of an image: pixel x2 shows the image at ``H⁻¹ x2``, bilinearly interpolated.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        homography: ``(3, 3)``, view 1 to view 2.
+        border: what fills view 2 where view 1 ends: ``reflect``, ``replicate`` or ``black``.
+        occlusion_box: x, y, width, height in pixels of a black rectangle; None for none.
+        blur_kernel: width in pixels of the Gaussian that blurs the result; None for none.
+
+    Returns:
+        ``(H, W, 3)`` uint8, of the image's size.
+    """
+    height, width = image.shape[:2]
+    view = cv2.warpPerspective(
+        image, homography, (width, height), flags=cv2.INTER_LINEAR, borderMode=BORDERS[border]
+    )
+    if occlusion_box is not None:
+        x, y, w, h = occlusion_box
+        view[y : y + h, x : x + w] = 0
+    if blur_kernel is not None:
+        view = cv2.GaussianBlur(view, (blur_kernel, blur_kernel), 0)
+    return view
+
+
+@dataclass(frozen=True)
+class WarpDraw:
+    """One drawn warp: ``homography`` is ``(3, 3)`` float64 from view 1 to view 2.
+
+    ``parameters`` are what it was made of, as they stand in the manifest: ``rotation_deg, scale,
+    shift_px`` (x, y), ``corner_jitter_px`` (four times x, y), ``occlusion_box`` (x, y, width,
+    height in pixels, or None), ``blur_kernel`` (pixels, or None), ``overlap_fraction``, ``repeat``.
+    """
+
+    homography: np.ndarray
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """What the second views look like; the defaults are those of ``conf/warp/default.yaml``.
+
+    Args:
+        rotation_deg: largest rotation about the centre, either way, degrees.
+        scale: smallest and largest scaling about the centre.
+        shift: largest shift, either way, as a share of width and of height.
+        corner_jitter: largest move of each corner, either way, as a share of width and of height;
+            this is the perspective part.
+        occlusion_probability: how often a black rectangle covers a part of view 2.
+        occlusion_size: its smallest and largest sides, as shares of width and of height.
+        blur_probability: how often view 2 is blurred.
+        blur_kernel: the widths of Gaussian to choose from, odd pixels.
+        border: what fills view 2 where view 1 ends: ``reflect``, ``replicate`` or ``black``.
+        repeats: second views per photo.
+        min_overlap: share of either view that the other shows at least; a homography with less,
+            or one that folds the image, is drawn again.
+
+    Raises:
+        HomoregError: an option is out of its range.
+    """
+
+    rotation_deg: float = 30.0
+    scale: Sequence[float] = (0.8, 1.2)
+    shift: float = 0.15
+    corner_jitter: float = 0.05
+    occlusion_probability: float = 0.3
+    occlusion_size: Sequence[float] = (0.1, 0.2)
+    blur_probability: float = 0.3
+    blur_kernel: Sequence[int] = (3, 5)
+    border: str = "reflect"
+    repeats: int = 1
+    min_overlap: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check_number("rotation_deg", self.rotation_deg, 0, 180)
+        _check_range("scale", self.scale, 0.01, 100)
+        _check_number("shift", self.shift, 0, 1)
+        _check_number("corner_jitter", self.corner_jitter, 0, 0.5)
+        _check_number("occlusion_probability", self.occlusion_probability, 0, 1)
+        _check_range("occlusion_size", self.occlusion_size, 0, 1)
+        _check_number("blur_probability", self.blur_probability, 0, 1)
+        _check_number("min_overlap", self.min_overlap, 0, 0.99)
+        kernels = list(self.blur_kernel) if isinstance(self.blur_kernel, Sequence) else []
+        if not kernels or not all(isinstance(k, int) and k > 0 and k % 2 for k in kernels):
+            raise HomoregError(
+                f"warp.blur_kernel={self.blur_kernel}: give odd widths in pixels, as in [3, 5]"
+            )
+        if self.border not in BORDERS:
+            raise HomoregError(f"warp.border={self.border}: choose one of {', '.join(BORDERS)}")
+        if not isinstance(self.repeats, int) or self.repeats < 1:
+            raise HomoregError(f"warp.repeats={self.repeats}: give a whole number from 1")
+
+    def draw(self, seed: int, photo: str, repeat: int, size: Size) -> WarpDraw:
+        """The warp of ``(seed, photo, repeat)``: always the same for a view of one size.
+
+        Args:
+            seed: of the whole preparation.
+            photo: the photo's name.
+            repeat: 0 for the photo's first second view.
+            size: (width, height) of view 1 in pixels.
+
+        Raises:
+            HomoregError: in 200 draws no homography had enough overlap.
+        """
+        for attempt in range(ATTEMPTS):
+            rng = keyed_rng(seed, photo, repeat, "homography", attempt)
+            rotation_deg = float(rng.uniform(-self.rotation_deg, self.rotation_deg))
+            scale = float(rng.uniform(*self.scale))
+            shift_px = rng.uniform(-self.shift, self.shift, 2) * size
+            jitter_px = rng.uniform(-self.corner_jitter, self.corner_jitter, (4, 2)) * size
+            homography = similarity_about_centre(size, rotation_deg, scale, shift_px.tolist())
+            homography = move_corners(homography, size, jitter_px)
+            overlap = mutual_overlap(homography, size)
+            if overlap > 0 and overlap >= self.min_overlap:
+                break
+        else:
+            raise HomoregError(
+                f"warp.min_overlap={self.min_overlap}: none of {ATTEMPTS} homographies drawn for "
+                f"{photo} overlaps that much; lower it or the ranges of the warp"
+            )
+        rng = keyed_rng(seed, photo, repeat, "photometric")
+        parameters = {
+            "rotation_deg": rotation_deg,
+            "scale": scale,
+            "shift_px": shift_px.tolist(),
+            "corner_jitter_px": jitter_px.tolist(),
+            "occlusion_box": self._draw_occlusion(rng, size),
+            "blur_kernel": self._draw_blur(rng),
+            "overlap_fraction": overlap,
+            "repeat": repeat,
+        }
+        return WarpDraw(homography, parameters)
+
+    def _draw_occlusion(self, rng: np.random.Generator, size: Size) -> list[int] | None:
+        if rng.uniform() >= self.occlusion_probability:
+            return None
+        box = np.maximum(np.rint(rng.uniform(*self.occlusion_size, 2) * size).astype(int), 1)
+        corner = rng.integers(0, np.array(size) - box, endpoint=True)
+        return [*corner.tolist(), *box.tolist()]
+
+    def _draw_blur(self, rng: np.random.Generator) -> int | None:
+        return int(rng.choice(self.blur_kernel)) if rng.uniform() < self.blur_probability else None
+
+    def apply(self, image: np.ndarray, draw: WarpDraw) -> np.ndarray:
+        """View 2 ``(H, W, 3)`` uint8 of an image under a draw made for its size."""
+        return render(
+            image,
+            draw.homography,
+            border=self.border,
+            occlusion_box=draw.parameters["occlusion_box"],
+            blur_kernel=draw.parameters["blur_kernel"],
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    if not _is_number(value) or not low <= value <= high:
+        raise HomoregError(f"warp.{name}={value}: give a number from {low} to {high}")
+
+
+def _check_range(name: str, value: Any, low: float, high: float) -> None:
+    ends = list(value) if isinstance(value, Sequence) and len(value) == 2 else []
+    if not ends or not all(map(_is_number, ends)) or not low <= ends[0] <= ends[1] <= high:
+        raise HomoregError(
+            f"warp.{name}={value}: give the smallest and the largest, from {low} to {high}, "
+            f"as in [{low}, {high}]"
+        )

@@ -1,0 +1,203 @@
+"""From a finished run, a checkpoint or a name to a descriptor that describes keypoints."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import hydra
+import numpy as np
+import torch
+from torch import nn
+
+from homoreg.data.patches import cut_patches
+from homoreg.descriptors.cnn import to_network
+from homoreg.errors import HomoregError
+from homoreg.keyed import keyed_seed
+from homoreg.runs import RunFolder
+
+# Patches in one pass of the network: 500 keypoints fit in one, and 10,000 do not fill the memory.
+PATCHES_PER_PASS = 1024
+
+
+@runtime_checkable
+class Descriptor(Protocol):
+    """What can be evaluated.
+
+    Attributes:
+        name: in the tables' ``descriptor`` column.
+        metric: ``"l2"`` or ``"hamming"``; bits come as 0 and 1, one a column.
+    """
+
+    name: str
+    metric: str
+
+    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+        """``(H, W, 3)`` uint8 RGB and ``(N, 2)`` x, y → ``(N, D)`` float32, a row a keypoint.
+
+        A row of NaN stands for a keypoint that cannot be described; matching ignores it.
+        """
+        ...
+
+
+class NetworkDescriptor:
+    """A network that describes keypoints by the patches around them, in float32.
+
+    Args:
+        network: ``(N, 3, S, S)`` float in [0, 1] → ``(N, D)``.
+        support: side of the window in the photo, pixels.
+        size: side of the patch, pixels.
+        name: for the tables.
+        regularizer: the arm it was trained under; empty for what was not.
+        seed: of its training.
+        device: where the network runs; CUDA where there is one, by default.
+    """
+
+    metric = "l2"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        support: int,
+        size: int,
+        name: str = "cnn",
+        regularizer: str = "",
+        seed: int | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = network.float().eval().to(self.device, memory_format=torch.channels_last)
+        self.support = support
+        self.size = size
+        self.name = name
+        self.regularizer = regularizer
+        self.seed = seed
+
+    @torch.inference_mode()
+    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+        """See :class:`Descriptor`; keypoints that are not finite get a row of NaN."""
+        keypoints = np.asarray(keypoints, np.float64).reshape(-1, 2)
+        finite = np.isfinite(keypoints).all(1)
+        patches = cut_patches(image, keypoints[finite], support=self.support, size=self.size)
+        passes = [
+            self.network(to_network(part.to(self.device))).float().cpu()
+            for part in torch.from_numpy(patches).split(PATCHES_PER_PASS)
+        ]
+        described = torch.cat(passes).numpy()
+        descriptors = np.full((len(keypoints), described.shape[1]), np.nan, np.float32)
+        descriptors[finite] = described
+        return descriptors
+
+
+def load_descriptor(source: str | Path, *, checkpoint: str = "", device: str | None = None) -> Any:
+    """A descriptor from a run's folder, a checkpoint file, or the name of a peer.
+
+    Args:
+        source: ``"multirun/…/regularizer-l2+seed-0"``, ``"….ckpt"``, or ``"sift"``, ``"rootsift"``,
+            ``"orb"``, … as in ``conf/descriptors``.
+        checkpoint: ``"last"`` or ``"best"`` of a run; by default the one that its evaluation used.
+        device: where a network runs; CUDA where there is one, by default.
+
+    Returns:
+        An object that meets :class:`Descriptor`.
+
+    Raises:
+        HomoregError: there is no such run, file or peer; or a checkpoint cannot be used.
+    """
+    path = Path(source)
+    if path.is_dir():
+        run = RunFolder(path)
+        which = checkpoint or run.config["evaluation"]["checkpoint"]
+        return _from_checkpoint(run.checkpoint(which), run.config, device)
+    if path.is_file():
+        return _from_checkpoint(path, None, device)
+    if path.suffix == ".ckpt" or len(path.parts) > 1:
+        raise HomoregError(f"{source}: there is no such run or checkpoint")
+
+    from homoreg.descriptors.peers import peer_descriptor
+
+    return peer_descriptor(str(source))
+
+
+def _from_checkpoint(
+    file: Path, config: Mapping[str, Any] | None, device: str | None
+) -> NetworkDescriptor:
+    """The network of a checkpoint, built as its run's config says, or as it says itself."""
+    stored = read_checkpoint(file)
+    if config is None:
+        config = stored["homoreg"]
+    # The weights are about to be replaced, so any seed will do.
+    network = build_network(config["model"], seed=0)
+    weights = {
+        key.removeprefix("network."): value
+        for key, value in stored["state_dict"].items()
+        if key.startswith("network.")
+    }
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise HomoregError(
+            f"{file} holds another network than its config describes: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+    return NetworkDescriptor(
+        network,
+        support=config["patch"]["support"],
+        size=config["patch"]["size"],
+        regularizer=config["regularizer"]["name"],
+        seed=config["seed"],
+        device=device,
+    )
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The content of a checkpoint, of which only tensors and plain values are accepted.
+
+    Raises:
+        HomoregError: the file is damaged, holds pickled code, or was not written by homoreg.
+    """
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise HomoregError(
+            f"{file} holds more than tensors and plain values (pickled code?) and is not loaded"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise HomoregError(f"{file} is damaged or not a checkpoint: {error}") from error
+    if not isinstance(stored, dict) or not {"homoreg", "state_dict"} <= stored.keys():
+        raise HomoregError(f"{file} is not a checkpoint of homoreg")
+    return stored
+
+
+def build_network(model: Mapping[str, Any], seed: int) -> nn.Module:
+    """The network that a ``model`` config describes, with the initial weights of a seed.
+
+    Arms share their initial weights: the seed alone decides them, and torch's own random stream is
+    left as it was.
+
+    Raises:
+        HomoregError: ``_target_`` is not a network. A checkpoint names it, so nothing else is run.
+    """
+    target = str(model["_target_"])
+    try:
+        kind = hydra.utils.get_class(target)
+    except Exception as error:  # Hydra raises what the import raised, of any type
+        raise HomoregError(f"model._target_={target} cannot be imported: {error}") from error
+    if not issubclass(kind, nn.Module):
+        raise HomoregError(f"model._target_={target} is not a torch module")
+    with torch.random.fork_rng():
+        torch.manual_seed(keyed_seed(seed, "weights"))
+        return hydra.utils.instantiate(model)
+
+
+def untrained_descriptor(
+    model: Mapping[str, Any], patch: Mapping[str, Any], seed: int, device: str | None = None
+) -> NetworkDescriptor:
+    """The control that every table needs: the network as a run of this seed starts with it."""
+    return NetworkDescriptor(
+        build_network(model, seed),
+        support=patch["support"],
+        size=patch["size"],
+        name="untrained",
+        device=device,
+    )

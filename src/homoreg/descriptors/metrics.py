@@ -1,0 +1,76 @@
+"""How good descriptors are on labelled patch pairs, without a homography."""
+
+import torch
+
+
+def fpr_at_recall(
+    similarities: torch.Tensor, labels: torch.Tensor, recall: float = 0.95
+) -> torch.Tensor:
+    """Share of negatives that pass the threshold at which ``recall`` of the positives pass.
+
+    Args:
+        similarities: ``(N,)``; larger means more alike.
+        labels: ``(N,)``; > 0 marks a positive.
+        recall: in (0, 1].
+
+    Returns:
+        A scalar in [0, 1]; NaN where either class is empty. FPR95 of the patch-descriptor
+        literature (Brown, Hua and Winder, PAMI 2011) at the default.
+
+    >>> fpr_at_recall(torch.tensor([0.9, 0.8, 0.85, 0.1]), torch.tensor([1, 1, -1, -1])).item()
+    0.5
+    """
+    positives = similarities[labels > 0].sort(descending=True).values
+    negatives = similarities[labels <= 0]
+    if not len(positives) or not len(negatives):
+        return similarities.new_tensor(float("nan"))
+    needed = -int(-recall * len(positives) // 1)
+    return (negatives >= positives[needed - 1]).float().mean()
+
+
+def alignment(descriptors1: torch.Tensor, descriptors2: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of positives, E‖f − f⁺‖² (Wang and Isola, ICML 2020).
+
+    Args:
+        descriptors1: ``(N, D)`` of unit length.
+        descriptors2: ``(N, D)``, row by row the same places.
+
+    Returns:
+        A scalar in [0, 4]; 0 is perfect.
+    """
+    return (descriptors1 - descriptors2).pow(2).sum(1).mean()
+
+
+def uniformity(descriptors: torch.Tensor) -> torch.Tensor:
+    """log E exp(−2‖f − f′‖²) over all pairs of rows (Wang and Isola, ICML 2020).
+
+    Args:
+        descriptors: ``(N, D)`` of unit length, N ≥ 2.
+
+    Returns:
+        A scalar ≤ 0: 0 when all descriptors are equal, about −3.75 when they fill the sphere in
+        32 dimensions.
+    """
+    return torch.pdist(descriptors).pow(2).mul(-2).exp().mean().log()
+
+
+def effective_rank(descriptors: torch.Tensor) -> torch.Tensor:
+    """exp of the entropy of the centred descriptors' normalised singular values.
+
+    Roy and Vetterli, EUSIPCO 2007.
+
+    Args:
+        descriptors: ``(N, D)``.
+
+    Returns:
+        A scalar in [1, D]: how many dimensions the descriptors use.
+    """
+    values = torch.linalg.svdvals(descriptors - descriptors.mean(0))
+    shares = values / values.sum()
+    return torch.special.entr(shares).sum().exp()
+
+
+def weight_norm(network: torch.nn.Module) -> torch.Tensor:
+    """L2 norm of all the parameters together, a scalar."""
+    parameters = [p.detach().flatten() for p in network.parameters()]
+    return torch.linalg.vector_norm(torch.cat(parameters))

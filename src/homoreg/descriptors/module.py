@@ -1,0 +1,131 @@
+"""Training a descriptor network on patch pairs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchmetrics.functional.classification import binary_average_precision
+
+from homoreg.data.datamodule import Batch, PatchPairDataModule
+from homoreg.descriptors.cnn import to_network
+from homoreg.descriptors.metrics import alignment, fpr_at_recall, uniformity, weight_norm
+from homoreg.descriptors.regularizers import Regularizer
+from homoreg.keyed import keyed_seed
+
+
+class DescriptorModule(pl.LightningModule):
+    """A network, the loss on its descriptors, and how it is optimised.
+
+    Args:
+        network: ``(N, 3, S, S)`` float in [0, 1] → ``(N, D)`` of unit length.
+        loss: called with descriptors ``(N, D)``, ``(N, D)`` and labels ``(N,)`` of ±1.
+        regularizer: the arm; its weight decay and dropout already sit in optimizer and network.
+        optimizer: called with the parameters.
+        scheduler: called with the optimizer; it is stepped once an epoch.
+        augmentation: changes ``(N, 3, S, S)`` float patches in [0, 1] while training.
+        channels_last: memory format of weights and patches; faster for convolutions.
+        seed: key of the dropout masks.
+        identity: plain values that a checkpoint carries, enough to build the network again.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        regularizer: Regularizer,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        augmentation: nn.Module,
+        channels_last: bool,
+        seed: int,
+        identity: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)
+        self.loss = loss
+        self.regularizer = regularizer
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.augmentation = augmentation
+        self.seed = seed
+        self.identity = identity
+        # What each validation set gave, for the epoch's metrics and the callbacks' pictures.
+        self.validation_outputs: dict[str, list[dict[str, torch.Tensor]]] = {}
+
+    def describe_both(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Descriptors of a batch's first and second patches, in one pass of the network."""
+        patches = to_network(torch.cat([batch["patches1"], batch["patches2"]]))
+        if self.training:
+            patches = self.augmentation(patches)
+        descriptors = self.network(patches.contiguous(memory_format=self.memory_format))
+        first, second = descriptors.chunk(2)
+        return first, second
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from torch's own stream; here it becomes a function of seed and epoch.
+        torch.manual_seed(keyed_seed(self.seed, "dropout", self.current_epoch))
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        first, second = self.describe_both(batch)
+        loss = self.loss(first, second, batch["label"])
+        loss = loss + self.regularizer.penalty(self.network, first, second)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(first))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/weight_norm", weight_norm(self.network))
+
+    def on_validation_epoch_start(self) -> None:
+        self.validation_outputs = {name: [] for name in PatchPairDataModule.VALIDATION_SETS}
+
+    def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
+        first, second = self.describe_both(batch)
+        name = PatchPairDataModule.VALIDATION_SETS[dataloader_idx]
+        self.validation_outputs[name].append(
+            {
+                "first": first,
+                "second": second,
+                "label": batch["label"],
+                "similarity": F.cosine_similarity(first, second),
+                "loss_sum": self.loss(first, second, batch["label"]) * len(first),
+            }
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        val = self.validation_output("val")
+        count = len(val["label"])
+        positive = val["label"] > 0
+        self.log("val/loss", val["loss_sum"].sum() / count, prog_bar=True)
+        self.log("val/alignment", alignment(val["first"][positive], val["second"][positive]))
+        self.log("val/uniformity", uniformity(val["first"]))
+        train = self.validation_output("train_eval")
+        self.log("train/loss_eval", train["loss_sum"].sum() / len(train["label"]))
+        for name, suffix in (("val", ""), ("val_same_photo", "_same_photo")):
+            output = self.validation_output(name)
+            similarity, label = output["similarity"], output["label"]
+            self.log(f"val/fpr95{suffix}", fpr_at_recall(similarity, label))
+            # torchmetrics takes scores in [0, 1] as they are, others through a sigmoid.
+            precision = binary_average_precision((similarity + 1) / 2, (label > 0).int())
+            self.log(f"val/average_precision{suffix}", precision)
+
+    def validation_output(self, name: str) -> dict[str, torch.Tensor]:
+        """A validation set's tensors, all batches together, from the latest validation."""
+        batches = self.validation_outputs[name]
+        return {
+            key: torch.stack([b[key] for b in batches])
+            if batches[0][key].ndim == 0
+            else torch.cat([b[key] for b in batches])
+            for key in batches[0]
+        }
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.network.parameters())
+        scheduler = self.make_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["homoreg"] = self.identity

@@ -1,0 +1,68 @@
+"""SIFT, RootSIFT and ORB, which every OpenCV has."""
+
+import math
+
+import cv2
+import numpy as np
+
+from homoreg.descriptors.peers.common import OpenCvPeer, check_support
+
+_SIFT_BASE_SIGMA = 1.6
+_SIFT_LAYERS = 3
+_ORB_PATCH_PX = 31
+
+
+class Sift(OpenCvPeer):
+    """SIFT (Lowe, IJCV 2004), upright: 4 × 4 histograms of 8 gradient directions.
+
+    Args:
+        support: side in pixels of the 4 × 4 cells; the softened bins reach a little beyond.
+    """
+
+    name = "sift"
+    metric = "l2"
+    dimension = 128
+
+    def __init__(self, support: int = 64) -> None:
+        check_support(self.name, support)
+        # A cell is 3 sigma wide, and OpenCV's keypoint size is 2 sigma.
+        sigma = support / 12
+        # The image of the pyramid that a keypoint of this scale would have been found in.
+        step = max(0, round(_SIFT_LAYERS * math.log2(sigma / _SIFT_BASE_SIGMA)))
+        octave, layer = divmod(step, _SIFT_LAYERS)
+        super().__init__(cv2.SIFT.create(), support, 2 * sigma, octave | layer << 8, -1)
+
+
+class RootSift(Sift):
+    """Square roots of SIFT's shares, so that L2 distance is Hellinger's (Arandjelović, CVPR 2012).
+
+    Args:
+        support: side in pixels of the 4 × 4 cells; the softened bins reach a little beyond.
+    """
+
+    name = "rootsift"
+
+    def _finished(self, descriptors: np.ndarray) -> np.ndarray:
+        descriptors = super()._finished(descriptors)
+        return np.sqrt(descriptors / descriptors.sum(1, keepdims=True))
+
+
+class Orb(OpenCvPeer):
+    """ORB's rotated BRIEF (Rublee et al., ICCV 2011), upright: 256 comparisons of two places.
+
+    Keypoints nearer than 31 pixels to the border are not described.
+
+    Args:
+        support: side in pixels of the window, 31 or more; the image is reduced until ORB's own
+            window of 31 pixels covers it.
+    """
+
+    name = "orb"
+    metric = "hamming"
+    dimension = 256
+
+    def __init__(self, support: int = 64) -> None:
+        check_support(self.name, support, smallest=_ORB_PATCH_PX)
+        # The pyramid's second level does the reducing.
+        extractor = cv2.ORB.create(scaleFactor=support / _ORB_PATCH_PX, nlevels=2)
+        super().__init__(extractor, support, _ORB_PATCH_PX, 1, -1)

@@ -1,0 +1,50 @@
+"""The control that learns nothing: the patch itself."""
+
+import numpy as np
+
+from homoreg.data.patches import cut_patches
+from homoreg.descriptors.peers.common import check_support
+from homoreg.errors import HomoregError
+
+
+class RawPatches:
+    """The patch's own colours, to zero mean and unit length: L2 distance is then correlation.
+
+    ``‖f − g‖² = 2 − 2 NCC(f, g)``, so matching is template matching by normalised correlation.
+
+    Args:
+        support: side of the window in pixels of the photo.
+        size: side of the patch in pixels; a descriptor has 3 · size² numbers.
+    """
+
+    name = "raw_patches"
+    metric = "l2"
+
+    def __init__(self, support: int = 64, size: int = 32) -> None:
+        check_support(self.name, support)
+        if size < 2:
+            raise HomoregError(f"descriptors.{self.name}.size={size}: give 2 or more pixels")
+        self._support = support
+        self._size = size
+
+    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+        """Describe an image at keypoints.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            keypoints: ``(N, 2)`` float64 x, y in pixels.
+
+        Returns:
+            ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is not finite or
+            its patch is of one gray.
+        """
+        finite = np.isfinite(keypoints).all(1)
+        patches = cut_patches(image, keypoints[finite], support=self._support, size=self._size)
+        described = np.full((len(keypoints), 3 * self._size**2), np.nan, np.float32)
+        # Whole numbers: their sum is exact, so a patch of one value becomes zeros and not noise.
+        values = patches.reshape(len(patches), described.shape[1]).astype(np.float32)
+        values -= values.mean(1, keepdims=True)
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+        lengths[lengths == 0] = np.nan
+        described[finite] = values / lengths
+        return described

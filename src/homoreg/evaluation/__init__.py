@@ -1,0 +1,26 @@
+"""Judging descriptors by the homographies that they support."""
+
+from homoreg.evaluation.auc import corner_error_auc
+from homoreg.evaluation.benchmarks import ManifestBenchmark
+from homoreg.evaluation.pair import ViewPair, evaluate_pair
+from homoreg.evaluation.table import (
+    EvaluationProtocol,
+    evaluate_benchmark,
+    evaluate_manifest,
+    read_evaluation,
+    summarise,
+    write_evaluation,
+)
+
+__all__ = [
+    "ManifestBenchmark",
+    "EvaluationProtocol",
+    "ViewPair",
+    "corner_error_auc",
+    "evaluate_benchmark",
+    "evaluate_manifest",
+    "evaluate_pair",
+    "read_evaluation",
+    "summarise",
+    "write_evaluation",
+]

@@ -1,0 +1,51 @@
+"""Area under the recall curve of the corner error, in percent."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+AUC_THRESHOLDS_PX = (1, 3, 5, 10)
+
+
+def corner_error_auc(errors: ArrayLike, thresholds: Sequence[float]) -> list[float]:
+    """Area under the recall curve up to each threshold, divided by the threshold.
+
+    The recall curve starts at (0, 0), rises linearly to (eₖ, k/N) at the k-th smallest error and
+    is flat from the last error below the threshold on; the area is exact by trapezoids. It is the
+    ``cal_error_auc`` of the glue-factory code base and the ``error_auc`` of LoFTR's, without their
+    rounding. The linear rise makes it biased where N is small, so compare only over the same pairs.
+
+    Args:
+        errors: ``(N,)`` corner errors in pixels, ≥ 0, in any order. A failed estimate has an
+            infinite error; NaN counts as a failure too.
+        thresholds: in pixels, > 0.
+
+    Returns:
+        One number in [0, 100] per threshold, NaN where there are no errors at all.
+
+    Raises:
+        ValueError: a negative error or a threshold that is not positive.
+
+    >>> corner_error_auc([0.0, 0.0], [5])
+    [100.0]
+    >>> corner_error_auc([2.0, float("inf")], [4])  # half of 4 · 0.5, less the rise's triangle
+    [37.5]
+    """
+    values = np.sort(np.nan_to_num(np.asarray(errors, np.float64), nan=np.inf, posinf=np.inf))
+    if values.size and values[0] < 0:
+        raise ValueError(f"a corner error is negative: {values[0]}")
+    if not all(threshold > 0 for threshold in thresholds):
+        raise ValueError(f"thresholds must be positive: {list(thresholds)}")
+    if not values.size:
+        return [float("nan")] * len(thresholds)
+
+    curve = np.concatenate([[0.0], values])
+    recall = np.arange(curve.size) / values.size
+    areas = []
+    for threshold in thresholds:
+        below = int(np.searchsorted(curve, threshold))
+        x = np.append(curve[:below], threshold)
+        y = np.append(recall[:below], recall[below - 1])
+        areas.append(float(100 * np.trapezoid(y, x) / threshold))
+    return areas

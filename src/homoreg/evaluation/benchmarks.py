@@ -1,0 +1,71 @@
+"""Where pairs with a known homography come from."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from homoreg.data.images import read_image
+from homoreg.data.manifest import PairManifest
+from homoreg.errors import HomoregError
+from homoreg.evaluation.pair import ViewPair
+
+
+class Benchmark(Protocol):
+    """Pairs to judge on: a name, a number, and the pairs one after the other.
+
+    Attributes:
+        name: of the table that an evaluation writes.
+    """
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[ViewPair]: ...
+
+    def pair(self, pair_id: str) -> ViewPair:
+        """One pair; HomoregError where there is none of that id."""
+        ...
+
+
+class ManifestBenchmark:
+    """The pairs of a manifest, images decoded as they are asked for.
+
+    Args:
+        manifest: a path to it or the manifest itself.
+        name: of the table.
+        limit: how many pairs at most, from the first; all by default.
+    """
+
+    def __init__(
+        self, manifest: str | Path | PairManifest, name: str = "eval", limit: int | None = None
+    ) -> None:
+        if not isinstance(manifest, PairManifest):
+            manifest = PairManifest.load(manifest)
+        if limit is not None and limit < 1:
+            raise HomoregError(f"benchmark.limit={limit}: give at least 1 pair, or null for all")
+        self.manifest = manifest.require_homographies()
+        self.pairs = self.manifest.pairs[:limit]
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[ViewPair]:
+        return (self._read(index) for index in range(len(self.pairs)))
+
+    def pair(self, pair_id: str) -> ViewPair:
+        ids = [pair.id for pair in self.pairs]
+        return self._read(index_of(pair_id, ids, str(self.manifest.path)))
+
+    def _read(self, index: int) -> ViewPair:
+        pair = self.pairs[index]
+        assert pair.homography is not None  # required when the benchmark was opened
+        return ViewPair(pair.id, read_image(pair.img1), read_image(pair.img2), pair.homography)
+
+
+def index_of(pair_id: str, ids: Sequence[str], where: str) -> int:
+    """Where a pair stands; a HomoregError that names the first and the last where it does not."""
+    if pair_id not in ids:
+        raise HomoregError(f"pair={pair_id}: {where} has pairs from {ids[0]} to {ids[-1]}")
+    return ids.index(pair_id)

@@ -1,0 +1,164 @@
+"""A benchmark → a table: a row for each pair, descriptor and estimator, and their summary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hydra.utils import instantiate
+
+from homoreg.data.manifest import PairManifest
+from homoreg.descriptors.loading import Descriptor
+from homoreg.errors import HomoregError
+from homoreg.evaluation.auc import corner_error_auc
+from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.evaluation.pair import Detector, Matcher, judge, match_pair, observe
+from homoreg.files import atomic_path, write_json
+from homoreg.geometry import Estimator
+from homoreg.matching import RatioMatcher, ShiTomasi
+from homoreg.progress import progress
+
+AUC_THRESHOLDS_PX = (1, 3, 5, 10)
+
+# The table's columns and their order; docs/design.md says what each one is.
+COLUMNS = (
+    *("descriptor", "regularizer", "seed", "benchmark", "pair_id", "estimator", "status"),
+    *("keypoints_1", "keypoints_2", "repeatable", "match_count", "correct_3px"),
+    *("precision_1px", "precision_3px", "precision_5px", "recall_3px"),
+    *("corner_error_px", "corner_error_rms_px", "inliers"),
+    *("kappa", "fit_gap", "kappa_raw", "kappa_notebook"),
+    *("dop", "predicted_corner_error_px", "hull_fraction"),
+    *("rmse_gray", "ssim", "overlap_fraction", "rmse_identity_gray", "rmse_oracle_gray"),
+    "rmse_notebook_gray",
+    *("describe_ms", "match_ms", "estimate_ms"),
+)
+WHO = ["descriptor", "regularizer", "seed", "estimator"]
+SUMMARISED = COLUMNS[COLUMNS.index("match_count") : COLUMNS.index("describe_ms")]
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How pairs are judged, the same for every descriptor.
+
+    Attributes:
+        detector: keypoints of an image.
+        matcher: matches of two sets of descriptors.
+        estimators: homographies from the same matches, by name.
+    """
+
+    detector: Detector
+    matcher: Matcher
+    estimators: Mapping[str, Estimator]
+
+    @classmethod
+    def default(cls) -> "EvaluationProtocol":
+        """Shi-Tomasi corners, ratio 0.8, plain DLT."""
+        return cls(ShiTomasi(), RatioMatcher(), {"dlt": Estimator()})
+
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any]) -> "EvaluationProtocol":
+        """From the groups ``detector``, ``matcher`` and ``estimators`` of a command's config."""
+        estimators = {name: instantiate(options) for name, options in cfg["estimators"].items()}
+        if not estimators:
+            raise HomoregError("estimators=[]: choose at least one, as in estimators=[dlt]")
+        return cls(instantiate(cfg["detector"]), instantiate(cfg["matcher"]), estimators)
+
+
+def evaluate_manifest(
+    descriptors: Descriptor | Sequence[Descriptor],
+    manifest: PairManifest | str | Path,
+    protocol: EvaluationProtocol | None = None,
+) -> pd.DataFrame:
+    """Judge descriptors on every pair of a manifest.
+
+    Args:
+        descriptors: one or several.
+        manifest: the pairs, or the path to them.
+        protocol: detector, matcher and estimators; :meth:`EvaluationProtocol.default` by default.
+
+    Returns:
+        The table of :data:`COLUMNS`.
+    """
+    return evaluate_benchmark(descriptors, ManifestBenchmark(manifest), protocol)
+
+
+def evaluate_benchmark(
+    descriptors: Descriptor | Sequence[Descriptor],
+    benchmark: Benchmark,
+    protocol: EvaluationProtocol | None = None,
+) -> pd.DataFrame:
+    """Judge descriptors on every pair of a benchmark; each pair is read and detected in once."""
+    chosen = descriptors if isinstance(descriptors, Sequence) else [descriptors]
+    protocol = protocol or EvaluationProtocol.default()
+    rows: list[dict[str, Any]] = []
+    for pair in progress(benchmark, f"judging on {benchmark.name}", total=len(benchmark)):
+        observation = observe(pair, protocol.detector)
+        for descriptor in chosen:
+            matches = match_pair(descriptor, pair, observation, protocol.matcher)
+            who = {
+                "descriptor": descriptor.name,
+                # Only what was trained under an arm has these.
+                "regularizer": getattr(descriptor, "regularizer", ""),
+                "seed": getattr(descriptor, "seed", None),
+                "benchmark": benchmark.name,
+            }
+            rows += [who | r for r in judge(pair, observation, matches, protocol.estimators)]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
+
+
+def summarise(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One entry for each descriptor and estimator of a table.
+
+    Returns:
+        Plain values: ``pairs``, ``failure_rate`` and ``failures`` by status, ``auc`` (0–100) of the
+        corner error by threshold in px, and ``median``, ``quartile_1`` and ``quartile_3`` of each
+        metric. Failures stay in: their corner errors are infinite.
+    """
+    entries = []
+    for who, rows in table.groupby(WHO, dropna=False, sort=False):
+        failures = rows["status"][rows["status"] != "ok"].value_counts()
+        auc = corner_error_auc(rows["corner_error_px"].to_numpy(), AUC_THRESHOLDS_PX)
+        metrics = rows[list(SUMMARISED)].astype(float)
+        entries.append(
+            {
+                **{k: None if pd.isna(v) else v for k, v in zip(WHO, who, strict=True)},
+                "pairs": len(rows),
+                "failure_rate": float((rows["status"] != "ok").mean()),
+                "failures": {str(k): int(v) for k, v in failures.items()},
+                "auc": {f"{t}px": a for t, a in zip(AUC_THRESHOLDS_PX, auc, strict=True)},
+                "median": metrics.apply(_quantile, q=0.5).to_dict(),
+                "quartile_1": metrics.apply(_quantile, q=0.25).to_dict(),
+                "quartile_3": metrics.apply(_quantile, q=0.75).to_dict(),
+            }
+        )
+    return entries
+
+
+def _quantile(values: pd.Series, q: float) -> float:
+    """A quantile of what is defined; between a number and infinity, infinity."""
+    defined = values.dropna().to_numpy()
+    if not len(defined):
+        return float("nan")
+    with np.errstate(invalid="ignore"):
+        value = float(np.quantile(defined, q))
+    return float("inf") if np.isnan(value) else value
+
+
+def write_evaluation(table: pd.DataFrame, folder: Path, benchmark: str) -> Path:
+    """Write ``<benchmark>.csv`` and ``summary.json`` into a folder; returns the table's path."""
+    path = folder / f"{benchmark}.csv"
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+    write_json(folder / "summary.json", {"benchmark": benchmark, "entries": summarise(table)})
+    return path
+
+
+def read_evaluation(path: str | Path) -> pd.DataFrame:
+    """A table as it was written: ids stay text, empty names stay empty, seeds whole numbers."""
+    text = {"pair_id": str, "descriptor": str, "regularizer": str, "estimator": str, "status": str}
+    table = pd.read_csv(path, dtype=text | {"seed": "Int64"}, keep_default_na=False, na_values={
+        column: ["", "nan"] for column in COLUMNS if column not in text
+    })
+    return table

@@ -1,0 +1,263 @@
+"""What the four commands share: Hydra's set-up, names of folders, and one line for every error."""
+
+import functools
+import logging
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from homoreg.errors import HomoregError
+from homoreg.keyed import keyed_seed
+
+log = logging.getLogger(__name__)
+
+MAX_JOB_NAME = 120
+# These always stand in a job's name, swept or not: they say which arm of which study it is.
+IDENTITY = ("regularizer", "seed")
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a config a command: ``main()`` reads the command line and runs it.
+
+    A single run ends with exit code 0, with 2 and one line on a user's error, with 1 and a
+    traceback on a bug. A sweep runs all its jobs, then prints one line for each that failed and
+    ends with exit code 2.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def job(cfg: DictConfig) -> Any:
+            if HydraConfig.get().mode != RunMode.MULTIRUN:
+                return function(cfg)
+            with _failure_noted(Path(HydraConfig.get().runtime.output_dir)):
+                return function(cfg)
+
+        def main() -> None:
+            register_resolvers()
+            # Hydra would print errors in its own way and exit with 1; here they come through.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            sys.argv[1:] = _arguments(sys.argv[1:])
+            run = hydra.main(str(conf_dir()), config_name, version_base="1.3")(job)
+            started = time.time()
+            try:
+                run()
+            except Exception as error:
+                if not _sweep_failures(started):
+                    _exit(error)
+            failures = _sweep_failures(started)
+            for name, line in failures:
+                print(f"homoreg: job {name} failed: {line}", file=sys.stderr)
+            if failures:
+                sys.exit(2)
+
+        return main
+
+    return decorate
+
+
+def conf_dir() -> Path:
+    """The folder of configs: inside the package in a wheel, beside ``src/`` in a checkout."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config that a command would get from these overrides, for notebooks and tests."""
+    register_resolvers()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose(config_name, list(overrides))
+
+
+def register_resolvers() -> None:
+    """Teach OmegaConf the names that ``conf/`` uses; doing so twice does no harm."""
+    # A cached resolver gives one answer in a process, so all jobs of a sweep share its folder.
+    # Microseconds keep two sweeps of one second apart.
+    OmegaConf.register_new_resolver(
+        "homoreg.now",
+        lambda form: datetime.now().strftime(form),
+        use_cache=True,
+        replace=True,
+    )
+    OmegaConf.register_new_resolver("homoreg.study", study_name, replace=True)
+    OmegaConf.register_new_resolver("homoreg.job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("homoreg.precision", default_precision, replace=True)
+
+
+def study_name(study: Any, otherwise: str) -> str:
+    """The folder's name of a sweep: the study's, or ``otherwise`` where there is none."""
+    if study is None:
+        return otherwise
+    if isinstance(study, float) or not re.fullmatch(r"[\w.+-]+", str(study)):
+        raise HomoregError(
+            f"study={study}: use letters, digits and . _ + - only, and quote what reads as a "
+            "decimal number, as in study='\"1e3\"'"
+        )
+    return str(study)
+
+
+def job_name(overrides: Sequence[str], constant: Sequence[str]) -> str:
+    """A job's folder, from the overrides that tell the jobs of a sweep apart.
+
+    Args:
+        overrides: the job's own, such as ``["regularizer=l2", "seed=0", "data.root=/photos"]``.
+        constant: keys with one value in the whole sweep; they are left out, but for the arm's.
+
+    >>> job_name(["regularizer=l2", "seed=0", "data.root=/photos"], ["data.root"])
+    'regularizer-l2+seed-0'
+    """
+    parts = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in constant and key not in IDENTITY:
+            continue
+        parts.append(f"{_plain(key)}-{_plain(value)}")
+    name = "+".join(parts) or "job"
+    if len(name) > MAX_JOB_NAME:
+        name = f"{name[: MAX_JOB_NAME - 9]}-{keyed_seed(name):016x}"[: MAX_JOB_NAME]
+    return name
+
+
+def _plain(text: str) -> str:
+    """Only characters that neither a shell nor Hydra's grammar gives a meaning."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")
+
+
+def default_precision(accelerator: str = "auto") -> str:
+    """Lightning's precision flag: bfloat16 where the hardware multiplies it, else float32."""
+    import torch
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    if accelerator in ("auto", "cpu") and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "bf16-mixed"
+    return "32-true"
+
+
+def _arguments(arguments: list[str]) -> list[str]:
+    """The command line for Hydra: ``-m`` first, so that overrides may stand on both its sides.
+
+    In a sweep, the keys that have one value for all jobs are told to :func:`job_name`.
+    """
+    flags = [a for a in arguments if a in ("-m", "--multirun")]
+    rest = [a for a in arguments if a not in flags]
+    overrides = [a for a in rest if "=" in a and not a.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(overrides) if _parses(overrides) else []
+    constant = [o.key_or_group for o in parsed if not o.is_sweep_override()]
+    quoted = ",".join(f"'{key}'" for key in constant if not key.startswith("hydra"))
+    return [*flags, *rest, f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
+
+
+def _parses(overrides: list[str]) -> bool:
+    """Whether Hydra's grammar takes the overrides; if not, Hydra itself says what is wrong."""
+    try:
+        OverridesParser.create().parse_overrides(overrides)
+    except HydraException:
+        return False
+    return True
+
+
+class SweepFolder(Callback):
+    """Remembers where the sweep of this process writes, so that its failures can be listed."""
+
+    path: Path | None = None
+
+    def __init__(self) -> None:
+        register_resolvers()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A launcher that starts processes sends this object along before it names the folders.
+        register_resolvers()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepFolder.path = Path(config.hydra.sweep.dir)
+
+
+class _failure_noted:  # noqa: N801 - a context manager that reads as a phrase
+    """Leave ``error.txt`` in a job's folder when the job fails: the line, then the traceback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "error.txt"
+
+    def __enter__(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            lines = [one_line(error), "", *traceback.format_exception(error)]
+            self.file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _sweep_failures(since: float) -> list[tuple[str, str]]:
+    """Name and error line of the sweep's jobs that failed after ``since`` (seconds)."""
+    if SweepFolder.path is None:
+        return []
+    files = sorted(SweepFolder.path.glob("*/error.txt"))
+    return [
+        (file.parent.name, file.read_text(encoding="utf-8").splitlines()[0])
+        for file in files
+        if file.stat().st_mtime >= since
+    ]
+
+
+def _exit(error: Exception) -> None:
+    """End the process: one line and 2 for what a user can mend, the traceback and 1 for a bug."""
+    if _users_error(error) is None:
+        traceback.print_exception(error)
+        sys.exit(1)
+    print(f"homoreg: {one_line(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line: the innermost cause that speaks to the user."""
+    cause = _users_error(error)
+    if cause is None:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(cause, ValidationError):
+        problems = cause.errors()
+        where = ".".join([cause.title, *map(str, problems[0]["loc"])])
+        given = problems[0].get("input")
+        return f"{where}: {problems[0]['msg']} (given: {given!r})"
+    text = str(cause)
+    unknown = re.match(r"Could not override '([^']+)'", text)
+    if unknown:
+        return f"unknown option '{unknown[1]}': `--cfg job` lists the options"
+    if isinstance(cause, InstantiationException):
+        text = text.replace("full_key:", "in the option group")
+    return " ".join(text.split())
+
+
+def _users_error(error: BaseException) -> BaseException | None:
+    """The innermost error of the chain that a user can mend, if there is one."""
+    mine = (HomoregError, ValidationError)
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, mine):
+            return link
+    for link in chain:
+        if isinstance(link, (HydraException, OmegaConfBaseException)):
+            return link
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,52 @@
+"""Which matches are right, and which keypoints could have been matched, by the true homography."""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from homoreg.geometry import transform_points
+
+
+def match_errors(points1: np.ndarray, points2: np.ndarray, homography: np.ndarray) -> np.ndarray:
+    """How far each match lands from its true place in view 2, ``‖H x1 − x2‖``.
+
+    Args:
+        points1: ``(K, 2)`` pixels of view 1.
+        points2: ``(K, 2)`` pixels of view 2, matched to them row by row.
+        homography: ``(3, 3)``, the truth, view 1 to view 2.
+
+    Returns:
+        ``(K,)`` float64 pixels ≥ 0; inf where the true place is at infinity.
+
+    >>> match_errors(np.array([[1.0, 2.0]]), np.array([[4.0, 6.0]]), np.eye(3))
+    array([5.])
+    """
+    errors = np.linalg.norm(transform_points(points1, homography) - points2, axis=1)
+    return np.where(np.isfinite(errors), errors, np.inf)
+
+
+def repeatable_count(
+    keypoints1: np.ndarray,
+    keypoints2: np.ndarray,
+    homography: np.ndarray,
+    threshold_px: float = 3.0,
+) -> int:
+    """Keypoints of view 1 that view 2 has a keypoint for, close to their true place.
+
+    They are all that a descriptor can match: ``recall_3px`` is correct matches over this number,
+    and never exceeds 1, since a correct match is a keypoint of view 2 within the threshold.
+
+    Args:
+        keypoints1: ``(N, 2)`` pixels of view 1.
+        keypoints2: ``(M, 2)`` pixels of view 2.
+        homography: ``(3, 3)``, the truth, view 1 to view 2.
+        threshold_px: how close.
+
+    >>> repeatable_count(np.array([[0.0, 0.0], [50.0, 50.0]]), np.array([[2.0, 0.0]]), np.eye(3))
+    1
+    """
+    places = transform_points(keypoints1, homography)
+    places = places[np.isfinite(places).all(1)]
+    if len(places) == 0 or len(keypoints2) == 0:
+        return 0
+    distances, _ = cKDTree(keypoints2).query(places)
+    return int((distances <= threshold_px).sum())

@@ -1,0 +1,113 @@
+"""A run's folder: what lies where in it, and how to find the runs under a path.
+
+The one place that knows the layout; ``train`` writes it, ``evaluate`` and ``report`` read it.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from homoreg.errors import HomoregError
+from homoreg.files import write_json
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One training run on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_csv(self) -> Path:
+        return self.path / "csv" / "metrics.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def evaluation_csv(self, benchmark: str = "eval") -> Path:
+        return self.path / "evaluation" / f"{benchmark}.csv"
+
+    def checkpoint(self, which: str = "last") -> Path:
+        """The checkpoint ``"last"`` or ``"best"``; HomoregError where it is missing."""
+        file = self.checkpoints / f"{which}.ckpt"
+        if not file.is_file():
+            raise HomoregError(f"{file} is missing: the run has not finished an epoch")
+        return file
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config that the run was started with."""
+        try:
+            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise HomoregError(f"{self.config_file} cannot be read: {error}") from error
+        if not isinstance(config, dict):
+            raise HomoregError(f"{self.config_file} is not a run's config")
+        return config
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """``run.json`` as it is now; empty where the run has not begun."""
+        if not self.record_file.is_file():
+            return {}
+        try:
+            return dict(json.loads(self.record_file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise HomoregError(f"{self.record_file} is not valid JSON: {error}") from error
+
+    @property
+    def status(self) -> str:
+        """``running``, ``done``, ``failed``, or ``absent`` where nothing has begun."""
+        return str(self.record.get("status", "absent"))
+
+    def update_record(self, **fields: Any) -> None:
+        """Set fields of ``run.json``, leaving the others."""
+        write_json(self.record_file, self.record | fields)
+
+
+def find_runs(paths: str | Path | Iterable[str | Path]) -> list[RunFolder]:
+    """The runs at these paths, sorted by name.
+
+    Args:
+        paths: a run's folder, a sweep's folder (its runs lie one level down), or a list of both.
+
+    Raises:
+        HomoregError: a path does not exist or holds no run.
+    """
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    runs: dict[Path, RunFolder] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise HomoregError(f"runs={path}: there is no such folder")
+        folders = [path] if _is_run(path) else sorted(p for p in path.iterdir() if _is_run(p))
+        if not folders:
+            raise HomoregError(f"runs={path}: no run lies there (a run's folder has a run.json)")
+        runs |= {folder.resolve(): RunFolder(folder) for folder in folders}
+    return list(runs.values())
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").is_file()

@@ -1,0 +1,346 @@
+"""The study's figures, from its tables. An arm looks the same in all of them.
+
+Colours are told apart by people who do not see red or green, and arms by people (and printers) who
+see no colour at all: each has its marker, line and hatch as well.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from homoreg.evaluation.auc import AUC_THRESHOLDS_PX
+from homoreg.study.tables import ARMS, METRICS, finite_points, order_arms
+
+WIDTH_IN = 9.0
+COLUMNS = 4  # panels beside one another
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.05,
+    "svg.fonttype": "path",  # a reader needs no font of ours
+    "svg.hashsalt": "homoreg",  # the same table gives the same file
+}
+
+
+def look() -> AbstractContextManager[None]:
+    """The figures' look, for drawing and for saving."""
+    return rc_context(STYLE)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an arm looks."""
+
+    color: str
+    marker: str
+    linestyle: Any
+    hatch: str
+
+
+# Okabe and Ito's palette, the darkest for the baseline; the first four belong to the study's arms.
+STYLES = [
+    Style("#222222", "o", "-", ""),
+    Style("#0072B2", "s", "--", "////"),
+    Style("#D98E00", "^", "-.", "...."),
+    Style("#009E73", "D", ":", "xxxx"),
+    Style("#CC79A7", "v", (0, (5, 1)), "----"),
+    Style("#56B4E9", "P", (0, (3, 1, 1, 1)), "\\\\\\\\"),
+    Style("#D55E00", "X", (0, (1, 1)), "||||"),
+    Style("#999999", "*", (0, (6, 2, 1, 2, 1, 2)), "++++"),
+    Style("#882255", "<", (0, (2, 2)), "oooo"),
+    Style("#6B6B00", ">", (0, (8, 2)), "//"),
+]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Two columns whose relation is shown: a scatter with a regression line for each arm."""
+
+    name: str
+    x: str
+    y: str
+    x_label: str
+    y_label: str
+
+
+RELATIONS = [
+    Relation("kappa_rmse", "log10_kappa", "rmse_gray", "log₁₀ κ", "RMSE (gray levels)"),
+    Relation(
+        "kappa_corner",
+        "log10_kappa",
+        "log10_corner_error",
+        "log₁₀ κ",
+        "log₁₀ of the corner error (px)",
+    ),
+    Relation(
+        "kappa_notebook",
+        "log10_kappa_notebook",
+        "rmse_notebook_gray",
+        "log₁₀ κ, the notebook's",
+        "RMSE, the notebook's (gray levels)",
+    ),
+    Relation(
+        "predicted_corner",
+        "log10_predicted_corner_error",
+        "log10_corner_error_rms",
+        "log₁₀ of the predicted RMS corner error (px)",
+        "log₁₀ of the true RMS corner error (px)",
+    ),
+]
+
+
+def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
+    """A style per arm: the study's own keep theirs whoever else is there, the rest take turns."""
+    others = (arm for arm in order_arms(arms) if arm not in ARMS)
+    spare = STYLES[len(ARMS) :]
+    styles = dict(zip(ARMS, STYLES, strict=False))
+    return styles | {arm: spare[number % len(spare)] for number, arm in enumerate(others)}
+
+
+def box_plots(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+    """Matches, log₁₀ κ, RMSE and corner error of one estimator, a box per arm (seeds pooled).
+
+    Boxes show the pairs that have a value; how many of how many is written beside each.
+    """
+    panels = ["match_count", "log10_kappa", "rmse_gray", "corner_error_px"]
+    panels = [name for name in panels if name in rows]
+    arms = order_arms(rows["arm"])
+    with look():
+        figure = Figure(figsize=(WIDTH_IN, 2 * (0.9 + 0.34 * len(arms))))
+        axes = figure.subplots(2, 2, squeeze=False, sharey=True).flatten()
+        for ax, name in zip(axes, panels, strict=False):
+            groups = [rows.loc[rows["arm"] == arm, name].to_numpy(float) for arm in arms]
+            _boxes(ax, groups, [styles[arm] for arm in arms], log=name == "corner_error_px")
+            ax.set_xlabel(METRICS[name].label)
+            if name == "rmse_gray":
+                _reference_lines(ax, rows)
+        for ax in axes[len(panels) :]:
+            ax.set_axis_off()
+        axes[0].set_yticks(range(len(arms)), arms)
+        axes[0].invert_yaxis()  # shared: the first arm on top everywhere
+    return figure
+
+
+def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[Style], log: bool) -> None:
+    finite = [group[np.isfinite(group) & ((group > 0) | (not log))] for group in groups]
+    if log:
+        ax.set_xscale("log")
+    boxes = ax.boxplot(
+        finite,
+        orientation="horizontal",
+        positions=range(len(groups)),
+        widths=0.62,
+        patch_artist=True,
+        medianprops={"color": "black", "linewidth": 1.8},
+        flierprops={"marker": ".", "markersize": 3, "markeredgecolor": "#888888"},
+        whiskerprops={"color": "#444444"},
+        capprops={"color": "#444444"},
+        manage_ticks=False,
+    )
+    for box, style in zip(boxes["boxes"], styles, strict=True):
+        box.set(facecolor=_tint(style.color), edgecolor=style.color, hatch=style.hatch)
+    for position, (group, kept) in enumerate(zip(groups, finite, strict=True)):
+        ax.annotate(
+            f"n = {len(kept)}/{len(group)}",
+            (1.0, position),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color="#555555",
+        )
+    ax.grid(axis="y", visible=False)
+
+
+def _tint(color: str) -> tuple[float, ...]:
+    """A pale version of a colour, opaque: in SVG a see-through face fades its hatch as well."""
+    return tuple(1 - (1 - channel) / 3 for channel in to_rgb(color))
+
+
+def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
+    """The two controls of a picture error: no warp at all, and the true homography."""
+    for name, label, linestyle in [
+        ("rmse_identity_gray", "no warp", ":"),
+        ("rmse_oracle_gray", "true H", "--"),
+    ]:
+        if name in rows and rows[name].notna().any():
+            median = float(rows[name].median())
+            ax.axvline(median, color="#555555", linewidth=1, linestyle=linestyle, zorder=0)
+            ax.annotate(
+                label,
+                (median, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color="#555555",
+            )
+
+
+def scatter(
+    rows: pd.DataFrame, lines: pd.DataFrame, relation: Relation, styles: dict[str, Style]
+) -> Figure:
+    """One panel per arm with its pairs and its regression line; the other arms' lines in gray.
+
+    Args:
+        rows: of one estimator.
+        lines: :func:`homoreg.study.tables.regression` of the same rows.
+    """
+    by_arm = {line["arm"]: line for line in lines.to_dict("records")}
+    points = {
+        arm: finite_points(rows[rows["arm"] == arm], relation.x, relation.y) for arm in by_arm
+    }
+
+    def panel(ax: Axes, arm: str) -> None:
+        style = styles[arm]
+        ax.scatter(
+            points[arm][:, 0],
+            points[arm][:, 1],
+            s=12,
+            marker=style.marker,
+            facecolor=f"{style.color}66",
+            edgecolor=style.color,
+            linewidth=0.4,
+            rasterized=True,
+        )
+        for other, line in by_arm.items():
+            if np.isnan(line["slope"]):
+                continue
+            ends = np.array([points[other][:, 0].min(), points[other][:, 0].max()])
+            own = other == arm
+            ax.plot(
+                ends,
+                line["slope"] * ends + line["intercept"],
+                color="black" if own else "#bbbbbb",
+                linewidth=2 if own else 0.8,
+                zorder=3 if own else 1,
+            )
+        line = by_arm[arm]
+        slope, rho = _signed(line["slope"]), _signed(line["spearman"])
+        _title(ax, arm, f"n = {line['n']} of {line['pairs']}, slope {slope}, ρ {rho}")
+
+    return _panels(list(by_arm), panel, relation.x_label, relation.y_label)
+
+
+def _title(ax: Axes, arm: str, detail: str) -> None:
+    """The arm in bold, with a line of detail between it and the panel."""
+    # An arm may be named after an option; a $ or _ in it is no mathematics.
+    ax.set_title(arm, loc="left", fontweight="bold", pad=15, parse_math=False)
+    ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
+
+
+def _signed(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def recall_curves(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+    """Share of pairs whose corner error stays below a threshold: the curve that AUC integrates."""
+    estimators = list(dict.fromkeys(rows["estimator"]))
+    limit = max(AUC_THRESHOLDS_PX)
+    with look():
+        figure = Figure(figsize=(WIDTH_IN, 3.4))
+        axes = figure.subplots(1, len(estimators), squeeze=False, sharey=True)[0]
+        for ax, estimator in zip(axes, estimators, strict=True):
+            of_estimator = rows[rows["estimator"] == estimator]
+            for number, arm in enumerate(order_arms(of_estimator["arm"])):
+                errors = of_estimator.loc[of_estimator["arm"] == arm, "corner_error_px"]
+                values = np.sort(errors.fillna(np.inf).to_numpy(float))
+                x = np.concatenate([[0.0], values[values < limit], [limit]])
+                recall = 100 * np.arange(x.size - 1) / values.size
+                style = styles[arm]
+                ax.plot(
+                    x,
+                    np.append(recall, recall[-1]),
+                    color=style.color,
+                    linestyle=style.linestyle,
+                    marker=style.marker,
+                    markersize=5,
+                    # Markers at other places in each curve, so that they do not hide each other.
+                    markevery=(0.03 + 0.012 * number, 0.17),
+                    label=f"{arm} (n = {values.size})",
+                )
+            ax.set_title(estimator, loc="left", fontweight="bold")
+            ax.set_xlabel("corner error below (px)")
+            ax.set(xlim=(0, limit), ylim=(0, 100))
+        axes[0].set_ylabel("pairs (%)")
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.5)
+    return figure
+
+
+def loss_curves(epochs: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+    """Training and validation loss in evaluation mode, a panel per arm.
+
+    Lines are means over an arm's seeds, bands go from the lowest to the highest seed; the thin
+    line is the loss that the optimizer saw, with dropout on.
+    """
+    curves = [
+        ("val/loss", "validation", "-", 1.8, 1.0),
+        ("train/loss_eval", "training", "--", 1.8, 1.0),
+        ("train/loss", "training, as optimized", ":", 1.0, 0.7),
+    ]
+    curves = [curve for curve in curves if curve[0] in epochs]
+
+    def panel(ax: Axes, arm: str) -> None:
+        of_arm = epochs[epochs["arm"] == arm]
+        for column, label, linestyle, width, alpha in curves:
+            by_epoch = of_arm.dropna(subset=column).groupby("epoch")[column]
+            mean, low, high = by_epoch.mean(), by_epoch.min(), by_epoch.max()
+            done = mean.index + 1
+            color = styles[arm].color
+            ax.plot(
+                done, mean, color=color, linestyle=linestyle, lw=width, alpha=alpha, label=label
+            )
+            if column != "train/loss":
+                ax.fill_between(done, low, high, color=color, alpha=0.15, linewidth=0)
+        seeds = of_arm["run"].nunique()
+        _title(ax, arm, f"n = {seeds} seed{'s' * (seeds > 1)}")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+    figure = _panels(order_arms(epochs["arm"]), panel, "epochs", "loss")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    return figure
+
+
+def _panels(
+    arms: list[str], draw: Callable[[Axes, str], None], x_label: str, y_label: str
+) -> Figure:
+    """A grid of panels on shared axes, one per arm."""
+    columns = min(COLUMNS, len(arms))
+    lines = -(-len(arms) // columns)
+    with look():
+        width = WIDTH_IN * max(columns, 2) / COLUMNS
+        figure = Figure(figsize=(width, 0.6 + 2.2 * lines))
+        axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
+        for ax, arm in zip(axes, arms, strict=False):
+            draw(ax, arm)
+        for ax in axes[len(arms) :]:
+            ax.set_axis_off()
+        # With fewer panels in the last line, the ones above them carry the numbers.
+        for ax in axes[max(0, len(arms) - columns) : len(arms)]:
+            ax.tick_params(labelbottom=True)
+        figure.supxlabel(x_label, fontsize=9)
+        figure.supylabel(y_label, fontsize=9)
+    return figure

@@ -1,0 +1,230 @@
+"""The study's tables: plain frames in, plain frames out.
+
+Three frames go round in this room:
+
+- ``runs``, one row per run: ``run``, ``status``, ``overrides`` (a list of text) and the run's
+  record, flattened with dots (``training.epochs``, ``seconds.fit``, ``versions.torch``);
+- ``epochs``, one row per run and epoch, with an ``arm``;
+- ``rows``, one row per model, pair and estimator, with an ``arm``: the regularizer of a trained
+  network, or a peer's name.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from homoreg.evaluation.auc import AUC_THRESHOLDS_PX, corner_error_auc
+
+ARMS = ("none", "l2", "dropout", "hybrid")
+FAILURES = ("no_keypoints", "too_few_matches", "degenerate", "not_finite")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the evaluation and how it is shown.
+
+    Attributes:
+        label: its name in a heading, with the unit.
+        failed: what a pair without a value counts as in medians and quartiles; ``None`` leaves the
+            pair out, which is right only where a failed estimate still has a value.
+    """
+
+    label: str
+    failed: float | None = np.inf
+
+
+METRICS = {
+    "match_count": Metric("matches", None),
+    "precision_3px": Metric("precision at 3 px", None),
+    "recall_3px": Metric("recall at 3 px", None),
+    "corner_error_px": Metric("corner error (px)"),
+    "predicted_corner_error_px": Metric("predicted corner error (px)"),
+    "kappa": Metric("κ"),
+    "log10_kappa": Metric("log₁₀ κ"),
+    "rmse_gray": Metric("RMSE (gray levels)"),
+    "rmse_notebook_gray": Metric("RMSE, notebook's (gray levels)"),
+    "ssim": Metric("SSIM", -1.0),  # the least that SSIM can be
+    "rmse_identity_gray": Metric("RMSE without warp (gray levels)", None),
+    "rmse_oracle_gray": Metric("RMSE under the true H (gray levels)", None),
+}
+
+LOGARITHMS = {
+    "log10_kappa": "kappa",
+    "log10_kappa_notebook": "kappa_notebook",
+    "log10_corner_error": "corner_error_px",
+    "log10_corner_error_rms": "corner_error_rms_px",
+    "log10_predicted_corner_error": "predicted_corner_error_px",
+}
+
+
+def read_epochs(path: str | Path) -> pd.DataFrame:
+    """Read a ``csv/metrics.csv`` whose rows each hold a part of an epoch: one row per epoch.
+
+    Where an epoch was logged twice, as after a resume, the later value stands.
+    """
+    return pd.read_csv(path).groupby("epoch", as_index=False).last()
+
+
+def name_arms(runs: pd.DataFrame) -> pd.Series:
+    """The arm of each run: its regularizer, and whatever else tells it from the other runs.
+
+    Runs that differ in the seed alone share an arm.
+    """
+    settings = [
+        dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+        for overrides in runs["overrides"]
+    ]
+    names = sorted(set().union(*settings) - {"regularizer", "seed", "ckpt"})
+    varied = [name for name in names if len({setting.get(name) for setting in settings}) > 1]
+    arms = [
+        " ".join([regularizer, *(f"{name}={setting[name]}" for name in varied if name in setting)])
+        for regularizer, setting in zip(runs["training.regularizer"], settings, strict=True)
+    ]
+    return pd.Series(arms, index=runs.index, dtype=object)
+
+
+def order_arms(arms: Iterable[str]) -> list[str]:
+    """Each arm once: those of the study in its order, with their variants, then the peers.
+
+    >>> order_arms(["rootsift", "hybrid", "l2", "l2 seed=1", "orb", "none"])
+    ['none', 'l2', 'l2 seed=1', 'hybrid', 'rootsift', 'orb']
+    """
+    seen = list(dict.fromkeys(arms))
+    ranks = {arm: rank for rank, arm in enumerate(ARMS)}
+    trained = [arm for arm in seen if arm.split(" ")[0] in ranks]
+    peers = [arm for arm in seen if arm not in trained]
+    return sorted(trained, key=lambda arm: (ranks[arm.split(" ")[0]], arm)) + peers
+
+
+def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
+    """All runs' evaluation rows in one frame, with ``run``, ``arm`` and the logarithms.
+
+    A peer that several runs evaluated on the same pairs is kept once and belongs to no run.
+
+    Args:
+        tables: a run's name to its evaluation table.
+        runs: with the columns ``run``, ``arm`` and ``manifest_hash``.
+    """
+    arms = dict(zip(runs["run"], runs["arm"], strict=True))
+    manifests = dict(zip(runs["run"], runs["manifest_hash"], strict=True))
+    parts = []
+    for run, table in tables.items():
+        trained = table["regularizer"] != ""
+        parts.append(
+            table.assign(
+                run=np.where(trained, run, ""),
+                arm=np.where(trained, arms[run], table["descriptor"]),
+                manifest_hash=manifests[run],
+            )
+        )
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.drop_duplicates(
+        ["run", "arm", "estimator", "benchmark", "manifest_hash", "pair_id"], ignore_index=True
+    )
+    # log10(0) = -inf is what a perfect estimate has.
+    with np.errstate(divide="ignore"):
+        logarithms = {
+            name: np.log10(rows[column].astype(float))
+            for name, column in LOGARITHMS.items()
+            if column in rows
+        }
+    return rows.assign(**logarithms)
+
+
+def training_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """The study's training table: a row per finished run, in the order of the arms and seeds."""
+    training = runs.filter(regex=r"^training\.")
+    table = pd.concat([runs[["arm", "seed", "run"]], training], axis=1)
+    table.columns = table.columns.str.removeprefix("training.")
+    return _sort_models(table.drop(columns="regularizer"), ["arm", "seed", "run"])
+
+
+def quartiles(values: ArrayLike) -> tuple[float, float, float]:
+    """First quartile, median and third quartile, linearly interpolated; infinities are numbers.
+
+    >>> quartiles([1.0, 2.0, float("inf"), float("inf"), float("inf")])
+    (2.0, inf, inf)
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    if not ordered.size:
+        return (np.nan, np.nan, np.nan)
+    position = np.array([0.25, 0.5, 0.75]) * (ordered.size - 1)
+    below = ordered[np.floor(position).astype(int)]
+    above = ordered[np.ceil(position).astype(int)]
+    # numpy.quantile subtracts infinities from each other and answers NaN.
+    gap = np.subtract(above, below, out=np.zeros(3), where=above != below)
+    q1, median, q3 = (below + (position % 1) * gap).tolist()
+    return q1, median, q3
+
+
+def model_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per estimator and model (an arm's run, or a peer).
+
+    Columns: ``pairs``; ``<metric>_median``, ``_q1`` and ``_q3`` of :data:`METRICS`, where a failed
+    pair counts as the metric's worst value; ``failed_percent`` and, by status,
+    ``<status>_percent``; ``auc_<threshold>px`` of the corner error, 0 to 100.
+    """
+    keys = ["estimator", "arm", "seed", "run"]
+    records = []
+    for key, group in rows.groupby(keys, dropna=False, sort=False):
+        record: dict[str, Any] = dict(zip(keys, key, strict=True))
+        record["pairs"] = len(group)
+        record["failed_percent"] = 100 * float((group["status"] != "ok").mean())
+        for status in FAILURES:
+            record[f"{status}_percent"] = 100 * float((group["status"] == status).mean())
+        areas = corner_error_auc(group["corner_error_px"], AUC_THRESHOLDS_PX)
+        record.update({f"auc_{t}px": auc for t, auc in zip(AUC_THRESHOLDS_PX, areas, strict=True)})
+        for name, metric in METRICS.items():
+            if name not in group:
+                continue
+            values = group[name]
+            values = values.dropna() if metric.failed is None else values.fillna(metric.failed)
+            q1, median, q3 = quartiles(values)
+            record |= {f"{name}_median": median, f"{name}_q1": q1, f"{name}_q3": q3}
+        records.append(record)
+    return _sort_models(pd.DataFrame(records).astype({"seed": "Int64"}), keys)
+
+
+def _sort_models(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    rank = {arm: number for number, arm in enumerate(order_arms(table["arm"]))}
+    return table.sort_values(
+        keys, key=lambda column: column.map(rank) if column.name == "arm" else column
+    ).reset_index(drop=True)
+
+
+def finite_points(rows: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """``(n, 2)`` values of two columns, of the rows that have both."""
+    points = rows[[x, y]].to_numpy(float)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """Least-squares lines of ``y`` on ``x`` and rank correlations, a row per estimator and arm.
+
+    The seeds of an arm are pooled. Pairs where either value is missing or infinite have no place
+    on a line: ``n`` of ``pairs`` have one.
+
+    Returns:
+        Columns ``estimator, arm, x, y, pairs, n, slope, intercept, spearman`` (the last three are
+        NaN where fewer than three points or a constant leave them undefined).
+    """
+    records = []
+    for estimator in rows["estimator"].unique():
+        of_estimator = rows[rows["estimator"] == estimator]
+        for arm in order_arms(of_estimator["arm"]):
+            of_arm = of_estimator[of_estimator["arm"] == arm]
+            finite = finite_points(of_arm, x, y)
+            slope = intercept = spearman = np.nan
+            if len(finite) >= 3 and (np.ptp(finite, axis=0) > 0).all():
+                slope, intercept = np.polyfit(finite[:, 0], finite[:, 1], 1).tolist()
+                spearman = float(stats.spearmanr(finite).statistic)
+            counts = len(of_arm), len(finite)
+            records.append((estimator, arm, x, y, *counts, slope, intercept, spearman))
+    columns = ["estimator", "arm", "x", "y", "pairs", "n", "slope", "intercept", "spearman"]
+    return pd.DataFrame(records, columns=columns)

@@ -1,0 +1,278 @@
+"""python -m homoreg.train: photographs to trained descriptors and their homography metrics.
+
+One job trains one network under one regularizer; ``-m`` makes a sweep of them.
+"""
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import platform
+import socket
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from homoreg.data.datamodule import PatchPairDataModule
+from homoreg.data.preparation import ensure_prepared
+from homoreg.descriptors.callbacks import Throughput, flat, tensorboards
+from homoreg.descriptors.loading import build_network, read_checkpoint
+from homoreg.descriptors.module import DescriptorModule
+from homoreg.errors import HomoregError
+from homoreg.evaluation.callback import HomographyEvaluation
+from homoreg.evaluation.table import EvaluationProtocol
+from homoreg.files import write_text
+from homoreg.hydra_app import command, one_line
+from homoreg.runs import RunFolder
+
+log = logging.getLogger(__name__)
+
+# Where and how fast a run is computed, and what it is called, is no part of what it computes.
+NOT_HASHED = {
+    "": ("paths", "study", "ckpt", "source", "warp", "prepare", "callbacks", "logger"),
+    "data": ("root", "num_workers"),
+    "benchmark": ("manifest", "root"),
+    "trainer": ("accelerator", "devices", "enable_progress_bar", "enable_model_summary", "profiler"),
+}
+
+
+@command("train")
+def main(cfg: DictConfig) -> dict[str, float]:
+    """Train one job, or tell that it is done already."""
+    run = RunFolder(Path(cfg.paths.run))
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    started = time.perf_counter()
+    ensure_prepared(cfg)
+    seconds = {"prepare": time.perf_counter() - started}
+
+    data = instantiate(cfg.data)
+    started = time.perf_counter()
+    data.setup()
+    seconds["bank"] = time.perf_counter() - started
+
+    identity = {"config_hash": config_hash(config), "manifest_hash": data.manifest.hash}
+    checkpoint = resume_point(run, identity, cfg.ckpt)
+    if run.status == "done":
+        log.info("%s is done already", run.path)
+        return dict(run.record["metrics"])
+
+    write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
+    run.update_record(status="running", **identity, **surroundings(), seed=cfg.seed)
+    try:
+        metrics = fit(cfg, config, run, data, checkpoint, seconds)
+    except BaseException as error:
+        run.update_record(status="failed", error=one_line(error))
+        raise
+    finally:
+        # The jobs of a sweep share this process and its devices.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return metrics
+
+
+def fit(
+    cfg: DictConfig,
+    config: dict[str, Any],
+    run: RunFolder,
+    data: PatchPairDataModule,
+    checkpoint: Path | None,
+    seconds: dict[str, float],
+) -> dict[str, float]:
+    """Train, evaluate, and complete the run's record; returns its final metrics."""
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module = build_module(cfg, config)
+    throughput = Throughput()
+    callbacks = [throughput, *instantiate(cfg.callbacks).values()]
+    evaluation = build_evaluation(cfg, run)
+    if evaluation:
+        callbacks.append(evaluation)
+    options = {k: v for k, v in cfg.trainer.items() if k != "channels_last"}
+    trainer = instantiate(
+        OmegaConf.create(options),
+        callbacks=callbacks,
+        logger=list(instantiate(cfg.logger).values()),
+        default_root_dir=str(run.path),
+        use_distributed_sampler=False,
+    )
+    log_start(trainer, config)
+    try:
+        started = time.perf_counter()
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        evaluation_seconds = evaluation.seconds if evaluation else 0.0
+        seconds["fit"] = time.perf_counter() - started - evaluation_seconds
+        seconds["evaluation"] = evaluation_seconds
+        metrics = final_metrics(trainer, evaluation)
+        run.update_record(
+            status="done",
+            error=None,
+            seconds={k: round(v, 2) for k, v in seconds.items()},
+            patch_pairs_per_second=throughput.patch_pairs_per_second,
+            metrics=metrics,
+            training=training_row(cfg, trainer, module),
+        )
+        for board in tensorboards(trainer):
+            for name, value in metrics.items():
+                board.add_scalar(f"hp/{name}", value, trainer.current_epoch)
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize("done")
+    return metrics
+
+
+def build_module(cfg: DictConfig, config: dict[str, Any]) -> DescriptorModule:
+    """The network and everything that trains it; arms of one seed start with equal weights."""
+    return DescriptorModule(
+        network=build_network(cfg.model, cfg.seed),
+        loss=instantiate(cfg.loss),
+        regularizer=instantiate(cfg.regularizer),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        augmentation=instantiate(cfg.augmentation),
+        channels_last=cfg.trainer.channels_last,
+        seed=cfg.seed,
+        identity={key: config[key] for key in ("model", "patch", "regularizer", "seed")},
+    )
+
+
+def build_evaluation(cfg: DictConfig, run: RunFolder) -> HomographyEvaluation | None:
+    """The callback that judges the run; None under ``evaluation=none``."""
+    options = dict(cfg.evaluation)
+    if not options.pop("enabled"):
+        return None
+    protocol = EvaluationProtocol.from_config(cfg)
+    return HomographyEvaluation(run.path, lambda: instantiate(cfg.benchmark), protocol, **options)
+
+
+def resume_point(run: RunFolder, identity: dict[str, str], ckpt: str | None) -> Path | None:
+    """The checkpoint to go on from: the one asked for, or a broken run's own.
+
+    Raises:
+        HomoregError: the folder holds another run, or one that another process is writing.
+    """
+    record = run.record
+    for key, value in identity.items():
+        if record.get(key, value) != value:
+            what = "config" if key == "config_hash" else "pairs"
+            raise HomoregError(
+                f"{run.path} holds a run with another {what}: choose another study or hydra.run.dir"
+            )
+    if run.status == "running" and _alive(record):
+        raise HomoregError(f"{run.path} is being written by process {record['process']}")
+    if ckpt is not None:
+        if not Path(ckpt).is_file():
+            raise HomoregError(f"ckpt={ckpt}: there is no such file")
+        read_checkpoint(Path(ckpt))
+        return Path(ckpt)
+    own = run.checkpoints / "last.ckpt"
+    if run.status in ("running", "failed") and own.is_file():
+        log.info("going on from %s", own)
+        return own
+    return None
+
+
+def _alive(record: dict[str, Any]) -> bool:
+    """Whether the process that claims a run still lives on this machine."""
+    process = record.get("process")
+    if record.get("host") != socket.gethostname() or process in (None, os.getpid()):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """SHA-256 of what a run computes: its config without paths, workers and device."""
+    kept = {k: v for k, v in config.items() if k not in NOT_HASHED[""]}
+    for group, keys in NOT_HASHED.items():
+        if group:
+            kept[group] = {k: v for k, v in kept[group].items() if k not in keys}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def surroundings() -> dict[str, Any]:
+    """Where a run is computed and with what."""
+    packages = ("homoreg", "torch", "lightning", "hydra-core", "opencv-python", "numpy", "kornia")
+    cuda = torch.cuda.is_available()
+    return {
+        "git_revision": git_revision(),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if cuda else None,
+        },
+    }
+
+
+def git_revision() -> str | None:
+    """The commit that the code is at, ``+`` behind it where files differ; None outside git."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def log_start(trainer: pl.Trainer, config: dict[str, Any]) -> None:
+    """Put the resolved config and the hyperparameters on TensorBoard, their metrics to come."""
+    nothing_yet = {f"hp/{name}": float("nan") for name in ("dlt/auc_5px", "val/loss")}
+    for logger in trainer.loggers:
+        if hasattr(logger, "experiment"):
+            hparams = {k: v for k, v in config.items() if k not in NOT_HASHED[""]}
+            logger.log_hyperparams(flat(hparams), nothing_yet)
+    for board in tensorboards(trainer):
+        board.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
+
+
+def final_metrics(
+    trainer: pl.Trainer, evaluation: HomographyEvaluation | None
+) -> dict[str, float]:
+    """What was logged last, and the held-out numbers; plain floats."""
+    logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    return logged | (evaluation.final_metrics() if evaluation else {})
+
+
+def training_row(cfg: DictConfig, trainer: pl.Trainer, module: DescriptorModule) -> dict[str, Any]:
+    """The run's row in the study's training table; both losses in evaluation mode."""
+    logged = trainer.callback_metrics
+    return {
+        "regularizer": cfg.regularizer.name,
+        "final_train_loss": float(logged["train/loss_eval"]),
+        "final_val_loss": float(logged["val/loss"]),
+        "epochs": trainer.current_epoch,
+        "patch": f"{cfg.patch.size}x{cfg.patch.size} of {cfg.patch.support}x{cfg.patch.support}",
+        "offset_px": cfg.patch.jitter_px,
+        "batch": cfg.data.batch_size,
+        "optimizer": str(cfg.optimizer._target_).rpartition(".")[2],
+        "weight_decay": cfg.regularizer.weight_decay,
+        "dropout": cfg.regularizer.dropout,
+        "device": str(trainer.strategy.root_device),
+        "precision": str(cfg.trainer.precision),
+    }
+
+
+if __name__ == "__main__":
+    main()

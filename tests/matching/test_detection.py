@@ -1,0 +1,101 @@
+"""Detectors on a real photograph, on drawings with known corners, and on images without any."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from homoreg.errors import HomoregError
+from homoreg.matching import FastKeypoints, OrbKeypoints, ShiTomasi, SiftKeypoints
+
+DETECTORS = [ShiTomasi, SiftKeypoints, OrbKeypoints, FastKeypoints]
+Detector = Callable[..., Callable[[np.ndarray], np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return skimage.data.astronaut()
+
+
+def test_shi_tomasi_is_the_study_detector(photo: np.ndarray) -> None:
+    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    expected = cv2.goodFeaturesToTrack(gray, 500, qualityLevel=0.01, minDistance=8)
+    np.testing.assert_array_equal(ShiTomasi()(photo), expected.reshape(-1, 2))
+
+
+def test_shi_tomasi_keeps_the_strongest_and_the_distance(photo: np.ndarray) -> None:
+    points = ShiTomasi()(photo)
+    np.testing.assert_array_equal(ShiTomasi(max_keypoints=20)(photo), points[:20])
+    response = cv2.cornerMinEigenVal(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), 3)
+    x, y = points.astype(int).T
+    assert (np.diff(response[y, x]) <= 0).all()
+    gaps = np.linalg.norm(points[:, None] - points, axis=2)[~np.eye(len(points), dtype=bool)]
+    assert gaps.min() >= 8
+
+
+def test_subpixel_refinement_finds_a_corner_between_pixels() -> None:
+    # A quarter plane drawn at 16 times the size, whose corner lands at (50.25, 40.25).
+    large = np.zeros((1280, 1600), np.uint8)
+    large[: round(40.75 * 16), : round(50.75 * 16)] = 255
+    image = cv2.cvtColor(
+        cv2.resize(large, (100, 80), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB
+    )
+    whole, refined = (ShiTomasi(max_keypoints=1, subpixel=s)(image)[0] for s in (False, True))
+    error, refined_error = (np.linalg.norm(point - (50.25, 40.25)) for point in (whole, refined))
+    assert refined_error < 0.15 < error
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_points_have_the_promised_form(detector: Detector, photo: np.ndarray) -> None:
+    points = detector(max_keypoints=300)(photo)
+    # ORB may find one place on two levels, which counts once.
+    assert 290 < len(points) <= 300
+    assert points.dtype == np.float64
+    assert len(np.unique(points, axis=0)) == len(points)
+    assert ((points >= 0) & (points <= (photo.shape[1] - 1, photo.shape[0] - 1))).all()
+    np.testing.assert_array_equal(detector(max_keypoints=300)(photo), points)
+
+
+# ORB shares its count out over the levels of its pyramid, so more is not only longer.
+@pytest.mark.parametrize("detector", [ShiTomasi, SiftKeypoints, FastKeypoints])
+def test_fewer_points_are_the_first_of_more(detector: Detector, photo: np.ndarray) -> None:
+    many = detector(max_keypoints=200)(photo)
+    np.testing.assert_array_equal(detector(max_keypoints=50)(photo), many[:50])
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, lambda: ShiTomasi(subpixel=True)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 2), (12, 12), (50, 60)])
+@pytest.mark.parametrize("gray", [0, 77, 255])
+def test_images_without_corners_give_no_points(
+    detector: Detector, size: tuple[int, int], gray: int
+) -> None:
+    points = detector()(np.full((*size, 3), gray, np.uint8))
+    assert points.shape == (0, 2)
+    assert points.dtype == np.float64
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, lambda: ShiTomasi(subpixel=True)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2), (9, 9), (14, 16), (31, 31)])
+def test_small_images_of_noise_do_no_harm(detector: Detector, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert np.isfinite(detector()(noise)).all()
+
+
+@pytest.mark.parametrize(
+    ("detector", "option", "value"),
+    [
+        *((detector, "max_keypoints", 0) for detector in DETECTORS),
+        (ShiTomasi, "quality_level", 0.0),
+        (ShiTomasi, "quality_level", 1.5),
+        (ShiTomasi, "min_distance_px", -1),
+        (ShiTomasi, "block_size_px", 0),
+        (SiftKeypoints, "contrast_threshold", -0.1),
+        (OrbKeypoints, "fast_threshold", 0),
+        (FastKeypoints, "fast_threshold", 256),
+    ],
+)
+def test_an_impossible_option_is_named(detector: Detector, option: str, value: float) -> None:
+    with pytest.raises(HomoregError, match=rf"detector\.{option}={value}"):
+        detector(**{option: value})

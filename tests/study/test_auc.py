@@ -1,0 +1,56 @@
+"""AUC of the corner error against known answers, and against exact integration of the curve."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homoreg.evaluation.auc import corner_error_auc
+
+
+def exact_auc(errors: list[Fraction], threshold: Fraction) -> Fraction:
+    """The same area, piece by piece, in rational numbers: ``None`` in ``errors`` is a failure."""
+    n = len(errors)
+    below = sorted(error for error in errors if error is not None and error < threshold)
+    area, x, y = Fraction(0), Fraction(0), Fraction(0)
+    for error in below:
+        step = Fraction(1, n)
+        area += (error - x) * (y + step / 2)
+        x, y = error, y + step
+    return 100 * (area + (threshold - x) * y) / threshold
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.fractions(0, 20, max_denominator=64)), min_size=1),
+    st.fractions(Fraction(1, 2), 15, max_denominator=8),
+)
+def test_equals_exact_integration(errors: list, threshold: Fraction):
+    numbers = [np.inf if error is None else float(error) for error in errors]
+    [auc] = corner_error_auc(numbers, [float(threshold)])
+    assert auc == pytest.approx(float(exact_auc(errors, threshold)), abs=1e-9)
+    assert 0 <= auc <= 100
+
+
+def test_known_answers():
+    assert corner_error_auc([0, 0, 0], [1, 10]) == [100.0, 100.0]
+    assert corner_error_auc([np.inf, 11.0], [10]) == [0.0]
+    # One pair at 4 px: a ramp to (4, 1), then flat to 5: (2 + 1) / 5.
+    assert corner_error_auc([4.0], [5]) == pytest.approx([60.0])
+
+
+def test_a_failure_costs_what_an_infinite_error_costs():
+    with_failure = corner_error_auc([1.0, 2.0, np.inf], [5])
+    assert corner_error_auc([np.nan, 2.0, 1.0], [5]) == with_failure
+    assert with_failure[0] < corner_error_auc([1.0, 2.0], [5])[0]
+
+
+def test_no_errors_no_number():
+    assert np.isnan(corner_error_auc([], [1, 3])).all()
+
+
+@pytest.mark.parametrize(("errors", "thresholds"), [([-1.0], [5]), ([1.0], [0])])
+def test_impossible_values_are_refused(errors: list, thresholds: list):
+    with pytest.raises(ValueError, match=r"negative|positive"):
+        corner_error_auc(errors, thresholds)

@@ -1,0 +1,73 @@
+"""Figures carry the table's numbers, and an arm looks the same wherever it is drawn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from homoreg.study import figures
+from homoreg.study.figures import RELATIONS, STYLES, arm_styles
+from homoreg.study.tables import regression
+
+
+def rows(arm: str, error: list[float], **columns: list) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"arm": arm, "estimator": "dlt", "run": "r", "corner_error_px": error, **columns}
+    )
+
+
+def test_arms_are_told_apart_without_colour():
+    for feature in ("color", "marker", "linestyle", "hatch"):
+        assert len({getattr(style, feature) for style in STYLES}) == len(STYLES)
+
+
+def test_an_arm_keeps_its_look_whoever_else_is_there():
+    alone = arm_styles(["hybrid"])["hybrid"]
+    assert arm_styles(["orb", "l2", "hybrid", "sift"])["hybrid"] == alone
+    assert len(set(arm_styles(["none", "l2", "dropout", "hybrid", "orb", "sift"]).values())) == 6
+
+
+def test_recall_curve_ends_at_the_share_of_pairs_below_the_limit():
+    table = rows("none", [0.5, 2.0, 9.0, 12.0, np.inf])
+    [ax] = figures.recall_curves(table, arm_styles(["none"])).axes
+    [line] = ax.lines
+    x, y = line.get_data()
+    assert list(x) == [0.0, 0.5, 2.0, 9.0, 10.0]
+    assert list(y) == pytest.approx([0, 20, 40, 60, 60])
+
+
+def test_boxes_say_how_many_pairs_they_leave_out():
+    table = rows("none", [1.0, 2.0, np.inf], match_count=[9, 8, 3], rmse_gray=[5.0, np.nan, np.nan])
+    figure = figures.box_plots(table, arm_styles(["none"]))
+    counts = {ax.get_xlabel(): [text.get_text() for text in ax.texts] for ax in figure.axes}
+    assert counts["matches"] == ["n = 3/3"]
+    assert counts["RMSE (gray levels)"] == ["n = 1/3"]
+    assert counts["corner error (px)"] == ["n = 2/3"]
+
+
+def test_scatter_draws_the_tables_line_and_points():
+    relation = RELATIONS[0]
+    columns = {relation.x: [0.0, 1.0, 2.0, np.nan], relation.y: [1.0, 3.0, 5.0, 4.0]}
+    table = rows("$a_b^ 100%$", [1.0] * 4, **columns)
+    lines = regression(table, relation.x, relation.y)
+    figure = figures.scatter(table, lines, relation, arm_styles(table["arm"]))
+    figure.canvas.draw()  # a title taken for mathematics fails here
+    [ax] = figure.axes
+    assert ax.collections[0].get_offsets().tolist() == [[0.0, 1.0], [1.0, 3.0], [2.0, 5.0]]
+    assert ax.lines[0].get_xydata().ravel() == pytest.approx([0.0, 1.0, 2.0, 5.0])
+    assert ax.texts[0].get_text() == "n = 3 of 4, slope +2.00, ρ +1.00"
+
+
+def test_loss_curves_are_means_with_bands_over_seeds():
+    epochs = pd.DataFrame(
+        {
+            "arm": "none",
+            "run": ["a", "a", "b", "b"],
+            "epoch": [0, 1, 0, 1],
+            "val/loss": [0.4, 0.2, 0.6, 0.4],
+        }
+    )
+    [ax] = figures.loss_curves(epochs, arm_styles(["none"])).axes
+    assert ax.lines[0].get_xydata().ravel() == pytest.approx([1, 0.5, 2, 0.3])
+    [band] = ax.collections
+    assert band.get_datalim(ax.transData).intervaly == pytest.approx([0.2, 0.6])
+    assert ax.texts[0].get_text() == "n = 2 seeds"

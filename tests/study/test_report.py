@@ -1,0 +1,189 @@
+"""The page: whole, self-contained, and every number on it in a table beside it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from homoreg.report import report
+from homoreg.runs import find_runs
+from homoreg.study.page import as_text, number
+
+FIGURES = ["loss", "recall", "boxes_dlt", "boxes_magsac"]
+FIGURES += ["kappa_rmse", "kappa_corner", "kappa_notebook", "predicted_corner"]
+
+
+class Page(HTMLParser):
+    """Addresses, tables and visible text of a page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.tables: list[list[list[str]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list):
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_data(self, data: str):
+        self.text += data
+        if self.lasttag in ("td", "th") and self.tables and self.tables[-1][-1]:
+            self.tables[-1][-1][-1] += data.strip()
+
+
+def test_all_files_are_there(page: Path):
+    tables = ["runs", "training", "epochs", "evaluation", "models", "regression"]
+    expected = {"index.html", *(f"tables/{name}.csv" for name in tables)}
+    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    folder = page.parent
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert found == expected
+
+
+def test_the_page_needs_nothing_but_itself(page: Path):
+    parsed = Page(page)
+    assert not parsed.tags & {"script", "link", "iframe", "object", "base"}
+    assert not re.search(r"@import|url\(", page.read_text(encoding="utf-8"))
+    for address in parsed.addresses:
+        if address.startswith(("data:", "#")):
+            continue
+        assert (page.parent / unquote(address)).is_file(), address
+
+
+def test_numbers_of_the_page_stand_in_the_csv(page: Path):
+    """Table by table, the accuracy rows are the CSV's rows in the format of the page."""
+    models = pd.read_csv(
+        page.parent / "tables" / "models.csv",
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"seed": "Int64"},
+    )
+    shown = next(t for t in Page(page).tables if "AUC 5 px" in t[0])
+    rows = [row for row in shown[1:] if len(row) > 1]
+    assert len(rows) == len(models) == 20
+    for row, record in zip(rows, models.to_dict("records"), strict=True):
+        aucs = [number(1)(record[f"auc_{t}px"]) for t in (1, 3, 5, 10)]
+        assert row[:3] == [record["arm"], as_text(record["seed"]), str(record["pairs"])]
+        assert row[3:8] == [*aucs, number(1)(record["failed_percent"])]
+        assert row[-2] == number(2)(record["corner_error_px_median"])
+
+
+def test_training_table_is_the_studys(page: Path):
+    training = pd.read_csv(page.parent / "tables" / "training.csv", keep_default_na=False)
+    assert training["arm"].tolist() == ["none"] * 2 + ["l2"] * 2 + ["dropout"] * 2 + ["hybrid"] * 2
+    hybrid = training[training["arm"] == "hybrid"].iloc[0]
+    assert (hybrid["dropout"], hybrid["weight_decay"], hybrid["epochs"]) == (0.3, 1e-4, 6)
+    assert hybrid["final_train_loss"] == pytest.approx(0.0885)
+    shown = next(t for t in Page(page).tables if "training loss" in t[0])
+    assert shown[-1][:4] == ["hybrid", "1", "0.0885", "0.0849"]
+    assert len(shown) == 1 + 8
+
+
+def test_unfinished_runs_are_named_and_left_out(page: Path):
+    text = Page(page).text
+    assert "regularizer-none+seed-2 is failed" in text
+    assert "regularizer-none+seed-3 is running" in text
+    evaluation = pd.read_csv(page.parent / "tables" / "evaluation.csv", keep_default_na=False)
+    assert "regularizer-none+seed-2" not in set(evaluation["run"])
+
+
+def test_what_was_run_is_told(page: Path):
+    text = Page(page).text
+    for fact in ("torch 2.14.0", "deadbeef", "0123456789abcdef", "trainer.max_epochs=6", "181"):
+        assert fact in text
+
+
+def test_infinite_medians_and_single_runs(tmp_path: Path, make_run: Callable):
+    run = make_run(tmp_path / "run", "none", 0)
+    file = run / "evaluation" / "eval.csv"
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+    rows.loc[rows["descriptor"] == "cnn", ["corner_error_px", "kappa"]] = ["inf", ""]
+    rows.to_csv(file, index=False)
+    index = report(find_runs(run), run, tmp_path / "out" / "report")
+    shown = next(t for t in Page(index).tables if "AUC 5 px" in t[0])
+    assert shown[2][0] == "none"
+    assert shown[2][-2:] == ["∞", "∞ to ∞"]
+    assert "inf" in (index.parent / "tables" / "models.csv").read_text()
+
+
+def test_a_run_without_evaluation_still_has_its_losses(tmp_path: Path, make_run: Callable):
+    run = make_run(tmp_path / "run", "l2", 3)
+    shutil.rmtree(run / "evaluation")
+    shutil.rmtree(run / "figures")
+    index = report(find_runs(run), run, run / "report")
+    assert "run has no table of the benchmark" in Page(index).text
+    assert sorted(p.name for p in index.parent.glob("tables/*")) == [
+        "epochs.csv",
+        "runs.csv",
+        "training.csv",
+    ]
+
+
+def test_different_manifests_are_warned_of(tmp_path: Path, make_run: Callable):
+    for name, arm in [("a", "none"), ("b", "l2")]:
+        make_run(tmp_path / name, arm, 0)
+    record = tmp_path / "b" / "run.json"
+    record.write_text(record.read_text().replace("0123456789abcdef", "fedcba"))
+    index = report(find_runs(tmp_path), tmp_path, tmp_path / "report")
+    assert "different manifests" in Page(index).text
+
+
+@pytest.mark.slow
+def test_command(tmp_path: Path, make_run: Callable):
+    make_run(tmp_path / "sweep" / "regularizer-none+seed-0", "none", 0)
+    make_run(tmp_path / "broken" / "regularizer-l2+seed-0", "l2", 0, status="failed")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "homoreg.report", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert run("runs=sweep").returncode == 0
+    assert (tmp_path / "sweep" / "report" / "index.html").is_file()
+    assert run("runs=[sweep]", "hydra.run.dir=elsewhere").returncode == 0
+    assert (tmp_path / "elsewhere" / "report" / "index.html").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep", "broken", "elsewhere"}
+
+    for arguments, says in [(["runs=broken"], "none of the 1 runs is finished"), ([], "runs=PATH")]:
+        failed = run(*arguments)
+        assert failed.returncode == 2
+        assert says in failed.stderr.splitlines()[-1]
+        assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 500])
+def test_a_browser_shows_all_of_it(page: Path, tmp_path: Path, width: int):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    assert browser, "this test needs Chromium or Chrome on the PATH"
+    probe = """<script>addEventListener("load", () => {
+      const images = [...document.images], root = document.documentElement
+      root.dataset.images = images.length
+      root.dataset.broken = images.filter(image => !image.naturalWidth).length
+      root.dataset.overflow = root.scrollWidth - root.clientWidth
+    })</script>"""
+    copy = tmp_path / "copy.html"
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
+    dom = subprocess.run(
+        [browser, *options, "--dump-dom", copy.as_uri()], capture_output=True, text=True
+    ).stdout
+    assert f'data-images="{len(FIGURES) + 1}"' in dom
+    assert 'data-broken="0"' in dom
+    assert 'data-overflow="0"' in dom

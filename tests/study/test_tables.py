@@ -1,0 +1,175 @@
+"""The tables against values computed by hand, in plain Python, from the runs' own files."""
+
+import csv
+import math
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homoreg.study.tables import (
+    METRICS,
+    gather_rows,
+    model_table,
+    name_arms,
+    order_arms,
+    quartiles,
+    read_epochs,
+    regression,
+)
+
+HUGE = 1e30  # stands for infinity where plain arithmetic would give NaN
+
+
+def plain_quartiles(values: list[float]) -> list[float]:
+    finite = [min(value, HUGE) for value in values]
+    cuts = statistics.quantiles(finite * (1 if len(finite) > 1 else 2), n=4, method="inclusive")
+    return [math.inf if cut > HUGE / 1e6 else cut for cut in cuts]
+
+
+@given(st.lists(st.floats(0, 1e3) | st.just(math.inf), min_size=2, max_size=30))
+def test_quartiles_equal_those_of_the_standard_library(values: list[float]):
+    assert quartiles(values) == pytest.approx(plain_quartiles(values), rel=1e-9, abs=1e-9)
+
+
+def test_quartiles_of_nothing():
+    assert np.isnan(quartiles([])).all()
+
+
+@pytest.mark.parametrize("model", ["l2", "rootsift"])
+@pytest.mark.parametrize("estimator", ["dlt", "magsac"])
+def test_model_table_equals_hand_computation(page: Path, sweep: Path, model: str, estimator: str):
+    file = sweep / "regularizer-l2+seed-1" / "evaluation" / "eval.csv"
+    with file.open(newline="") as lines:
+        raw = [
+            row
+            for row in csv.DictReader(lines)
+            if row["estimator"] == estimator and model in (row["regularizer"], row["descriptor"])
+        ]
+    models = pd.read_csv(page.parent / "tables" / "models.csv", keep_default_na=False)
+    [row] = models[
+        (models["arm"] == model)
+        & (models["estimator"] == estimator)
+        & models["seed"].isin(["1", ""])
+    ].to_dict("records")
+
+    assert row["pairs"] == len(raw) == 40
+    assert row["failed_percent"] == 10.0
+    assert row["too_few_matches_percent"] == 7.5
+    assert row["degenerate_percent"] == 2.5
+    for name in ("match_count", "recall_3px", "corner_error_px", "kappa", "rmse_gray", "ssim"):
+        # A failed estimate has an empty cell: the worst value there is.
+        worst = -1.0 if name == "ssim" else math.inf
+        q1, median, q3 = plain_quartiles([float(r[name] or worst) for r in raw])
+        assert float(row[f"{name}_q1"]) == pytest.approx(q1), name
+        assert float(row[f"{name}_median"]) == pytest.approx(median), name
+        assert float(row[f"{name}_q3"]) == pytest.approx(q3), name
+    kappas = [math.log10(float(r["kappa"])) if r["kappa"] else math.inf for r in raw]
+    assert row["log10_kappa_median"] == pytest.approx(plain_quartiles(kappas)[1])
+
+
+def one_model(**columns: list) -> pd.DataFrame:
+    count = len(next(iter(columns.values())))
+    who = {"estimator": "dlt", "arm": "none", "run": "r", "status": "ok", "corner_error_px": 1.0}
+    return pd.DataFrame({**who, **columns}, index=range(count)).assign(
+        seed=pd.array([0] * count, "Int64")
+    )
+
+
+def test_failing_on_the_hard_pairs_does_not_look_better():
+    honest = one_model(rmse_gray=[5.0, 6.0, 50.0, 60.0])
+    failing = one_model(rmse_gray=[5.0, 6.0, np.nan, np.nan])
+    [a], [b] = (model_table(rows)["rmse_gray_median"] for rows in (honest, failing))
+    assert a == 28.0
+    assert b == math.inf
+
+
+def test_peers_of_all_runs_count_once(page: Path):
+    models = pd.read_csv(page.parent / "tables" / "models.csv", keep_default_na=False)
+    assert list(models.loc[models["estimator"] == "dlt", "arm"]) == [
+        *("none", "none", "l2", "l2", "dropout", "dropout", "hybrid", "hybrid"),
+        *("rootsift", "untrained"),
+    ]
+    peers = models[models["arm"].isin(["rootsift", "untrained"])]
+    assert set(peers["run"]) == {""}
+    assert set(peers["pairs"]) == {40}
+
+
+def test_peers_on_other_pairs_are_not_taken_for_the_same():
+    peer = one_model(pair_id=["000001", "000002"]).assign(
+        descriptor="orb", regularizer="", benchmark="eval"
+    )
+    runs = pd.DataFrame({"run": ["a", "b"], "arm": ["none", "l2"], "manifest_hash": ["x", "y"]})
+    assert len(gather_rows({"a": peer, "b": peer}, runs)) == 4
+    assert len(gather_rows({"a": peer, "b": peer}, runs.assign(manifest_hash="x"))) == 2
+
+
+def test_ids_stay_text(page: Path):
+    rows = pd.read_csv(page.parent / "tables" / "evaluation.csv", dtype=str)
+    assert set(rows["pair_id"].str.len()) == {6}
+
+
+def test_runs_that_differ_in_more_than_the_seed_have_arms_of_their_own():
+    runs = pd.DataFrame(
+        {
+            "training.regularizer": ["none", "none", "none"],
+            "overrides": [
+                ["regularizer=none", "seed=0", "trainer.max_epochs=2"],
+                ["regularizer=none", "seed=1", "trainer.max_epochs=2"],
+                ["regularizer=none", "seed=0", "trainer.max_epochs=2", "+optimizer.lr=0.1"],
+            ],
+        }
+    )
+    assert list(name_arms(runs)) == ["none", "none", "none optimizer.lr=0.1"]
+
+
+def test_arms_come_in_the_studys_order():
+    shuffled = ["orb", "hybrid", "l2", "none", "dropout", "akaze", "none lr=2"]
+    expected = ["none", "none lr=2", "l2", "dropout", "hybrid", "orb", "akaze"]
+    assert order_arms(shuffled) == expected
+
+
+def test_an_epochs_scattered_lines_become_one(tmp_path: Path):
+    file = tmp_path / "metrics.csv"
+    file.write_text(
+        "epoch,step,train/loss,val/loss\n"
+        "0,9,,0.5\n0,9,0.4,\n1,19,,0.3\n"  # broke off here
+        "1,19,,0.25\n1,19,0.2,\n"
+    )
+    epochs = read_epochs(file)
+    assert epochs["epoch"].tolist() == [0, 1]
+    assert epochs["train/loss"].tolist() == [0.4, 0.2]
+    assert epochs["val/loss"].tolist() == [0.5, 0.25]
+
+
+def test_regression_finds_a_known_line_and_counts_what_it_cannot_use():
+    x = [0.0, 1.0, 2.0, 3.0, 4.0, np.nan]
+    rows = one_model(x=x, y=[1.0, 3.0, 5.0, 7.0, np.inf, 2.0])
+    [line] = regression(rows, "x", "y").to_dict("records")
+    assert (line["pairs"], line["n"]) == (6, 4)
+    assert (line["slope"], line["intercept"]) == pytest.approx((2.0, 1.0))
+    assert line["spearman"] == pytest.approx(1.0)
+
+
+def test_rank_correlation_by_hand():
+    x, y = [1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 4.0, 300.0, 5.0]
+    # Ranks of y: 2 1 3 5 4, so Σd² = 1 + 1 + 0 + 1 + 1 and ρ = 1 − 6·4 / (5·24).
+    [line] = regression(one_model(x=x, y=y), "x", "y").to_dict("records")
+    assert line["spearman"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("y", [[1.0, 2.0, np.nan], [3.0, 3.0, 3.0]])
+def test_no_line_through_two_points_or_a_constant(y: list):
+    [line] = regression(one_model(x=[1.0, 2.0, 3.0], y=y), "x", "y").to_dict("records")
+    assert np.isnan([line["slope"], line["intercept"], line["spearman"]]).all()
+
+
+def test_every_metric_of_the_request_is_summarised(page: Path):
+    columns = pd.read_csv(page.parent / "tables" / "models.csv").columns
+    for name in METRICS:
+        assert {f"{name}_median", f"{name}_q1", f"{name}_q3"} <= set(columns)
+    assert {"auc_1px", "auc_3px", "auc_5px", "auc_10px"} <= set(columns)
