@@ -20,12 +20,21 @@ from homoreg.evaluation.table import (
     write_evaluation,
 )
 from homoreg.hydra_app import command, one_line
-from homoreg.runs import RunFolder, find_runs
+from homoreg.runs import find_runs
 
 log = logging.getLogger(__name__)
 
 # What an evaluation takes from the first run's config, unless the command line says otherwise.
-ADOPTED = ("model", "patch", "regularizer", "seed", "detector", "matcher", "estimators", "data.root")
+ADOPTED = (
+    "model",
+    "patch",
+    "regularizer",
+    "seed",
+    "detector",
+    "matcher",
+    "estimators",
+    "data.root",
+)
 
 
 @command("evaluate")

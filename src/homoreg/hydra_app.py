@@ -8,17 +8,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -44,8 +46,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         @functools.wraps(function)
         def job(cfg: DictConfig) -> Any:
             if HydraConfig.get().mode != RunMode.MULTIRUN:
-                return function(cfg)
+                try:
+                    check_types(cfg, config_name)
+                    return function(cfg)
+                except Exception as error:
+                    # Raised, it would get lines of Hydra's before ours.
+                    _exit(error)
             with _failure_noted(Path(HydraConfig.get().runtime.output_dir)):
+                check_types(cfg, config_name)
                 return function(cfg)
 
         def main() -> None:
@@ -104,7 +112,7 @@ def study_name(study: Any, otherwise: str) -> str:
     """The folder's name of a sweep: the study's, or ``otherwise`` where there is none."""
     if study is None:
         return otherwise
-    if isinstance(study, float) or not re.fullmatch(r"[\w.+-]+", str(study)):
+    if isinstance(study, float) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", str(study)):
         raise HomoregError(
             f"study={study}: use letters, digits and . _ + - only, and quote what reads as a "
             "decimal number, as in study='\"1e3\"'"
@@ -130,13 +138,13 @@ def job_name(overrides: Sequence[str], constant: Sequence[str]) -> str:
         parts.append(f"{_plain(key)}-{_plain(value)}")
     name = "+".join(parts) or "job"
     if len(name) > MAX_JOB_NAME:
-        name = f"{name[: MAX_JOB_NAME - 9]}-{keyed_seed(name):016x}"[: MAX_JOB_NAME]
+        name = f"{name[: MAX_JOB_NAME - 9]}-{keyed_seed(name):016x}"[:MAX_JOB_NAME]
     return name
 
 
 def _plain(text: str) -> str:
     """Only characters that neither a shell nor Hydra's grammar gives a meaning."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_")
 
 
 def default_precision(accelerator: str = "auto") -> str:
@@ -148,6 +156,52 @@ def default_precision(accelerator: str = "auto") -> str:
     if accelerator in ("auto", "cpu") and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bf16-mixed"
     return "32-true"
+
+
+def check_types(cfg: DictConfig, config_name: str) -> None:
+    """HomoregError for an override whose value is of another kind than the option's default.
+
+    What the value may be beyond its kind is checked by whatever the option goes to.
+    """
+    if not GlobalHydra.instance().is_initialized():
+        return  # a worker of a launcher; a single run of the same options is checked
+    loader = GlobalHydra.instance().config_loader()
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    choices = [o for o in overrides if loader.get_group_options(o.key_or_group)]
+    options = [o.key_or_group for o in overrides if o not in choices and not o.is_delete()]
+    if not options:
+        return
+    defaults = loader.load_configuration(
+        config_name, [str(o.input_line) for o in choices], RunMode.RUN
+    )
+    for key in options:
+        value, default = OmegaConf.select(cfg, key), OmegaConf.select(defaults, key)
+        if not _same_kind(value, default):
+            kind = KINDS[type(default)]
+            raise HomoregError(f"{key}={value}: give {kind}, as the default {default} is")
+
+
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    ListConfig: "a list",
+    DictConfig: "a group of options",
+}
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if value is None or default is None:
+        return True
+    if isinstance(default, ListConfig):
+        first = default[0] if len(default) else None
+        return isinstance(value, ListConfig) and all(_same_kind(v, first) for v in value)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(default, str):
+        return not isinstance(value, (ListConfig, DictConfig))
+    return type(value) is type(default)
 
 
 def _arguments(arguments: list[str]) -> list[str]:
@@ -186,7 +240,9 @@ class SweepFolder(Callback):
         register_resolvers()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepFolder.path = Path(config.hydra.sweep.dir)
+        # A name that cannot be resolved ends the sweep right after, with its own line.
+        with suppress(OmegaConfBaseException):
+            SweepFolder.path = Path(config.hydra.sweep.dir)
 
 
 class _failure_noted:  # noqa: N801 - a context manager that reads as a phrase
@@ -216,7 +272,7 @@ def _sweep_failures(since: float) -> list[tuple[str, str]]:
     ]
 
 
-def _exit(error: Exception) -> None:
+def _exit(error: Exception) -> NoReturn:
     """End the process: one line and 2 for what a user can mend, the traceback and 1 for a bug."""
     if _users_error(error) is None:
         traceback.print_exception(error)
@@ -236,6 +292,8 @@ def one_line(error: BaseException) -> str:
         given = problems[0].get("input")
         return f"{where}: {problems[0]['msg']} (given: {given!r})"
     text = str(cause)
+    if isinstance(cause, OverrideParseException):
+        text = f"{cause.override}: {cause.message}".partition("See https")[0]
     unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
         return f"unknown option '{unknown[1]}': `--cfg job` lists the options"

@@ -5,6 +5,7 @@ nor a resume after a break can change a draw.
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +49,8 @@ def keyed_uniforms(seed: int, indices: np.ndarray, draws: int) -> np.ndarray:
     """
     counters = np.asarray(indices, np.uint64)[:, None] * np.uint64(draws)
     counters = counters + np.arange(draws, dtype=np.uint64)
-    z = np.uint64(seed) + (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z: Any = np.uint64(seed) + (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)) * 2.0**-53
+    z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -16,7 +16,7 @@ from homoreg.evaluation import read_evaluation
 from homoreg.hydra_app import command
 from homoreg.runs import RunFolder, find_runs
 from homoreg.study.page import write_report
-from homoreg.study.tables import gather_rows, name_arms, read_epochs
+from homoreg.study.tables import gather_rows, name_arms, order_arms, read_epochs
 
 
 @command("report")
@@ -71,13 +71,18 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         for name, _, run in done
         if run.evaluation_csv(benchmark).is_file()
     }
+    first_arm = order_arms(arm for _, arm, _ in done)[0]
+    shown, figures = next((name, run.figures) for name, arm, run in done if arm == first_arm)
     return write_report(
         folder,
         title=root.name,
         runs=table,
         epochs=pd.concat(epochs, ignore_index=True) if epochs else pd.DataFrame(),
         rows=gather_rows(rows, table) if rows else pd.DataFrame(),
-        pictures=sorted(done[0][2].figures.glob("*.png")),
+        pictures={
+            f"{file.stem.replace('_', ' ')} of {shown}": file
+            for file in sorted(figures.glob("*.png"))
+        },
     )
 
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.data.datamodule import PatchPairDataModule
-from homoreg.data.preparation import ensure_prepared
+from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
 from homoreg.descriptors.callbacks import Throughput, flat, tensorboards
 from homoreg.descriptors.loading import build_network, read_checkpoint
 from homoreg.descriptors.module import DescriptorModule
@@ -40,7 +40,13 @@ NOT_HASHED = {
     "": ("paths", "study", "ckpt", "source", "warp", "prepare", "callbacks", "logger"),
     "data": ("root", "num_workers"),
     "benchmark": ("manifest", "root"),
-    "trainer": ("accelerator", "devices", "enable_progress_bar", "enable_model_summary", "profiler"),
+    "trainer": (
+        "accelerator",
+        "devices",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "profiler",
+    ),
 }
 
 
@@ -48,10 +54,9 @@ NOT_HASHED = {
 def main(cfg: DictConfig) -> dict[str, float]:
     """Train one job, or tell that it is done already."""
     run = RunFolder(Path(cfg.paths.run))
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     started = time.perf_counter()
-    ensure_prepared(cfg)
+    prepare_missing(cfg)
     seconds = {"prepare": time.perf_counter() - started}
 
     data = instantiate(cfg.data)
@@ -80,6 +85,21 @@ def main(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
+def prepare_missing(cfg: DictConfig) -> None:
+    """Make the pairs that ``data.root`` lacks; warn where it holds others than are asked for."""
+    source, warp = instantiate(cfg.source), instantiate(cfg.warp)
+    root, options = cfg.data.root, dict(cfg.prepare)
+    complete = all(manifest_path(root, side).is_file() for side in ("train", "eval"))
+    handmade = manifest_path(root, "train").is_file() and not (Path(root) / RECORD).is_file()
+    if not complete and not handmade:
+        prepare_pairs(source, warp, root, **options)
+        return
+    asked = {key: options[key] for key in ("seed", "jpeg_quality")}
+    difference = prepared_differs(source, warp, root, **asked)
+    if difference:
+        log.warning("%s is used as it is: it %s", root, difference)
+
+
 def fit(
     cfg: DictConfig,
     config: dict[str, Any],
@@ -89,6 +109,8 @@ def fit(
     seconds: dict[str, float],
 ) -> dict[str, float]:
     """Train, evaluate, and complete the run's record; returns its final metrics."""
+    # Lightning tells its own options over again; what a run is made of stands in its config.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, config)
     throughput = Throughput()
@@ -247,9 +269,7 @@ def log_start(trainer: pl.Trainer, config: dict[str, Any]) -> None:
         board.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
 
 
-def final_metrics(
-    trainer: pl.Trainer, evaluation: HomographyEvaluation | None
-) -> dict[str, float]:
+def final_metrics(trainer: pl.Trainer, evaluation: HomographyEvaluation | None) -> dict[str, float]:
     """What was logged last, and the held-out numbers; plain floats."""
     logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
     return logged | (evaluation.final_metrics() if evaluation else {})

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homoreg.aggregates import quartiles
 from homoreg.study.tables import (
     METRICS,
     gather_rows,
     model_table,
     name_arms,
     order_arms,
-    quartiles,
     read_epochs,
     regression,
 )

@@ -168,7 +168,7 @@ def _redraw(
 
 
 def _transform(homographies: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Each point through its own homography: (N, 3, 3) and (N, 2) to (N, 2), NaN behind the view."""
+    """Each of ``(N, 2)`` points through its own of ``(N, 3, 3)``; NaN behind the view."""
     x, y, w = np.einsum("nij,nj->in", homographies[:, :, :2], points) + homographies[:, :, 2].T
     w = np.where(w > 0, w, np.nan)
     return np.stack([x / w, y / w], axis=1)

@@ -1,8 +1,9 @@
 """Patch pairs for training and validation, streamed from a manifest's pixel bank."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -88,7 +89,9 @@ class PatchPairDataset(Dataset):
             "label": torch.from_numpy(pairs.label),
         }
 
-    def _cut(self, view, pairs: np.ndarray, points: np.ndarray) -> torch.Tensor:  # noqa: ANN001
+    def _cut(
+        self, view: Callable[[int], np.ndarray], pairs: np.ndarray, points: np.ndarray
+    ) -> torch.Tensor:
         patches = np.empty((len(pairs), self.size, self.size, 3), np.uint8)
         for i, pair in enumerate(pairs):
             patches[i] = cut_patches(
@@ -216,9 +219,7 @@ class PatchPairDataModule(pl.LightningDataModule):
             )
 
         self.train = dataset(self.train_members, self.sampling, self.seed, self.pairs_per_epoch)
-        hard = PairSampling(
-            0.5, 1.0, self.sampling.negative_radius_px, self.sampling.jitter_px
-        )
+        hard = PairSampling(0.5, 1.0, self.sampling.negative_radius_px, self.sampling.jitter_px)
         fixed = VALIDATION_SEED, self.validation_pairs
         self.validation = {
             "val": dataset(self.validation_members, self.sampling, *fixed),
@@ -234,9 +235,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         batches = EpochBatches(self.validation_pairs, self.batch_size)
         return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
 
-    def _loader(
-        self, dataset: PatchPairDataset, batches: EpochBatches, workers: int
-    ) -> DataLoader:
+    def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
         return DataLoader(
             dataset,
             batch_sampler=batches,
@@ -268,5 +267,6 @@ def validation_photos(photos: set[str], share: float) -> set[str]:
     return set(sorted(photos, key=lambda photo: keyed_seed("validation", photo))[:count])
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
+    """A dataset that deals whole batches leaves nothing to collate."""
     return batch

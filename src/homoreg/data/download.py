@@ -1,32 +1,31 @@
 """Photographs fetched by name over HTTP, so that a few thousand need not cost the whole archive."""
 
-import logging
-import os
 import re
 import threading
 import time
 from pathlib import Path
-from urllib.parse import quote
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
 
 import requests
 
 from homoreg.data.images import PhotoError, decode_image
+from homoreg.data.stores import PhotoStore
 from homoreg.errors import HomoregError
-
-log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 16
 # So many photos in a row that fail in every try: it is not the photos.
 FAILURES_IN_A_ROW = 20
-# Answers to another request may be better; every other 4xx is final.
+# Refusals that may pass; every other 4xx is final.
 PASSING_STATUS = (408, 425, 429)
+NO_SUCH_RANGE = 416
 
 
 class DownloadError(PhotoError):
     """A photo that could not be fetched this time and may be there the next."""
 
 
-class Download:
+class Download(PhotoStore):
     """Photos at ``<url>/<name>``, kept in a folder once they are whole.
 
     A try that ends early leaves ``<name>.part``, and the next one asks for the rest of it. A photo
@@ -51,6 +50,8 @@ class Download:
         timeout_s: float = 20.0,
         backoff_s: float = 0.5,
     ) -> None:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise HomoregError(f"source.url={url}: give an address that starts with http(s)://")
         self.place = url.rstrip("/")
         self.cache = Path(cache)
         self.threads = connections
@@ -80,26 +81,67 @@ class Download:
         return path.read_bytes()
 
     def _fetch(self, name: str, path: Path) -> None:
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(f"{path.name}.part")
         problem: Exception | None = None
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(self.backoff_s * 2 ** (attempt - 1))
             try:
                 self._request(name, part)
-                decode_image(part.read_bytes(), name)
             except requests.RequestException as error:
                 problem = error
-            except _NotThere:
-                part.unlink(missing_ok=True)
-                raise
+                continue
+            try:
+                decode_image(part.read_bytes(), name)
             except PhotoError as error:
-                # All the bytes came and they are no photo: start over.
+                # Everything came and it is no photo, so there is no use in going on from it.
                 problem = error
                 part.unlink()
-            else:
-                part.replace(path)
-                self._failures_in_a_row = 0
-                return
-            log.debug("try %d of %s: %s", attempt + 1, name, problem)
+                continue
+            part.replace(path)
+            self._failures_in_a_row = 0
+            return
         self._give_up(name, problem)
+
+    def _request(self, name: str, part: Path) -> None:
+        """Ask once for a photo, or for what is missing of it, and append what comes to ``part``."""
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity"}  # so that Content-Length counts the file's bytes
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        address = f"{self.place}/{quote(name)}"
+        with self._session.get(
+            address, headers=headers, stream=True, timeout=self.timeout_s
+        ) as response:
+            status = response.status_code
+            if status == NO_SUCH_RANGE:
+                part.unlink(missing_ok=True)
+            elif 400 <= status < 500 and status not in PASSING_STATUS:
+                raise PhotoError(f"{name}: HTTP {status} at {self.place}")
+            response.raise_for_status()
+            resumes = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            with part.open("ab" if have and resumes else "wb") as file:
+                start = file.tell()
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    file.write(chunk)
+                received = file.tell() - start
+            announced = int(response.headers.get("Content-Length", received))
+            if received != announced:
+                raise requests.ConnectionError(f"{received} of {announced} bytes came")
+
+    def _give_up(self, name: str, problem: Exception | None) -> NoReturn:
+        self._failures_in_a_row += 1
+        reason = " ".join(str(problem).split())[:200]
+        if self._failures_in_a_row >= FAILURES_IN_A_ROW:
+            raise HomoregError(
+                f"source.url={self.place}: {FAILURES_IN_A_ROW} photos in a row could not be "
+                f"downloaded ({reason}); the same command goes on where this one stopped"
+            )
+        raise DownloadError(f"{name}: not downloaded in {self.tries} tries ({reason})")
+
+    @property
+    def _session(self) -> requests.Session:
+        """One a thread, for they are not to be shared; it keeps its connection open."""
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+        return self._local.session

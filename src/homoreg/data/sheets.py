@@ -19,7 +19,7 @@ def patch_sheet(
         rows: pairs of each kind, three a row.
     """
     figure = Figure(figsize=(11, 1.05 * rows + 0.8), dpi=80, layout="constrained")
-    halves = figure.subfigures(1, 2)
+    halves = np.asarray(figure.subfigures(1, 2))
     kinds = (("same place (+1)", SAME, labels > 0), ("another place (−1)", DIFFERENT, labels <= 0))
     for half, (title, colour, chosen) in zip(halves, kinds, strict=True):
         half.suptitle(f"{title}, {chosen.mean():.0%} of the batch", color=colour)

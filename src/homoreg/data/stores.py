@@ -5,9 +5,10 @@ import os
 import threading
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from homoreg.data.images import SUFFIXES, PhotoError
 from homoreg.errors import HomoregError
@@ -17,20 +18,26 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class PhotoStore(Protocol):
-    """What a source reads from. ``read`` is called from several threads at once."""
+class PhotoStore(ABC):
+    """What a source reads from.
 
-    place: str  # where the photos are, as text: an absolute path or an address
-    threads: int | None  # how many readers it takes to keep the store busy; None for one a core
+    A subclass sets ``place``, where the photos are as text, and, where readers wait and do not
+    compute, ``threads``: how many of them keep the store busy (None is one a core).
+    """
 
+    place: str
+    threads: int | None = None
+
+    @abstractmethod
     def names(self) -> list[str] | None:
         """The photos' names, or None where only asking for one shows whether it is there."""
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
-        """A photo's file; a PhotoError where this one cannot be had."""
+        """A photo's file; a PhotoError where this one cannot be had. Many threads call this."""
 
 
-class Folder:
+class Folder(PhotoStore):
     """The images of a tree of files; hidden files and folders are left alone.
 
     Args:
@@ -39,13 +46,11 @@ class Folder:
         flat: name a photo by its file name alone and not by its path under ``root``.
     """
 
-    threads = None
-
     def __init__(
         self, root: str | Path | None, suffixes: tuple[str, ...] = SUFFIXES, flat: bool = False
     ) -> None:
         self.root = None if root is None else Path(root).absolute()
-        self.place = str(self.root)
+        self.place = str(self.root or "")
         self.suffixes = suffixes
         self.flat = flat
 
@@ -72,14 +77,12 @@ class Folder:
         return _by_name(named, self.place)
 
 
-class ZipArchive:
+class ZipArchive(PhotoStore):
     """The images of a zip archive, by file name, whatever folders they are in.
 
     The archive is opened once. Reading takes turns (the members of a photo archive are stored as
     they are, so this costs little); decoding, which takes long, does not wait.
     """
-
-    threads = None
 
     def __init__(self, path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         self.place = str(Path(path).absolute())

@@ -188,7 +188,7 @@ class Warp:
         for attempt in range(ATTEMPTS):
             rng = keyed_rng(seed, photo, repeat, "homography", attempt)
             rotation_deg = float(rng.uniform(-self.rotation_deg, self.rotation_deg))
-            scale = float(rng.uniform(*self.scale))
+            scale = float(rng.uniform(self.scale[0], self.scale[1]))
             shift_px = rng.uniform(-self.shift, self.shift, 2) * size
             jitter_px = rng.uniform(-self.corner_jitter, self.corner_jitter, (4, 2)) * size
             homography = similarity_about_centre(size, rotation_deg, scale, shift_px.tolist())
@@ -217,7 +217,8 @@ class Warp:
     def _draw_occlusion(self, rng: np.random.Generator, size: Size) -> list[int] | None:
         if rng.uniform() >= self.occlusion_probability:
             return None
-        box = np.maximum(np.rint(rng.uniform(*self.occlusion_size, 2) * size).astype(int), 1)
+        smallest, largest = self.occlusion_size
+        box = np.maximum(np.rint(rng.uniform(smallest, largest, 2) * size).astype(int), 1)
         corner = rng.integers(0, np.array(size) - box, endpoint=True)
         return [*corner.tolist(), *box.tolist()]
 

@@ -50,7 +50,7 @@ class EpochTable(Logger):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.path = Path(path)
-        self.rows: dict[int, dict[str, float]] = {}
+        self.rows: dict[int, dict[Any, Any]] = {}
         if self.path.is_file():
             table = pd.read_csv(self.path)
             self.rows = {int(row["epoch"]): row for row in table.to_dict("records")}

@@ -66,7 +66,8 @@ class NetworkDescriptor:
         device: str | torch.device | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = network.float().eval().to(self.device, memory_format=torch.channels_last)
+        network = network.float().eval().to(self.device)
+        self.network = network.to(memory_format=torch.channels_last)
         self.support = support
         self.size = size
         self.name = name
@@ -162,7 +163,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise HomoregError(
             f"{file} holds more than tensors and plain values (pickled code?) and is not loaded"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # damaged bytes make the reader stumble in any way
         raise HomoregError(f"{file} is damaged or not a checkpoint: {error}") from error
     if not isinstance(stored, dict) or not {"homoreg", "state_dict"} <= stored.keys():
         raise HomoregError(f"{file} is not a checkpoint of homoreg")

@@ -1,6 +1,6 @@
 """Judging descriptors by the homographies that they support."""
 
-from homoreg.evaluation.auc import corner_error_auc
+from homoreg.aggregates import corner_error_auc
 from homoreg.evaluation.benchmarks import ManifestBenchmark
 from homoreg.evaluation.pair import ViewPair, evaluate_pair
 from homoreg.evaluation.table import (
@@ -13,8 +13,8 @@ from homoreg.evaluation.table import (
 )
 
 __all__ = [
-    "ManifestBenchmark",
     "EvaluationProtocol",
+    "ManifestBenchmark",
     "ViewPair",
     "corner_error_auc",
     "evaluate_benchmark",

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -27,6 +28,7 @@ from homoreg.evaluation.table import (
 from homoreg.keyed import keyed_seed
 
 WATCHED = ("corner_error_px", "precision_3px", "recall_3px", "match_count")
+KNOWN_BY = (*WATCHED, "kappa")
 
 
 class HomographyEvaluation(pl.Callback):
@@ -75,9 +77,8 @@ class HomographyEvaluation(pl.Callback):
             return
         assert isinstance(pl_module, DescriptorModule)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        watched = EvaluationProtocol(
-            self.protocol.detector, self.protocol.matcher, dict([first_of(self.protocol)])
-        )
+        name = next(iter(self.protocol.estimators))
+        watched = replace(self.protocol, estimators={name: self.protocol.estimators[name]})
         # Judged on a copy in float32, as after training; the network in training is left alone.
         table = evaluate_benchmark(_snapshot(pl_module, data), self._watched_pairs(data), watched)
         for column in WATCHED:
@@ -108,10 +109,7 @@ class HomographyEvaluation(pl.Callback):
         ids = self.table["pair_id"].unique()[: self.figure_pairs]
         (self.run / "figures").mkdir(parents=True, exist_ok=True)
         for pair_id in ids:
-            name, estimator = first_of(self.protocol)
-            figure = pair_figure(
-                benchmark.pair(pair_id), [descriptor], self.protocol, estimator_name=name
-            )
+            figure = pair_figure(benchmark.pair(pair_id), [descriptor], self.protocol)
             figure.savefig(self.run / "figures" / f"pair_{pair_id}.png")
             for board in tensorboards(trainer):
                 board.add_figure(f"held-out pair {pair_id}", figure, trainer.current_epoch)
@@ -126,19 +124,12 @@ class HomographyEvaluation(pl.Callback):
             estimator = entry["estimator"]
             metrics[f"{estimator}/auc_5px"] = entry["auc"]["5px"]
             metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]
-            for column in ("corner_error_px", "precision_3px", "recall_3px", "match_count", "kappa"):
+            for column in KNOWN_BY:
                 metrics[f"{estimator}/{column}"] = entry["median"][column]
         return metrics
 
 
-def first_of(protocol: EvaluationProtocol) -> tuple[str, Any]:
-    """Name and object of the estimator that stands first."""
-    return next(iter(protocol.estimators.items()))
-
-
 def _snapshot(module: DescriptorModule, data: PatchPairDataModule) -> NetworkDescriptor:
-    from copy import deepcopy
-
     return NetworkDescriptor(
         deepcopy(module.network), support=data.support, size=data.size, device=module.device
     )

@@ -1,4 +1,4 @@
-"""A pair as a picture: what was matched, what of it is right, and where the estimate puts view 2."""
+"""A pair as a picture: what was matched, what of it is right, where the estimate puts view 2."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,8 @@ def pair_figure(
 
 def _title(descriptor: Descriptor) -> str:
     arm = getattr(descriptor, "regularizer", "")
-    return f"{descriptor.name} ({arm}, seed {descriptor.seed})" if arm else descriptor.name
+    seed = getattr(descriptor, "seed", None)
+    return f"{descriptor.name} ({arm}, seed {seed})" if arm else descriptor.name
 
 
 def _draw_matches(
@@ -74,7 +75,9 @@ def _draw_matches(
     right = matches.errors_px <= CORRECT_PX
     for which, colour, style in ((~right, WRONG, "dashed"), (right, RIGHT, "solid")):
         ends = np.stack([matches.points1[which], matches.points2[which] + shift], axis=1)
-        axis.add_collection(LineCollection(list(ends), colors=colour, linewidths=0.7, linestyles=style))
+        axis.add_collection(
+            LineCollection(list(ends), colors=colour, linewidths=0.7, linestyles=style)
+        )
     axis.set_title(
         f"{title}: {len(right)} matches, {right.sum()} within {CORRECT_PX:g} px (solid), "
         f"{(~right).sum()} not (dashed)",
@@ -103,5 +106,7 @@ def _draw_overlay(axis: Axes, pair: ViewPair, estimate: Estimate, name: str) -> 
     gray2 = np.where(valid, gray2, 255)
     axis.imshow(np.stack([gray1, gray2, gray2], axis=2).astype(np.uint8))
     error = corner_error(estimate.homography, pair.homography, pair.size1)
-    axis.set_title(f"aligned by {name} ({estimate.status}): corner error {error:.3g} px", fontsize=10)
+    axis.set_title(
+        f"aligned by {name} ({estimate.status}): corner error {error:.3g} px", fontsize=10
+    )
     axis.set_axis_off()

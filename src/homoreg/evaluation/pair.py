@@ -22,7 +22,6 @@ from homoreg.geometry import (
     kappa_notebook,
     rmse_notebook_gray,
 )
-
 from homoreg.matching import Matches, RatioMatcher, ShiTomasi, match_errors, repeatable_count
 
 # An image (H, W, 3) → keypoints (N, 2); two sets of descriptors and their metric → matches.

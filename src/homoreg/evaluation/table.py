@@ -3,24 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 
+from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, quartiles
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.loading import Descriptor
 from homoreg.errors import HomoregError
-from homoreg.evaluation.auc import corner_error_auc
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.pair import Detector, Matcher, judge, match_pair, observe
 from homoreg.files import atomic_path, write_json
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi
 from homoreg.progress import progress
-
-AUC_THRESHOLDS_PX = (1, 3, 5, 10)
 
 # The table's columns and their order; docs/design.md says what each one is.
 COLUMNS = (
@@ -36,6 +33,11 @@ COLUMNS = (
 )
 WHO = ["descriptor", "regularizer", "seed", "estimator"]
 SUMMARISED = COLUMNS[COLUMNS.index("match_count") : COLUMNS.index("describe_ms")]
+# What a pair without a value counts as in medians and quartiles: the worst that there is, so that
+# failing on the hard pairs cannot look good. Infinity, but for what is better when larger.
+WORST = {"fit_gap": 0.0, "hull_fraction": 0.0, "ssim": -1.0, "overlap_fraction": 0.0}
+# Undefined for the pair and not for the estimate: without repeatable keypoints nobody has a recall.
+OF_THE_PAIR = ("recall_3px", "rmse_identity_gray", "rmse_oracle_gray")
 
 
 @dataclass(frozen=True)
@@ -114,36 +116,33 @@ def summarise(table: pd.DataFrame) -> list[dict[str, Any]]:
     Returns:
         Plain values: ``pairs``, ``failure_rate`` and ``failures`` by status, ``auc`` (0–100) of the
         corner error by threshold in px, and ``median``, ``quartile_1`` and ``quartile_3`` of each
-        metric. Failures stay in: their corner errors are infinite.
+        metric. Failures stay in, each value that they lack as the worst there is.
     """
     entries = []
-    for who, rows in table.groupby(WHO, dropna=False, sort=False):
+    for key, rows in table.groupby(WHO, dropna=False, sort=False):
+        who = zip(WHO, cast(tuple[Any, ...], key), strict=True)
         failures = rows["status"][rows["status"] != "ok"].value_counts()
         auc = corner_error_auc(rows["corner_error_px"].to_numpy(), AUC_THRESHOLDS_PX)
-        metrics = rows[list(SUMMARISED)].astype(float)
+        spreads = {column: quartiles(_with_worst(rows[column])) for column in SUMMARISED}
         entries.append(
             {
-                **{k: None if pd.isna(v) else v for k, v in zip(WHO, who, strict=True)},
+                **{k: None if v is pd.NA else v for k, v in who},
                 "pairs": len(rows),
                 "failure_rate": float((rows["status"] != "ok").mean()),
                 "failures": {str(k): int(v) for k, v in failures.items()},
                 "auc": {f"{t}px": a for t, a in zip(AUC_THRESHOLDS_PX, auc, strict=True)},
-                "median": metrics.apply(_quantile, q=0.5).to_dict(),
-                "quartile_1": metrics.apply(_quantile, q=0.25).to_dict(),
-                "quartile_3": metrics.apply(_quantile, q=0.75).to_dict(),
+                "median": {column: spread[1] for column, spread in spreads.items()},
+                "quartile_1": {column: spread[0] for column, spread in spreads.items()},
+                "quartile_3": {column: spread[2] for column, spread in spreads.items()},
             }
         )
     return entries
 
 
-def _quantile(values: pd.Series, q: float) -> float:
-    """A quantile of what is defined; between a number and infinity, infinity."""
-    defined = values.dropna().to_numpy()
-    if not len(defined):
-        return float("nan")
-    with np.errstate(invalid="ignore"):
-        value = float(np.quantile(defined, q))
-    return float("inf") if np.isnan(value) else value
+def _with_worst(values: pd.Series) -> pd.Series:
+    if values.name in OF_THE_PAIR:
+        return values.dropna()
+    return values.astype(float).fillna(WORST.get(str(values.name), float("inf")))
 
 
 def write_evaluation(table: pd.DataFrame, folder: Path, benchmark: str) -> Path:
@@ -158,7 +157,10 @@ def write_evaluation(table: pd.DataFrame, folder: Path, benchmark: str) -> Path:
 def read_evaluation(path: str | Path) -> pd.DataFrame:
     """A table as it was written: ids stay text, empty names stay empty, seeds whole numbers."""
     text = {"pair_id": str, "descriptor": str, "regularizer": str, "estimator": str, "status": str}
-    table = pd.read_csv(path, dtype=text | {"seed": "Int64"}, keep_default_na=False, na_values={
-        column: ["", "nan"] for column in COLUMNS if column not in text
-    })
+    table = pd.read_csv(
+        path,
+        dtype=text | {"seed": "Int64"},
+        keep_default_na=False,
+        na_values={column: ["", "nan"] for column in COLUMNS if column not in text},
+    )
     return table

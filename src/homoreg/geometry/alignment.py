@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from homoreg.geometry.homography import Size
+from homoreg.geometry.homography import Size, folds
 
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -39,10 +39,10 @@ def align_back(image2: Image, homography: ArrayLike | None, size1: Size) -> tupl
     ones = np.full(image2.shape[:2], 255, np.uint8)
     inside = cv2.warpPerspective(ones, matrix, size1, flags=flags)
     mask = cv2.erode((inside == 255).view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    depth = matrix[2, 0] * np.arange(width) + (
-        matrix[2, 1] * np.arange(height)[:, None] + matrix[2, 2]
-    )
-    mask &= depth * np.sign(depth.mean()) > 0
+    if folds(matrix, size1):
+        depth = matrix[2, 0] * np.arange(width) + matrix[2, 2]
+        depth = depth + matrix[2, 1] * np.arange(height)[:, None]
+        mask &= depth * np.sign(depth.mean()) > 0  # the side that holds the view's centre
     aligned[:] = cv2.warpPerspective(image2, matrix, size1, flags=flags).reshape(aligned.shape)
     aligned[~mask] = 0
     return aligned, mask

@@ -18,6 +18,7 @@ from homoreg.geometry.homography import (
     RANK_TOLERANCE,
     Array,
     Size,
+    as_points,
     corners_of,
     design_matrix,
     design_rank,
@@ -86,6 +87,7 @@ class Conditioning:
     corner_covariances: Array
 
 
+@np.errstate(all="ignore")
 def conditioning(
     points1: ArrayLike, points2: ArrayLike, homography: ArrayLike | None, size1: Size
 ) -> Conditioning:
@@ -104,7 +106,7 @@ def conditioning(
     >>> round(judged.kappa, 3), judged.fit_gap, round(judged.dop, 3), judged.noise_px
     (2.803, inf, 3.162, nan)
     """
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     count = len(points1)
     degeneracy, values = configuration(points1, points2)
     raw = raw_singular_values(points1, points2)
@@ -144,6 +146,7 @@ def conditioning(
     )
 
 
+@np.errstate(all="ignore")
 def configuration(points1: ArrayLike, points2: ArrayLike) -> tuple[Degeneracy, Array]:
     """The diagnosis of ``(N, 2)`` correspondences (see :func:`diagnose`) and what it rests on.
 
@@ -151,23 +154,22 @@ def configuration(points1: ArrayLike, points2: ArrayLike) -> tuple[Degeneracy, A
         The diagnosis and the nine singular values of the Hartley-normalised matrix, NaN where
         there is none.
     """
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     values = np.full(9, np.nan)
     if len(points1) < 4:
         return "too_few_matches", values
     if not (np.isfinite(points1).all() and np.isfinite(points2).all()):
         return "not_finite", values
-    with np.errstate(over="ignore", invalid="ignore"):
-        normalized1, _ = hartley_normalization(points1)
-        normalized2, _ = hartley_normalization(points2)
-        values, _ = nine_singular_values(design_matrix(normalized1, normalized2))
+    normalized1, _ = hartley_normalization(points1)
+    normalized2, _ = hartley_normalization(points2)
+    values, _ = nine_singular_values(design_matrix(normalized1, normalized2))
     if not np.isfinite(values).all():
         return "not_finite", values
     if (points1 == points1[0]).all() or (points2 == points2[0]).all():
         return "coincident", values
     # A homography keeps lines, so points on a line in one view only contradict any invertible map.
-    for points in (points1, points2):
-        larger, smaller = scatter_eigenvalues(points)
+    for normalized in (normalized1, normalized2):
+        larger, smaller = scatter_eigenvalues(normalized)
         if smaller < RANK_TOLERANCE**2 * larger:
             return "collinear", values
     if design_rank(values) == 8:
@@ -190,39 +192,40 @@ def diagnose(points1: ArrayLike, points2: ArrayLike) -> Degeneracy:
     return configuration(points1, points2)[0]
 
 
+@np.errstate(all="ignore")
 def kappa_notebook(points1: ArrayLike, points2: ArrayLike) -> float:
     """The study's condition number: largest over smallest singular value of the raw matrix.
 
     At N > 4 that is σ1/σ9, which measures the residual; at N = 4 the matrix has eight singular
     values and it is σ1/σ8. NaN below 4 matches or for coordinates that are not finite.
     """
-    points1 = _as_points(points1)
+    points1 = as_points(points1)
     return _largest_over_smallest(raw_singular_values(points1, points2), len(points1))
 
 
+@np.errstate(all="ignore")
 def raw_singular_values(points1: ArrayLike, points2: ArrayLike) -> Array:
     """The nine singular values of the matrix in raw pixels, descending; NaN where there is none."""
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     if len(points1) < 4:
         return np.full(9, np.nan)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return nine_singular_values(design_matrix(points1, points2))[0]
+    return nine_singular_values(design_matrix(points1, points2))[0]
 
 
+@np.errstate(all="ignore")
 def scatter_eigenvalues(points: ArrayLike) -> Array:
     """Eigenvalues ``(2,)`` of the covariance of ``(N, 2)`` points, px², the larger first.
 
     >>> scatter_eigenvalues([[0, 0], [4, 0], [4, 2], [0, 2]])
     array([4., 1.])
     """
-    points = _as_points(points)
+    points = as_points(points)
     if len(points) == 0:
         return np.full(2, np.nan)
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = points - points.mean(axis=0)
-        (xx, xy), (_, yy) = centred.T @ centred / len(points)
-        middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-        return np.array([middle + half, max(middle - half, 0.0)])
+    centred = points - points.mean(axis=0)
+    (xx, xy), (_, yy) = centred.T @ centred / len(points)
+    middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    return np.array([middle + half, max(middle - half, 0.0)])
 
 
 def hull_fraction(points: ArrayLike, size: Size) -> float:
@@ -234,22 +237,24 @@ def hull_fraction(points: ArrayLike, size: Size) -> float:
     >>> hull_fraction([[0, 0], [5, 0], [5, 10], [0, 10]], (11, 11))
     0.5
     """
-    points = _as_points(points)
-    area = (size[0] - 1) * (size[1] - 1)
-    if area == 0 or not np.isfinite(points).all():
+    points = as_points(points)
+    far_corner = np.subtract(size, 1.0)
+    if not far_corner.all() or not np.isfinite(points).all():
         return float("nan")
     if len(points) < 3:
         return 0.0
-    return cv2.contourArea(cv2.convexHull(points.astype(np.float32))) / area
+    in_views = np.clip(points / far_corner, -1e9, 1e9)  # OpenCV's hull is in float32
+    return cv2.contourArea(cv2.convexHull(in_views.astype(np.float32)))
 
 
+@np.errstate(all="ignore")
 def noise_level(points1: ArrayLike, points2: ArrayLike, homography: ArrayLike) -> float:
     """Estimated standard deviation of a coordinate's noise in pixels, from the residuals.
 
     ``√(Σ rᵢᵀ Sᵢ⁻¹ rᵢ / (2N − 8))`` with the residual r in view 2 and S = I + B Bᵀ, which carries
     the noise of view 1 along. NaN at N = 4, where some homography fits exactly.
     """
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     freedom = 2 * len(points1) - 8
     if freedom <= 0:
         return float("nan")
@@ -258,6 +263,7 @@ def noise_level(points1: ArrayLike, points2: ArrayLike, homography: ArrayLike) -
     return float(np.sqrt((whitened**2).sum() / freedom))
 
 
+@np.errstate(all="ignore")
 def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: ArrayLike) -> Array:
     """Covariance ``(9, 9)`` of h at one pixel of noise in each coordinate of both views.
 
@@ -265,7 +271,7 @@ def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: Ar
     condition number near 1e12, so a square root of it is solved in normalised coordinates and the
     result carried back.
     """
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     homography = np.asarray(homography, np.float64)
     normalized1, transform1 = hartley_normalization(points1)
     _, transform2 = hartley_normalization(points2)
@@ -275,8 +281,8 @@ def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: Ar
     rows = whiteners @ parameter_jacobian(normalized1, normalized)
     values, vectors = nine_singular_values(rows.reshape(-1, 9))
     # The ninth direction is h itself, since J h = 0: the other eight are its complement.
-    moves = (vectors[:8] / values[:8, None]).reshape(8, 3, 3)
-    moves = (undo_normalization(transform2) @ moves @ transform1).reshape(8, 9)
+    directions = (vectors[:8] / values[:8, None]).reshape(8, 3, 3)
+    moves = (undo_normalization(transform2) @ directions @ transform1).reshape(8, 9)
     unit = homography.ravel() / np.linalg.norm(homography)
     moves -= np.outer(moves @ unit, unit)
     return moves.T @ moves
@@ -298,25 +304,25 @@ def dilution_of_precision(corner_covariances: ArrayLike) -> float:
     return float(np.sqrt(np.trace(np.asarray(corner_covariances), axis1=-2, axis2=-1).mean()))
 
 
+@np.errstate(all="ignore")
 def parameter_jacobian(points1: ArrayLike, homography: ArrayLike) -> Array:
     """Derivative ``(N, 2, 9)`` of the mapped points with respect to h (H row by row)."""
-    points1, homography = _as_points(points1), np.asarray(homography, np.float64)
+    points1, homography = as_points(points1), np.asarray(homography, np.float64)
     depth = points1 @ homography[2, :2] + homography[2, 2]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ray = np.column_stack([points1, np.ones(len(points1))]) / depth[:, None]
-        jacobian = np.zeros((len(points1), 2, 9))
-        jacobian[:, 0, 0:3] = jacobian[:, 1, 3:6] = ray
-        jacobian[:, :, 6:9] = -transform_points(points1, homography)[:, :, None] * ray[:, None]
+    ray = np.column_stack([points1, np.ones(len(points1))]) / depth[:, None]
+    jacobian = np.zeros((len(points1), 2, 9))
+    jacobian[:, 0, 0:3] = jacobian[:, 1, 3:6] = ray
+    jacobian[:, :, 6:9] = -transform_points(points1, homography)[:, :, None] * ray[:, None]
     return jacobian
 
 
+@np.errstate(all="ignore")
 def point_jacobian(points1: ArrayLike, homography: ArrayLike) -> Array:
     """Derivative ``(N, 2, 2)`` of the mapped points with respect to the points."""
-    points1, homography = _as_points(points1), np.asarray(homography, np.float64)
+    points1, homography = as_points(points1), np.asarray(homography, np.float64)
     depth = points1 @ homography[2, :2] + homography[2, 2]
     mapped = transform_points(points1, homography)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return (homography[:2, :2] - mapped[:, :, None] * homography[2, :2]) / depth[:, None, None]
+    return (homography[:2, :2] - mapped[:, :, None] * homography[2, :2]) / depth[:, None, None]
 
 
 def ellipse_points(
@@ -365,7 +371,3 @@ def _whiteners(points1: Array, homography: ArrayLike) -> Array:
 def _largest_over_smallest(values: Array, count: int) -> float:
     smallest = values[7] if count == 4 else values[8]
     return float(np.inf) if smallest == 0 else float(values[0] / smallest)
-
-
-def _as_points(points: ArrayLike) -> Array:
-    return np.asarray(points, np.float64).reshape(-1, 2)

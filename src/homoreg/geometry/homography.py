@@ -19,6 +19,17 @@ Size = tuple[int, int]
 RANK_TOLERANCE = 1e-6
 
 
+def as_points(points: ArrayLike) -> Array:
+    """Points as float64 ``(..., N, 2)``, an empty list as ``(0, 2)``; ValueError for the rest."""
+    array = np.asarray(points, np.float64)
+    if array.shape == (0,):
+        return array.reshape(0, 2)
+    if array.ndim < 2 or array.shape[-1] != 2:
+        raise ValueError(f"points must be (..., N, 2), got {array.shape}")
+    return array
+
+
+@np.errstate(all="ignore")
 def transform_points(points: ArrayLike, homography: ArrayLike) -> Array:
     """Apply a homography to points.
 
@@ -33,12 +44,11 @@ def transform_points(points: ArrayLike, homography: ArrayLike) -> Array:
     >>> transform_points([[2.0, 3.0]], [[1, 0, 10], [0, 1, 20], [0, 0, 2]])
     array([[ 6. , 11.5]])
     """
-    points = _as_points(points)
+    points = as_points(points)
     homography = np.asarray(homography, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        mapped = points @ np.swapaxes(homography[..., :2], -1, -2)
-        mapped += homography[..., None, :, 2]
-        return mapped[..., :2] / mapped[..., 2:]
+    mapped = points @ np.swapaxes(homography[..., :2], -1, -2)
+    mapped += homography[..., None, :, 2]
+    return mapped[..., :2] / mapped[..., 2:]
 
 
 def hartley_normalization(
@@ -61,13 +71,15 @@ def hartley_normalization(
            [ 1.,  1.],
            [-1.,  1.]])
     """
-    points = _as_points(points)
+    points = as_points(points)
     if weights is None:
         shares = np.full(points.shape[:-1], 1 / points.shape[-2])
     else:
         weights = np.asarray(weights, np.float64)
         shares = weights / weights.sum(axis=-1, keepdims=True)
-    centroid = np.einsum("...n,...nd->...d", shares, points)
+    # Seen from the first point, so that coincident points have a distance of exactly 0.
+    first = points[..., :1, :]
+    centroid = first[..., 0, :] + np.einsum("...n,...nd->...d", shares, points - first)
     centred = points - centroid[..., None, :]
     distance = np.einsum("...n,...n->...", shares, np.hypot(centred[..., 0], centred[..., 1]))
     scale = np.sqrt(2) / np.where(distance > 0, distance, np.sqrt(2))
@@ -132,6 +144,7 @@ class DltFit:
     singular_values: Array
 
 
+@np.errstate(all="ignore")  # coordinates near the end of float64 give inf or NaN, as documented
 def dlt_homography(
     points1: ArrayLike,
     points2: ArrayLike,
@@ -148,7 +161,8 @@ def dlt_homography(
 
     Returns:
         A :class:`DltFit`. Points that do not determine a homography still give one null vector out
-        of many (ask :func:`design_rank`); coordinates that are not finite give NaN.
+        of many (ask :func:`design_rank`); coordinates that are not finite, or
+        overflow when multiplied, give NaN.
 
     Raises:
         ValueError: shapes that do not fit, N < 4, or a negative weight.
@@ -160,7 +174,7 @@ def dlt_homography(
            [0., 2., 0.],
            [0., 0., 1.]])
     """
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     if points1.shape[-2] != points2.shape[-2] or points1.shape[-2] < 4:
         raise ValueError(
             f"a homography needs 4 correspondences or more, got {points1.shape} and {points2.shape}"
@@ -169,16 +183,14 @@ def dlt_homography(
         weights = np.asarray(weights, np.float64)
         if weights.shape[-1:] != points1.shape[-2:-1] or (weights < 0).any():
             raise ValueError("weights must be (..., N), one for each correspondence, none below 0")
-    # Coordinates near the end of float64 overflow to inf or NaN, which the caller sees.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not normalize:
-            values, vectors = nine_singular_values(design_matrix(points1, points2, weights))
-            return DltFit(scaled(_as_matrix(vectors[..., 8, :])), values)
-        normalized1, transform1 = hartley_normalization(points1, weights)
-        normalized2, transform2 = hartley_normalization(points2, weights)
-        values, vectors = nine_singular_values(design_matrix(normalized1, normalized2, weights))
-        homography = _as_matrix(vectors[..., 8, :])
-        return DltFit(scaled(undo_normalization(transform2) @ homography @ transform1), values)
+    if not normalize:
+        values, vectors = nine_singular_values(design_matrix(points1, points2, weights))
+        return DltFit(scaled(_as_matrix(vectors[..., 8, :])), values)
+    normalized1, transform1 = hartley_normalization(points1, weights)
+    normalized2, transform2 = hartley_normalization(points2, weights)
+    values, vectors = nine_singular_values(design_matrix(normalized1, normalized2, weights))
+    homography = _as_matrix(vectors[..., 8, :])
+    return DltFit(scaled(undo_normalization(transform2) @ homography @ transform1), values)
 
 
 def design_rank(singular_values: Array, tolerance: float = RANK_TOLERANCE) -> int:
@@ -193,25 +205,25 @@ def design_rank(singular_values: Array, tolerance: float = RANK_TOLERANCE) -> in
     return int((singular_values[:8] > tolerance * singular_values[0]).sum())
 
 
+@np.errstate(all="ignore")
 def undo_normalization(transform: Array) -> Array:
     """The inverse ``(..., 3, 3)`` of a transform that :func:`hartley_normalization` made."""
     undone = np.zeros_like(transform)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        undone[..., 0, 0] = undone[..., 1, 1] = 1 / transform[..., 0, 0]
-        undone[..., :2, 2] = -transform[..., :2, 2] / transform[..., 0, 0, None]
+    undone[..., 0, 0] = undone[..., 1, 1] = 1 / transform[..., 0, 0]
+    undone[..., :2, 2] = -transform[..., :2, 2] / transform[..., 0, 0, None]
     undone[..., 2, 2] = 1
     return undone
 
 
+@np.errstate(all="ignore")
 def scaled(homography: ArrayLike) -> Array:
     """Scale ``(..., 3, 3)`` to h33 = 1, or to unit norm where h33 is 0 but for rounding."""
     matrix = np.asarray(homography, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # By the largest entry first: the norm of entries beyond 1e154 would overflow.
-        matrix = matrix / np.abs(matrix).max(axis=(-1, -2), keepdims=True)
-        norm = np.sqrt((matrix**2).sum(axis=(-1, -2), keepdims=True))
-        h33 = matrix[..., 2:, 2:]
-        return matrix / np.where(np.abs(h33) > 1e-14 * norm, h33, norm)
+    # By the largest entry first: the norm of entries beyond 1e154 would overflow.
+    matrix = matrix / np.abs(matrix).max(axis=(-1, -2), keepdims=True)
+    norm = np.sqrt((matrix**2).sum(axis=(-1, -2), keepdims=True))
+    h33 = matrix[..., 2:, 2:]
+    return matrix / np.where(np.abs(h33) > 1e-14 * norm, h33, norm)
 
 
 def inverse(homography: ArrayLike) -> Array:
@@ -236,11 +248,13 @@ def folds(homography: ArrayLike, size: Size) -> bool:
 
     Such a map tears the view apart: third coordinates change sign inside it.
     """
-    third = np.asarray(homography, np.float64)[2]
-    depth = corners_of(size) @ third[:2] + third[2]
-    return not ((depth > 0).all() or (depth < 0).all())
+    matrix = np.asarray(homography, np.float64)
+    depth = corners_of(size) @ matrix[2, :2] + matrix[2, 2]
+    same_side = (depth > 0).all() or (depth < 0).all()
+    return not (same_side and np.isfinite(matrix).all())
 
 
+@np.errstate(all="ignore")
 def corner_errors(homography: ArrayLike | None, truth: ArrayLike, size1: Size) -> Array:
     """Distances between the corners of view 1 under an estimate and under the truth.
 
@@ -252,7 +266,8 @@ def corner_errors(homography: ArrayLike | None, truth: ArrayLike, size1: Size) -
         return np.full(4, np.inf)
     corners = corners_of(size1)
     offset = transform_points(corners, homography) - transform_points(corners, truth)
-    return np.hypot(offset[:, 0], offset[:, 1])
+    distance = np.hypot(offset[:, 0], offset[:, 1])
+    return np.where(np.isfinite(distance), distance, np.inf)
 
 
 def corner_error(homography: ArrayLike | None, truth: ArrayLike, size1: Size) -> float:
@@ -264,11 +279,13 @@ def corner_error(homography: ArrayLike | None, truth: ArrayLike, size1: Size) ->
     return float(corner_errors(homography, truth, size1).mean())
 
 
+@np.errstate(over="ignore")
 def corner_error_rms(homography: ArrayLike | None, truth: ArrayLike, size1: Size) -> float:
     """Root mean square of :func:`corner_errors`: what a predicted corner error is held against."""
     return float(np.sqrt(np.mean(corner_errors(homography, truth, size1) ** 2)))
 
 
+@np.errstate(all="ignore")
 def symmetric_transfer_error(
     points1: ArrayLike, points2: ArrayLike, homography: ArrayLike
 ) -> Array:
@@ -277,7 +294,7 @@ def symmetric_transfer_error(
     Returns:
         ``(N,)`` squared pixels, infinite where a point goes to infinity or H has no inverse.
     """
-    points1, points2 = _as_points(points1), _as_points(points2)
+    points1, points2 = as_points(points1), as_points(points2)
     forward = transform_points(points1, homography) - points2
     backward = transform_points(points2, inverse(homography)) - points1
     error = (forward**2).sum(axis=-1) + (backward**2).sum(axis=-1)
@@ -330,10 +347,3 @@ def _area(polygon: Array) -> float:
 
 def _as_matrix(h: Array) -> Array:
     return h.reshape(*h.shape[:-1], 3, 3)
-
-
-def _as_points(points: ArrayLike) -> Array:
-    array = np.asarray(points, np.float64)
-    if array.ndim < 2 or array.shape[-1] != 2:
-        raise ValueError(f"points must be (..., N, 2), got {array.shape}")
-    return array

@@ -14,6 +14,7 @@ from homoreg.geometry.conditioning import configuration
 from homoreg.geometry.homography import (
     RANK_TOLERANCE,
     Array,
+    as_points,
     dlt_homography,
     hartley_normalization,
     scaled,
@@ -110,8 +111,9 @@ class Estimator:
 
     def __call__(self, points1: ArrayLike, points2: ArrayLike) -> Estimate:
         """Estimate from ``(N, 2)`` matched pixels of the two views."""
-        points1 = np.asarray(points1, np.float64).reshape(-1, 2)
-        points2 = np.asarray(points2, np.float64).reshape(-1, 2)
+        points1, points2 = as_points(points1), as_points(points2)
+        if points1.shape != points2.shape:
+            raise ValueError(f"matches must pair up, got {points1.shape} and {points2.shape}")
         everything = np.ones(len(points1), bool)
         if len(points1) < 4:
             return _failure("too_few_matches", everything)
@@ -123,7 +125,7 @@ class Estimator:
         if homography is None or inliers.sum() < 4:
             return _failure("degenerate", everything)
         refine = self.method == "ransac" if self.refine is None else self.refine
-        return _solve(points1, points2, inliers, homography=None if refine else homography)
+        return _solve(points1, points2, inliers, homography=None if refine else scaled(homography))
 
     def _robust(self, points1: Array, points2: Array) -> Found:
         if self.method == "prosac":
@@ -160,7 +162,7 @@ class Estimator:
 def estimate_homography(
     points1: ArrayLike, points2: ArrayLike, method: str = "dlt", **options: Any
 ) -> Estimate:
-    """Estimate the homography of ``(N, 2)`` matches; bad data is a status, never an exception.
+    """Estimate the homography of ``(N, 2)`` matches; bad data is a status and not an exception.
 
     Args and Raises: those of :class:`Estimator`.
     """
@@ -169,9 +171,10 @@ def estimate_homography(
 
 def _opencv(points1: Array, points2: Array, *how: Any, **options: Any) -> Found:
     homography, kept = cv2.findHomography(points1, points2, *how, **options)
-    inliers = kept.ravel() > 0
     # None where OpenCV found nothing, whatever its stubs say.
-    return (None if homography is None else np.asarray(homography, np.float64)), inliers
+    if homography is None or kept is None:
+        return None, np.zeros(len(points1), bool)
+    return np.asarray(homography, np.float64), kept.ravel() > 0
 
 
 def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> Found:
@@ -191,16 +194,16 @@ def _solve(
     """Check the matches that are used, and solve by DLT unless the homography is given."""
     points1, points2 = points1[used], points2[used]
     degeneracy, values = configuration(points1, points2)
-    if degeneracy == "none" and homography is None:
+    if degeneracy != "none":
+        return _failure("not_finite" if degeneracy == "not_finite" else "degenerate", used)
+    if homography is None:
         fit = dlt_homography(points1, points2, normalize=normalize)
         homography, values = fit.homography, fit.singular_values
-    if degeneracy == "not_finite" or not np.isfinite(values).all():
-        return _failure("not_finite", used)
-    if homography is None or _collapses(homography, points1, points2):
-        return _failure("degenerate", used)
     if not np.isfinite(homography).all():
         return _failure("not_finite", used)
-    return Estimate(scaled(homography), "ok", used, values)
+    if _collapses(homography, points1, points2):
+        return _failure("degenerate", used)
+    return Estimate(homography, "ok", used, values)
 
 
 def _collapses(homography: Array, points1: Array, points2: Array) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from homoreg.geometry.homography import Array, Size, corners_of, folds, transform_points
+from homoreg.geometry.homography import Array, Size, as_points, corners_of, folds, transform_points
 from homoreg.geometry.robust import Estimate, Estimator
 from homoreg.keyed import keyed_rng
 
@@ -43,7 +43,7 @@ def robust_spread(
     Seeds run from ``estimator.seed`` upwards, so the first run is the estimate itself. Zero for
     "dlt" and wherever every seed ends in the same set of inliers.
     """
-    points1, points2 = np.asarray(points1, np.float64), np.asarray(points2, np.float64)
+    points1, points2 = as_points(points1), as_points(points2)
     seeded = (replace(estimator, seed=estimator.seed + repeat) for repeat in range(repeats))
     return _spread((again(points1, points2) for again in seeded), size1)
 
@@ -60,7 +60,7 @@ def bootstrap_spread(
 
     Outliers are drawn like inliers, so a robust estimator's choice of inliers varies as well.
     """
-    points1, points2 = np.asarray(points1, np.float64), np.asarray(points2, np.float64)
+    points1, points2 = as_points(points1), as_points(points2)
     rng = keyed_rng("bootstrap", seed)
     chosen = rng.integers(len(points1), size=(draws if len(points1) else 0, len(points1)))
     return _spread((estimator(points1[rows], points2[rows]) for rows in chosen), size1)
@@ -73,7 +73,7 @@ def leave_one_out_spread(
 
     The covariances carry the jackknife's factor (N - 1)²/N over those of the corners themselves.
     """
-    points1, points2 = np.asarray(points1, np.float64), np.asarray(points2, np.float64)
+    points1, points2 = as_points(points1), as_points(points2)
     count = len(points1)
     kept = (np.delete(np.arange(count), row) for row in range(count))
     inflation = (count - 1) ** 2 / count if count else 1.0

@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from homoreg.evaluation.auc import AUC_THRESHOLDS_PX
+from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.study.tables import ARMS, METRICS, finite_points, order_arms
 
 WIDTH_IN = 9.0
@@ -320,7 +320,8 @@ def loss_curves(epochs: pd.DataFrame, styles: dict[str, Style]) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
     figure = _panels(order_arms(epochs["arm"]), panel, "epochs", "loss")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
 
 

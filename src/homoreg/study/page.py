@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from homoreg.evaluation.auc import AUC_THRESHOLDS_PX
+from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.files import atomic_path, write_text
 from homoreg.study import figures as draw
 from homoreg.study import tables
@@ -36,7 +36,7 @@ class Cell:
 class View:
     """A table as the page shows it: ``groups`` of rows, each under its own heading (or none)."""
 
-    headings: list[tuple[str, int]]  # text and how many columns it spans
+    headings: list[tuple[Cell, int]]  # and how many columns it spans
     groups: list[tuple[str, list[list[Cell]]]]
 
 
@@ -65,27 +65,11 @@ SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 def as_text(value: Any) -> str:
     """Anything as it is; floats in their shortest form, an absence as a dash."""
-    if isinstance(value, list):
-        return " ".join(map(str, value))
     if pd.isna(value) or value == "":
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-DECIMALS = {
-    "match_count": 0,
-    "precision_3px": 2,
-    "recall_3px": 2,
-    "corner_error_px": 2,
-    "predicted_corner_error_px": 2,
-    "kappa": 1,
-    "log10_kappa": 2,
-    "rmse_gray": 1,
-    "rmse_notebook_gray": 1,
-    "ssim": 3,
-    "rmse_identity_gray": 1,
-    "rmse_oracle_gray": 1,
-}
 ACCURACY = ["match_count", "precision_3px", "recall_3px", "corner_error_px"]
 STABILITY = ["predicted_corner_error_px", "kappa", "log10_kappa"]
 PICTURES = ["rmse_gray", "ssim", "rmse_notebook_gray", "rmse_identity_gray", "rmse_oracle_gray"]
@@ -98,7 +82,7 @@ def write_report(
     runs: pd.DataFrame,
     epochs: pd.DataFrame,
     rows: pd.DataFrame,
-    pictures: Sequence[Path] = (),
+    pictures: Mapping[str, Path],
 ) -> Path:
     """Write ``index.html``, ``tables/*.csv`` and ``figures/*.png`` and ``.svg`` into ``folder``.
 
@@ -109,7 +93,7 @@ def write_report(
             ``evaluation_csv`` and ``metrics_csv`` relative to ``folder`` (empty where missing).
         epochs: a row per epoch of the finished runs; may be empty.
         rows: a row per model, pair and estimator; may be empty.
-        pictures: image files to show on the page.
+        pictures: image files to show on the page, by caption.
 
     Returns:
         The page's path.
@@ -136,20 +120,14 @@ def write_report(
         for estimator in estimators:
             of_estimator = rows[rows["estimator"] == estimator]
             figures[f"boxes_{estimator}"] = draw.box_plots(of_estimator, styles)
+    lines = {r.name: tables.regression(rows, r.x, r.y) for r in relations}
     if relations:
-        lines = pd.concat([tables.regression(rows, r.x, r.y) for r in relations])
-        written["regression"] = lines
-        for relation in relations:
-            figures[relation.name] = draw.scatter(
-                rows[rows["estimator"] == primary],
-                lines[
-                    (lines["estimator"] == primary)
-                    & (lines["x"] == relation.x)
-                    & (lines["y"] == relation.y)
-                ],
-                relation,
-                styles,
-            )
+        written["regression"] = pd.concat(lines.values())
+    for relation in relations:
+        of_primary = lines[relation.name]["estimator"] == primary
+        figures[relation.name] = draw.scatter(
+            rows[rows["estimator"] == primary], lines[relation.name][of_primary], relation, styles
+        )
 
     for name, table in written.items():
         with atomic_path(folder / "tables" / f"{name}.csv") as path:
@@ -176,7 +154,7 @@ def write_report(
         relations=relations,
         views=_views(written),
         images=images,
-        pictures=[(path.stem.replace("_", " "), _embed_picture(path)) for path in pictures],
+        pictures={caption: _embed_picture(path) for caption, path in pictures.items()},
         facts=_facts(done),
         links=_links(runs),
     )
@@ -198,12 +176,10 @@ def _notes(runs: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     ]
     if done["manifest_hash"].nunique() > 1:
         notes.append("The runs come from different manifests: their numbers do not compare.")
-    if (
-        len(rows)
-        and rows.groupby(["estimator", "arm", "run"])["pair_id"].agg(set).map(frozenset).nunique()
-        > 1
-    ):
-        notes.append("Not all models judged the same pairs: compare no AUC between those.")
+    if len(rows):
+        judged = rows.groupby(["estimator", "arm", "run"])["pair_id"].agg(frozenset)
+        if judged.nunique() > 1:
+            notes.append("Not all models judged the same pairs: compare no AUC between those.")
     return notes
 
 
@@ -267,7 +243,8 @@ def _plain_view(table: pd.DataFrame, columns: dict[str, tuple[str, Format]]) -> 
         [Cell(columns[key][1](record[key]), kinds[key]) for key in columns]
         for record in table.to_dict("records")
     ]
-    return View([(heading, 1) for heading, _ in columns.values()], [("", rows)])
+    headings = [(Cell(columns[key][0], kinds[key]), 1) for key in columns]
+    return View(headings, [("", rows)])
 
 
 def _model_view(models: pd.DataFrame, plain: dict[str, str], metrics: list[str]) -> View:
@@ -277,9 +254,10 @@ def _model_view(models: pd.DataFrame, plain: dict[str, str], metrics: list[str])
     """
     metrics = [name for name in metrics if f"{name}_median" in models]
     spans = [1 if _is_reference(name) else 2 for name in metrics]
-    headings = [("model", 1), ("seed", 1), ("n", 1), *((text, 1) for text in plain.values())]
+    headings = [(Cell("model", "text"), 1)]
+    headings += [(Cell(text), 1) for text in ("seed", "n", *plain.values())]
     headings += [
-        (tables.METRICS[name].label, span) for name, span in zip(metrics, spans, strict=True)
+        (Cell(tables.METRICS[name].label), span) for name, span in zip(metrics, spans, strict=True)
     ]
     groups = []
     for estimator in dict.fromkeys(models["estimator"]):
@@ -292,7 +270,7 @@ def _model_view(models: pd.DataFrame, plain: dict[str, str], metrics: list[str])
                 *(Cell(number(1)(record[key])) for key in plain),
             ]
             for name in metrics:
-                show = number(DECIMALS[name])
+                show = number(tables.METRICS[name].decimals)
                 row.append(Cell(show(record[f"{name}_median"])))
                 if not _is_reference(name):
                     q1, q3 = show(record[f"{name}_q1"]), show(record[f"{name}_q3"])

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
-from homoreg.evaluation.auc import AUC_THRESHOLDS_PX, corner_error_auc
+from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, quartiles
 
 ARMS = ("none", "l2", "dropout", "hybrid")
 FAILURES = ("no_keypoints", "too_few_matches", "degenerate", "not_finite")
@@ -31,27 +30,29 @@ class Metric:
 
     Attributes:
         label: its name in a heading, with the unit.
+        decimals: how many are worth showing.
         failed: what a pair without a value counts as in medians and quartiles; ``None`` leaves the
             pair out, which is right only where a failed estimate still has a value.
     """
 
     label: str
+    decimals: int
     failed: float | None = np.inf
 
 
 METRICS = {
-    "match_count": Metric("matches", None),
-    "precision_3px": Metric("precision at 3 px", None),
-    "recall_3px": Metric("recall at 3 px", None),
-    "corner_error_px": Metric("corner error (px)"),
-    "predicted_corner_error_px": Metric("predicted corner error (px)"),
-    "kappa": Metric("κ"),
-    "log10_kappa": Metric("log₁₀ κ"),
-    "rmse_gray": Metric("RMSE (gray levels)"),
-    "rmse_notebook_gray": Metric("RMSE, notebook's (gray levels)"),
-    "ssim": Metric("SSIM", -1.0),  # the least that SSIM can be
-    "rmse_identity_gray": Metric("RMSE without warp (gray levels)", None),
-    "rmse_oracle_gray": Metric("RMSE under the true H (gray levels)", None),
+    "match_count": Metric("matches", 0, None),
+    "precision_3px": Metric("precision at 3 px", 2, None),
+    "recall_3px": Metric("recall at 3 px", 2, None),
+    "corner_error_px": Metric("corner error (px)", 2),
+    "predicted_corner_error_px": Metric("predicted corner error (px)", 2),
+    "kappa": Metric("κ", 1),
+    "log10_kappa": Metric("log₁₀ κ", 2),
+    "rmse_gray": Metric("RMSE (gray levels)", 1),
+    "rmse_notebook_gray": Metric("RMSE, notebook's (gray levels)", 1),
+    "ssim": Metric("SSIM", 3, -1.0),  # the least that SSIM can be
+    "rmse_identity_gray": Metric("RMSE without warp (gray levels)", 1, None),
+    "rmse_oracle_gray": Metric("RMSE under the true H (gray levels)", 1, None),
 }
 
 LOGARITHMS = {
@@ -143,24 +144,6 @@ def training_table(runs: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([runs[["arm", "seed", "run"]], training], axis=1)
     table.columns = table.columns.str.removeprefix("training.")
     return _sort_models(table.drop(columns="regularizer"), ["arm", "seed", "run"])
-
-
-def quartiles(values: ArrayLike) -> tuple[float, float, float]:
-    """First quartile, median and third quartile, linearly interpolated; infinities are numbers.
-
-    >>> quartiles([1.0, 2.0, float("inf"), float("inf"), float("inf")])
-    (2.0, inf, inf)
-    """
-    ordered = np.sort(np.asarray(values, np.float64))
-    if not ordered.size:
-        return (np.nan, np.nan, np.nan)
-    position = np.array([0.25, 0.5, 0.75]) * (ordered.size - 1)
-    below = ordered[np.floor(position).astype(int)]
-    above = ordered[np.ceil(position).astype(int)]
-    # numpy.quantile subtracts infinities from each other and answers NaN.
-    gap = np.subtract(above, below, out=np.zeros(3), where=above != below)
-    q1, median, q3 = (below + (position % 1) * gap).tolist()
-    return q1, median, q3
 
 
 def model_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -27,10 +27,11 @@ class Sift(OpenCvPeer):
         check_support(self.name, support)
         # A cell is 3 sigma wide, and OpenCV's keypoint size is 2 sigma.
         sigma = support / 12
-        # The image of the pyramid that a keypoint of this scale would have been found in.
-        step = max(0, round(_SIFT_LAYERS * math.log2(sigma / _SIFT_BASE_SIGMA)))
-        octave, layer = divmod(step, _SIFT_LAYERS)
-        super().__init__(cv2.SIFT.create(), support, 2 * sigma, octave | layer << 8, -1)
+        # Gradients are read where a keypoint of this scale would have been found: in the image of
+        # the pyramid with its blur. OpenCV packs octave and layer into one number.
+        level = max(0, round(_SIFT_LAYERS * math.log2(sigma / _SIFT_BASE_SIGMA)))
+        octave, layer = divmod(level, _SIFT_LAYERS)
+        super().__init__(cv2.SIFT.create(), support, size=2 * sigma, octave=octave | layer << 8)
 
 
 class RootSift(Sift):
@@ -50,8 +51,6 @@ class RootSift(Sift):
 class Orb(OpenCvPeer):
     """ORB's rotated BRIEF (Rublee et al., ICCV 2011), upright: 256 comparisons of two places.
 
-    Keypoints nearer than 31 pixels to the border are not described.
-
     Args:
         support: side in pixels of the window, 31 or more; the image is reduced until ORB's own
             window of 31 pixels covers it.
@@ -63,6 +62,7 @@ class Orb(OpenCvPeer):
 
     def __init__(self, support: int = 64) -> None:
         check_support(self.name, support, smallest=_ORB_PATCH_PX)
-        # The pyramid's second level does the reducing.
-        extractor = cv2.ORB.create(scaleFactor=support / _ORB_PATCH_PX, nlevels=2)
-        super().__init__(extractor, support, _ORB_PATCH_PX, 1, -1)
+        # The pyramid's second level does the reducing. Its border is reflected, so that keypoints
+        # there, which ORB by default drops, can be described as the other peers do.
+        extractor = cv2.ORB.create(scaleFactor=support / _ORB_PATCH_PX, nlevels=2, edgeThreshold=0)
+        super().__init__(extractor, support, size=_ORB_PATCH_PX, octave=1)

@@ -32,12 +32,14 @@ class OpenCvPeer:
     metric: ClassVar[str]
     dimension: ClassVar[int]
 
-    def __init__(self, extractor: Any, support: int, size: float, octave: int, level: int) -> None:
+    def __init__(
+        self, extractor: Any, support: int, *, size: float, octave: int = 0, class_id: int = -1
+    ) -> None:
         self._extractor = extractor
         self._support = support
         self._size = size
         self._octave = octave
-        self._level = level
+        self._class_id = class_id
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """Describe an image at keypoints.
@@ -57,7 +59,7 @@ class OpenCvPeer:
         # OpenCV drops and reorders keypoints. The response is the one field that every extractor
         # hands through untouched, so it carries the row (AKAZE reads its level from class_id).
         points = [
-            cv2.KeyPoint(x, y, self._size, 0.0, row, self._octave, self._level)
+            cv2.KeyPoint(x, y, self._size, 0.0, row, self._octave, self._class_id)
             for row, (x, y) in enumerate(keypoints.tolist())
             if inside[row]
         ]

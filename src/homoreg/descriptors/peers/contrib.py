@@ -28,7 +28,7 @@ class Vgg120(OpenCvPeer):
     def __init__(self, support: int = 64) -> None:
         check_support(self.name, support)
         extractor = _creator(self.name, "VGG_create")(scale_factor=1.0)
-        super().__init__(extractor, support, support, 0, -1)
+        super().__init__(extractor, support, size=support)
 
 
 class Beblid(OpenCvPeer):
@@ -45,7 +45,7 @@ class Beblid(OpenCvPeer):
     def __init__(self, support: int = 64) -> None:
         check_support(self.name, support)
         extractor = _creator(self.name, "BEBLID_create")(scale_factor=1.0)
-        super().__init__(extractor, support, support, 0, -1)
+        super().__init__(extractor, support, size=support)
 
 
 class Daisy(OpenCvPeer):
@@ -62,7 +62,7 @@ class Daisy(OpenCvPeer):
     def __init__(self, support: int = 64) -> None:
         check_support(self.name, support)
         extractor = _creator(self.name, "DAISY_create")(radius=support / 2)
-        super().__init__(extractor, support, support, 0, -1)
+        super().__init__(extractor, support, size=support)
 
 
 class Akaze(OpenCvPeer):
@@ -83,7 +83,8 @@ class Akaze(OpenCvPeer):
         # alone exists in an image of any size.
         size = support / 10
         level = round(_AKAZE_LEVELS * math.log2(size / 3 / _AKAZE_BASE_SIGMA))
-        super().__init__(extractor, support, size, 0, min(max(level, 0), _AKAZE_LEVELS - 1))
+        level = min(max(level, 0), _AKAZE_LEVELS - 1)
+        super().__init__(extractor, support, size=size, class_id=level)
 
 
 def _creator(name: str, function: str) -> Callable[..., Any]:

@@ -8,9 +8,10 @@ from homoreg.errors import HomoregError
 
 
 class RawPatches:
-    """The patch's own colours, to zero mean and unit length: L2 distance is then correlation.
+    """The patch's own colours: each channel to zero mean, the whole to unit length.
 
-    ``‖f − g‖² = 2 − 2 NCC(f, g)``, so matching is template matching by normalised correlation.
+    ``‖f − g‖² = 2 − 2 NCC(f, g)``, so the nearest neighbour is what template matching by normalised
+    correlation finds (OpenCV's ``TM_CCOEFF_NORMED``).
 
     Args:
         support: side of the window in pixels of the photo.
@@ -36,14 +37,15 @@ class RawPatches:
 
         Returns:
             ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is not finite or
-            its patch is of one gray.
+            its patch is of one colour.
         """
         finite = np.isfinite(keypoints).all(1)
         patches = cut_patches(image, keypoints[finite], support=self._support, size=self._size)
         described = np.full((len(keypoints), 3 * self._size**2), np.nan, np.float32)
-        # Whole numbers: their sum is exact, so a patch of one value becomes zeros and not noise.
-        values = patches.reshape(len(patches), described.shape[1]).astype(np.float32)
-        values -= values.mean(1, keepdims=True)
+        # Sums of whole numbers are exact, so one colour becomes zeros and not rounding noise.
+        values: np.ndarray = patches.astype(np.float32)
+        values -= values.mean((1, 2), keepdims=True)
+        values = values.reshape(len(patches), described.shape[1])
         lengths = np.linalg.norm(values, axis=1, keepdims=True)
         lengths[lengths == 0] = np.nan
         described[finite] = values / lengths

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homoreg.evaluation.auc import corner_error_auc
+from homoreg.aggregates import corner_error_auc
 
 
 def exact_auc(errors: list[Fraction], threshold: Fraction) -> Fraction:

@@ -1,4 +1,4 @@
-"""Area under the recall curve of the corner error, in percent."""
+"""Many pairs → one number: the corner error's AUC, and quartiles in which failures count."""
 
 from collections.abc import Sequence
 
@@ -49,3 +49,21 @@ def corner_error_auc(errors: ArrayLike, thresholds: Sequence[float]) -> list[flo
         y = np.append(recall[:below], recall[below - 1])
         areas.append(float(100 * np.trapezoid(y, x) / threshold))
     return areas
+
+
+def quartiles(values: ArrayLike) -> tuple[float, float, float]:
+    """First quartile, median and third quartile, linearly interpolated; infinities are numbers.
+
+    >>> quartiles([1.0, 2.0, float("inf"), float("inf"), float("inf")])
+    (2.0, inf, inf)
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    if not ordered.size:
+        return (np.nan, np.nan, np.nan)
+    position = np.array([0.25, 0.5, 0.75]) * (ordered.size - 1)
+    below = ordered[np.floor(position).astype(int)]
+    above = ordered[np.ceil(position).astype(int)]
+    # numpy.quantile subtracts infinities from each other and answers NaN.
+    gap = np.subtract(above, below, out=np.zeros(3), where=above != below)
+    q1, median, q3 = (below + (position % 1) * gap).tolist()
+    return q1, median, q3

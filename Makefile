@@ -1,0 +1,63 @@
+# Every target works alone on a fresh clone: it installs what it needs into $(VENV) first.
+# VENV=path uses another environment; ARGS="key=value …" goes on to the command.
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+SWEEP ?= $(shell ls -td multirun/*/ 2>/dev/null | head -1)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.homoreg-ready
+ARMS := none,l2,dropout,hybrid
+
+.PHONY: help demo test lint prepare sweep eval report dashboard clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+demo: $(READY)  ## the whole road in minutes on the embedded photographs
+	$(BIN)/python -m homoreg.train -m experiment=demo regularizer=$(ARMS) $(ARGS)
+	@$(MAKE) --no-print-directory eval report
+	@$(BIN)/python -m homoreg.report --help >/dev/null && \
+	sweep=$$(ls -td multirun/*/ | head -1); \
+	echo; \
+	echo "Four descriptors, judged above beside an untrained network and RootSIFT."; \
+	echo "  the page     $${sweep}report/index.html"; \
+	echo "  the tables   $${sweep}report/tables/"; \
+	echo "  the pictures $${sweep}*/figures/"; \
+	echo "  TensorBoard  make dashboard"
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+prepare: $(READY)  ## choose photographs and make the pairs
+	$(BIN)/python -m homoreg.prepare $(ARGS)
+
+sweep: $(READY)  ## train and judge the four arms
+	$(BIN)/python -m homoreg.train -m regularizer=$(ARMS) $(ARGS)
+
+eval: $(READY)  ## judge the newest sweep again, beside its controls
+	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
+	$(BIN)/python -m homoreg.evaluate runs=$(SWEEP) $(ARGS)
+
+report: $(READY)  ## tables, figures and the page of the newest sweep
+	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
+	$(BIN)/python -m homoreg.report runs=$(SWEEP) $(ARGS)
+
+dashboard: $(READY)  ## TensorBoard over all sweeps and runs
+	$(BIN)/tensorboard --logdir_spec sweeps:multirun,runs:outputs
+
+clean:  ## remove what the tools cache; data and results stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,17 @@
+"""Phases 1 and 2: ``python -m homoreg.prepare source=sample|folder|coco`` fills ``data.root``."""
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from homoreg.data.pairs import prepare_pairs
+from homoreg.hydra_app import command
+
+
+@command("prepare")
+def main(cfg: DictConfig) -> None:
+    source, warp = instantiate(cfg.source), instantiate(cfg.warp)
+    prepare_pairs(source, warp, cfg.data.root, **cfg.prepare)
+
+
+if __name__ == "__main__":
+    main()

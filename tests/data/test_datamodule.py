@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from homoreg.data import PatchPairDataModule, cut_patches
+from homoreg.data.correspondences import PairSampling
+from homoreg.data.datamodule import Batch, EpochBatches, validation_photos
+from homoreg.errors import HomoregError
+
+
+def module(root: Path, **options: object) -> PatchPairDataModule:
+    defaults = {"support": 32, "size": 16, "seed": 5, "pairs_per_epoch": 40, "batch_size": 16}
+    sampling = PairSampling(same_photo_share=0.3)
+    data = PatchPairDataModule(root, sampling=sampling, validation_pairs=30, **defaults | options)
+    data.setup()
+    return data
+
+
+def epoch_of(data: PatchPairDataModule, epoch: int) -> list[Batch]:
+    loader = data.train_dataloader()
+    loader.batch_sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_the_number_of_workers_changes_no_sample(prepared: Path) -> None:
+    for epoch in (0, 3):
+        batches = [epoch_of(module(prepared, num_workers=workers), epoch) for workers in (0, 1, 2)]
+        for other in batches[1:]:
+            for one, two in zip(batches[0], other, strict=True):
+                assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_epochs_differ_unless_they_are_to_be_the_same(prepared: Path) -> None:
+    fresh, fixed = module(prepared), module(prepared, resample=False)
+    assert not torch.equal(epoch_of(fresh, 0)[0]["patches1"], epoch_of(fresh, 1)[0]["patches1"])
+    assert torch.equal(epoch_of(fixed, 0)[0]["patches1"], epoch_of(fixed, 1)[0]["patches1"])
+
+
+def test_batches_hold_every_sample_of_an_epoch_once() -> None:
+    batches = EpochBatches(40, 16)
+    batches.set_epoch(2)
+    assert [len(b) for b in batches] == [16, 16, 8]
+    assert len(batches) == 3
+    assert [item for batch in batches for item in batch] == list(range(80, 120))
+
+
+def test_a_batch_is_cut_where_the_samples_say(prepared: Path) -> None:
+    data = module(prepared)
+    batch = epoch_of(data, 1)[2]
+    pairs = data.train.sample(1, np.arange(32, 40))
+    for i in range(8):
+        for key, view, pair, point in (
+            ("patches1", data.train.bank.view1, pairs.pair1[i], pairs.points1[i]),
+            ("patches2", data.train.bank.view2, pairs.pair2[i], pairs.points2[i]),
+        ):
+            expected = cut_patches(view(pair), point[None], support=32, size=16)[0]
+            assert (batch[key][i].numpy() == expected).all()
+
+
+def test_training_and_validation_share_no_photo(prepared: Path) -> None:
+    data = module(prepared)
+    photos = [pair.photo for pair in data.manifest.pairs]
+    train = {photos[i] for i in data.train_members}
+    validation = {photos[i] for i in data.validation_members}
+    assert train | validation == set(photos)
+    assert not train & validation
+    assert len(validation) == 2
+    for name, members in (("val", data.validation_members), ("train_eval", data.train_members)):
+        drawn = data.validation[name].sample(0, np.arange(30))
+        assert set(drawn.pair1) | set(drawn.pair2) <= set(members)
+
+
+def test_validation_is_the_same_for_every_seed(prepared: Path) -> None:
+    one, two = module(prepared, seed=1), module(prepared, seed=2)
+    for first, second in zip(one.val_dataloader(), two.val_dataloader(), strict=True):
+        for a, b in zip(first, second, strict=True):
+            assert torch.equal(a["patches2"], b["patches2"])
+    assert not torch.equal(epoch_of(one, 0)[0]["patches1"], epoch_of(two, 0)[0]["patches1"])
+
+
+def test_a_new_photo_moves_at_most_one_photo_across_the_split() -> None:
+    photos = {f"{i}.jpg" for i in range(100)}
+    before = validation_photos(photos, 0.1)
+    after = validation_photos(photos | {"new.jpg"}, 0.1)
+    assert len(before) == 10
+    assert len(before - after) <= 1
+
+
+def test_too_few_photos_to_split_is_one_line() -> None:
+    with pytest.raises(HomoregError, match="at least 4 are needed"):
+        validation_photos({"a", "b", "c"}, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ({"batch_size": 0}, "data.batch_size=0"),
+        ({"pairs_per_epoch": 0}, "data.pairs_per_epoch=0"),
+        ({"validation_share": 1.0}, "data.validation_share=1.0"),
+        ({"num_workers": -1}, "data.num_workers=-1"),
+        ({"size": 2}, "patch.size=2"),
+    ],
+)
+def test_impossible_options_are_named(prepared: Path, options: dict, option: str) -> None:
+    with pytest.raises(HomoregError, match=option):
+        module(prepared, **options)

@@ -1,0 +1,130 @@
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data as photographs
+
+import homoreg
+from homoreg.data import cut_patches
+from homoreg.descriptors.cnn import CnnDescriptor, to_network
+from homoreg.descriptors.loading import (
+    NetworkDescriptor,
+    build_network,
+    load_descriptor,
+    untrained_descriptor,
+)
+from homoreg.errors import HomoregError
+
+MODEL = {
+    "_target_": "homoreg.descriptors.cnn.CnnDescriptor",
+    "channels": [8, 16],
+    "kernel_sizes": [3, 3],
+}
+PHOTO = photographs.astronaut()
+
+
+def checkpoint(path: Path, model: dict = MODEL, network: torch.nn.Module | None = None) -> Path:
+    network = network or build_network(MODEL, seed=1)
+    torch.save(
+        {
+            "state_dict": {f"network.{k}": v for k, v in network.state_dict().items()},
+            "homoreg": {
+                "model": model,
+                "patch": {"support": 48, "size": 16},
+                "regularizer": {"name": "l2"},
+                "seed": 1,
+            },
+        },
+        path,
+    )
+    return path
+
+
+def test_a_checkpoint_alone_is_enough(tmp_path: Path) -> None:
+    descriptor = load_descriptor(checkpoint(tmp_path / "a.ckpt"))
+    points = np.array([[100.0, 100.0], [np.nan, 3.0], [250.5, 40.25]])
+    described = descriptor.describe(PHOTO, points)
+    patches = torch.from_numpy(cut_patches(PHOTO, points[[0, 2]], support=48, size=16))
+    expected = build_network(MODEL, seed=1).eval()(to_network(patches)).detach().numpy()
+    assert described.dtype == np.float32
+    assert np.isnan(described[1]).all()
+    np.testing.assert_allclose(described[[0, 2]], expected, atol=1e-5)
+    assert (descriptor.name, descriptor.regularizer, descriptor.seed) == ("cnn", "l2", 1)
+
+
+def test_many_keypoints_are_described_as_few_are() -> None:
+    descriptor = untrained_descriptor(MODEL, {"support": 24, "size": 8}, seed=0)
+    points = np.random.default_rng(0).uniform(0, 511, (2500, 2))
+    some = descriptor.describe(PHOTO, points[1020:1030])
+    np.testing.assert_allclose(descriptor.describe(PHOTO, points)[1020:1030], some, atol=1e-5)
+    assert descriptor.describe(PHOTO, np.zeros((0, 2))).shape == (0, 32)
+
+
+def test_initial_weights_belong_to_the_seed_and_no_global_stream_is_touched() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one, two, other = (build_network(MODEL, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    first, second = next(one.parameters()), next(other.parameters())
+    assert not torch.equal(first, second)
+
+
+class Explosive:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (os.environ["HOMOREG_TEST_CANARY"],)
+
+
+def test_pickled_code_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("HOMOREG_TEST_CANARY", str(canary))
+    torch.save({"state_dict": {}, "homoreg": Explosive()}, tmp_path / "a.ckpt")
+    (tmp_path / "b.ckpt").write_bytes(pickle.dumps(Explosive()))
+    for name in ("a.ckpt", "b.ckpt"):
+        with pytest.raises(HomoregError, match=name) as refused:
+            load_descriptor(tmp_path / name)
+        assert "\n" not in str(refused.value)
+    assert not canary.exists()
+
+
+def test_a_checkpoint_cannot_name_a_function_to_call(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    file = checkpoint(tmp_path / "a.ckpt", model={"_target_": "os.mkdir", "path": str(target)})
+    with pytest.raises(HomoregError, match=r"os\.mkdir"):
+        load_descriptor(file)
+    assert not target.exists()
+
+
+def test_a_network_of_another_architecture_is_one_line(tmp_path: Path) -> None:
+    file = checkpoint(tmp_path / "a.ckpt", network=CnnDescriptor())
+    with pytest.raises(HomoregError, match="another network") as refused:
+        load_descriptor(file)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04 broken zip"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(HomoregError, match=r"a\.ckpt"):
+        load_descriptor(tmp_path / "a.ckpt")
+
+
+def test_missing_runs_and_unknown_names_are_named(tmp_path: Path) -> None:
+    with pytest.raises(HomoregError, match="there is no such run or checkpoint"):
+        load_descriptor(tmp_path / "nothing")
+    with pytest.raises(HomoregError, match="config.yaml"):
+        load_descriptor(tmp_path)
+    with pytest.raises(HomoregError, match="sifft"):
+        homoreg.load_descriptor("sifft")
+
+
+def test_the_network_is_judged_in_evaluation_mode_and_float32() -> None:
+    descriptor = NetworkDescriptor(CnnDescriptor(dropout=0.5).bfloat16().train(), 64, 32)
+    assert not descriptor.network.training
+    assert next(descriptor.network.parameters()).dtype == torch.float32

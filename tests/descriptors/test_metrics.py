@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_curve
+from torch.nn import functional as F
+
+from homoreg.descriptors.metrics import (
+    alignment,
+    effective_rank,
+    fpr_at_recall,
+    uniformity,
+    weight_norm,
+)
+
+
+@pytest.mark.parametrize("recall", [0.5, 0.95, 1.0])
+def test_fpr_at_recall_agrees_with_the_roc_curve(recall: float) -> None:
+    torch.manual_seed(0)
+    labels = torch.where(torch.rand(999) < 0.4, 1, -1)
+    similarities = torch.randn(999) + labels
+    fpr, tpr, _ = roc_curve(labels.numpy(), similarities.numpy(), drop_intermediate=False)
+    expected = fpr[np.argmax(tpr >= recall)]
+    assert fpr_at_recall(similarities, labels, recall).item() == pytest.approx(expected)
+
+
+def test_fpr_without_negatives_is_undefined() -> None:
+    assert torch.isnan(fpr_at_recall(torch.rand(5), torch.ones(5)))
+
+
+def test_alignment_of_opposite_descriptors_is_four() -> None:
+    descriptors = F.normalize(torch.randn(10, 8), dim=1)
+    assert alignment(descriptors, -descriptors).item() == pytest.approx(4)
+    assert alignment(descriptors, descriptors).item() == 0
+
+
+def test_uniformity_of_collapsed_and_of_spread_descriptors() -> None:
+    collapsed = F.normalize(torch.ones(50, 32), dim=1)
+    assert uniformity(collapsed).item() == pytest.approx(0, abs=1e-5)
+    torch.manual_seed(0)
+    spread = F.normalize(torch.randn(3000, 32), dim=1)
+    # The optimum in 32 dimensions, from the integral over the sphere.
+    assert uniformity(spread).item() == pytest.approx(-3.75, abs=0.02)
+
+
+def test_effective_rank_counts_the_dimensions_in_use() -> None:
+    torch.manual_seed(0)
+    assert effective_rank(
+        torch.randn(5000, 4) @ torch.linalg.qr(torch.randn(32, 4)).Q.T
+    ).item() == (pytest.approx(4, abs=0.02))
+
+
+def test_weight_norm_is_over_all_parameters() -> None:
+    layer = torch.nn.Linear(3, 2)
+    torch.nn.init.constant_(layer.weight, 2.0)
+    torch.nn.init.constant_(layer.bias, 1.0)
+    assert weight_norm(layer).item() == pytest.approx((6 * 4 + 2) ** 0.5)

@@ -1,0 +1,349 @@
+"""The conditioning numbers against Monte Carlo, 50-digit linear algebra and published anchors."""
+
+import dataclasses
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from homoreg.geometry import (
+    conditioning,
+    corner_covariances,
+    corner_error_rms,
+    corners_of,
+    diagnose,
+    dilution_of_precision,
+    dlt_homography,
+    ellipse_points,
+    homography_covariance,
+    hull_fraction,
+    kappa_notebook,
+    noise_level,
+    scatter_eigenvalues,
+    transform_points,
+)
+from homoreg.geometry.conditioning import parameter_jacobian, point_jacobian
+
+SIZE = (640, 480)
+CORNERS = corners_of(SIZE)
+
+
+def uniform_points(rng, count):
+    return rng.uniform(0, 1, (count, 2)) * [639, 479]
+
+
+def simulate(rng, clean1, truth, noise, draws):
+    """Noisy copies of the matches: two arrays ``(draws, N, 2)``."""
+    clean2 = transform_points(clean1, truth)
+    shape = (draws, *clean1.shape)
+    return clean1 + rng.normal(0, noise, shape), clean2 + rng.normal(0, noise, shape)
+
+
+def corners_under(homographies):
+    return transform_points(np.broadcast_to(CORNERS, (len(homographies), 4, 2)), homographies)
+
+
+# --- the covariance ---
+
+
+@pytest.mark.parametrize("count", [6, 12, 50])
+@pytest.mark.parametrize("kind", ["similarity", "perspective"])
+def test_predicted_corner_spread_agrees_with_monte_carlo(request, rng, kind, count):
+    truth = request.getfixturevalue(kind)
+    # Four points near the corners keep small configurations inside the linear regime.
+    clean1 = np.vstack([CORNERS * 0.8 + [60, 50], uniform_points(rng, count - 4)])
+    noise = 0.3
+    points1, points2 = simulate(rng, clean1, truth, noise, 4000)
+    corners = corners_under(dlt_homography(points1, points2).homography)
+    offsets = corners - corners.mean(axis=0)
+    sampled = np.einsum("rci,rcj->cij", offsets, offsets) / (len(corners) - 1)
+
+    unit = homography_covariance(clean1, transform_points(clean1, truth), truth)
+    predicted = noise**2 * corner_covariances(truth, unit, SIZE)
+    deviations = np.sqrt(np.diagonal(sampled, axis1=1, axis2=2))
+    np.testing.assert_allclose(
+        np.sqrt(np.diagonal(predicted, axis1=1, axis2=2)), deviations, rtol=0.1
+    )
+    scale = deviations[:, :, None] * deviations[:, None, :]
+    np.testing.assert_allclose(predicted / scale, sampled / scale, atol=0.15)
+    rms = np.sqrt((offsets**2).sum(axis=-1).mean())
+    assert noise * dilution_of_precision(predicted / noise**2) == pytest.approx(rms, rel=0.1)
+
+
+def test_covariance_agrees_with_fifty_digits_of_the_textbook_formula(rng, perspective):
+    points1 = uniform_points(rng, 9)
+    points2 = transform_points(points1, perspective) + rng.normal(0, 1, points1.shape)
+    with mpmath.workdps(50):
+        H = mpmath.matrix(perspective.tolist())
+        information = mpmath.zeros(9)
+        for x, y in points1:
+            ray = mpmath.matrix([float(x), float(y), 1])
+            a, b, w = H * ray
+            u, v = a / w, b / w
+            J = mpmath.zeros(2, 9)
+            for k in range(3):
+                J[0, k], J[1, 3 + k] = ray[k] / w, ray[k] / w
+                J[0, 6 + k], J[1, 6 + k] = -u * ray[k] / w, -v * ray[k] / w
+            B = mpmath.matrix(2, 2)
+            for k in range(2):
+                B[0, k], B[1, k] = (H[0, k] - u * H[2, k]) / w, (H[1, k] - v * H[2, k]) / w
+            information += J.T * (mpmath.eye(2) + B * B.T) ** -1 * J
+        h = mpmath.matrix(perspective.ravel().tolist())
+        # With h itself as a ninth, infinitely certain direction the inverse exists.
+        bordered = mpmath.zeros(10)
+        for i in range(9):
+            for j in range(9):
+                bordered[i, j] = information[i, j]
+            bordered[i, 9] = bordered[9, i] = h[i]
+        expected = np.array((bordered**-1).tolist(), float)[:9, :9]
+    covariance = homography_covariance(points1, points2, perspective)
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(covariance / scale, expected / scale, atol=1e-7)
+    assert np.abs(covariance @ perspective.ravel()).max() < 1e-9 * np.abs(covariance).max()
+
+
+def test_covariance_scales_with_h_squared_and_dop_not_at_all(rng, perspective):
+    points1 = uniform_points(rng, 20)
+    points2 = transform_points(points1, perspective)
+    once = homography_covariance(points1, points2, perspective)
+    thrice = homography_covariance(points1, points2, -3 * perspective)
+    np.testing.assert_allclose(thrice, 9 * once, rtol=1e-6, atol=1e-18)
+    one = conditioning(points1, points2, perspective, SIZE)
+    assert conditioning(points1, points2, -3 * perspective, SIZE).dop == pytest.approx(one.dop)
+
+
+def test_jacobians_agree_with_finite_differences(rng, perspective):
+    points = uniform_points(rng, 5)
+    by_h, by_x = parameter_jacobian(points, perspective), point_jacobian(points, perspective)
+    for index in range(9):
+        step = np.zeros(9)
+        step[index] = 1e-6 * max(abs(perspective.ravel()[index]), 1e-3)
+        step = step.reshape(3, 3)
+        difference = transform_points(points, perspective + step) - transform_points(
+            points, perspective - step
+        )
+        np.testing.assert_allclose(
+            by_h[:, :, index], difference / (2 * step.sum()), rtol=1e-4, atol=1e-6
+        )
+    for axis in (0, 1):
+        step = np.eye(2)[axis] * 1e-3
+        difference = transform_points(points + step, perspective) - transform_points(
+            points - step, perspective
+        )
+        np.testing.assert_allclose(by_x[:, :, axis], difference / 2e-3, rtol=1e-6)
+
+
+def test_noise_level_is_unbiased_and_undefined_at_four_matches(rng, perspective):
+    clean1 = uniform_points(rng, 10)
+    points1, points2 = simulate(rng, clean1, perspective, 0.7, 1500)
+    fits = dlt_homography(points1, points2).homography
+    variances = [
+        noise_level(one, two, homography) ** 2
+        for one, two, homography in zip(points1, points2, fits, strict=True)
+    ]
+    assert np.sqrt(np.mean(variances)) == pytest.approx(0.7, rel=0.05)
+    assert np.isnan(noise_level(clean1[:4], clean1[:4], np.eye(3)))
+
+
+@pytest.mark.parametrize(("count", "plug_in"), [(5, 0.75), (8, 0.89), (20, 0.95)])
+def test_ellipses_cover_what_they_promise(rng, similarity, count, plug_in):
+    """The normal quantile covers too little at few matches (section 2); Fisher's F does not."""
+    clean1 = np.vstack([CORNERS * 0.8 + [60, 50], uniform_points(rng, count - 4)])
+    truth = transform_points(CORNERS, similarity)
+    points1, points2 = simulate(rng, clean1, similarity, 0.3, 1200)
+    fits = dlt_homography(points1, points2).homography
+    inside, inside_normal = [], []
+    for one, two, homography in zip(points1, points2, fits, strict=True):
+        judged = conditioning(one, two, homography, SIZE)
+        offset = truth[0] - transform_points(CORNERS[:1], homography)[0]
+        distance = offset @ np.linalg.solve(judged.corner_covariances[0], offset)
+        outline = ellipse_points([0, 0], judged.corner_covariances[0], count)
+        edge = outline[0] @ np.linalg.solve(judged.corner_covariances[0], outline[0])
+        inside.append(distance <= edge)
+        inside_normal.append(distance <= 5.991)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.025)
+    assert np.mean(inside_normal) == pytest.approx(plug_in, abs=0.06)
+    assert judged.few_matches == (count < 12)
+
+
+def test_ellipse_outline_by_hand():
+    outline = ellipse_points([10, 20], np.diag([4.0, 1.0]), 10**7)
+    np.testing.assert_allclose(outline[0], outline[-1], atol=1e-9)
+    half_axes = np.ptp(outline, axis=0) / 2
+    np.testing.assert_allclose(half_axes, np.sqrt(5.991) * np.array([2, 1]), rtol=2e-3)
+    assert np.isnan(ellipse_points([10, 20], np.eye(2), 4)).all()
+
+
+# --- the anchors of the science page ---
+
+
+def test_anchors_of_fifty_uniform_points(similarity):
+    """Magnitudes of one random draw: N = 50, 640×480, a similarity, 1 px of noise in both views."""
+    rng = np.random.default_rng(3)
+    clean1 = uniform_points(rng, 50)
+    clean2 = transform_points(clean1, similarity)
+    points1 = clean1 + rng.normal(0, 1, clean1.shape)
+    points2 = clean2 + rng.normal(0, 1, clean1.shape)
+    fit = dlt_homography(points1, points2)
+    judged = conditioning(points1, points2, fit.homography, SIZE)
+    np.testing.assert_array_equal(judged.singular_values, fit.singular_values)
+    assert judged.singular_values[0] == pytest.approx(16.8, rel=0.15)
+    assert judged.singular_values[7] == pytest.approx(5.2, rel=0.15)
+    assert judged.singular_values[8] == pytest.approx(0.053, rel=0.4)
+    assert judged.kappa == pytest.approx(3.23, rel=0.2)
+    assert judged.kappa * judged.fit_gap == pytest.approx(316, rel=0.5)
+    assert judged.kappa_raw == pytest.approx(1.35e6, rel=0.5)
+    assert judged.kappa_notebook == pytest.approx(4.6e7, rel=0.6)
+    assert judged.noise_px == pytest.approx(1, rel=0.25)
+    # Corner standard deviations of 1.04, 1.02, 0.83 and 0.94 px in x or y.
+    assert judged.predicted_corner_error_px == pytest.approx(0.96 * np.sqrt(2), rel=0.3)
+
+    exact = conditioning(clean1, clean2, similarity, SIZE)
+    assert exact.kappa == pytest.approx(judged.kappa, rel=0.05)
+    assert exact.fit_gap == np.inf
+    assert exact.kappa_notebook > 1e12
+    assert exact.predicted_corner_error_px == pytest.approx(0, abs=1e-9)
+
+
+def test_kappa_is_blind_to_spread_and_the_others_are_not(rng, similarity):
+    clean1 = uniform_points(rng, 50)
+    confined = clean1 / 2  # a quarter of the frame
+    whole = conditioning(clean1, transform_points(clean1, similarity), similarity, SIZE)
+    part = conditioning(confined, transform_points(confined, similarity), similarity, SIZE)
+    assert part.kappa == pytest.approx(whole.kappa, rel=0.01)
+    assert part.dop > 4 * whole.dop
+    assert part.hull_fraction == pytest.approx(whole.hull_fraction / 4, rel=1e-3)
+
+
+def test_predicted_error_tracks_the_true_one_and_the_notebooks_kappa_does_not(rng, similarity):
+    """Section 2's rank correlations: -.17, .28, .80 and .93 over 1500 configurations."""
+    rows = []
+    for _ in range(400):
+        count = rng.integers(8, 60)
+        spread = rng.uniform(0.2, 1)
+        points1 = uniform_points(rng, count) * spread + rng.uniform(0, 1 - spread, 2) * [639, 479]
+        noise = rng.uniform(0.2, 3)
+        points2 = transform_points(points1, similarity) + rng.normal(0, noise, points1.shape)
+        points1 = points1 + rng.normal(0, noise, points1.shape)
+        homography = dlt_homography(points1, points2).homography
+        judged = conditioning(points1, points2, homography, SIZE)
+        rows.append(
+            [
+                corner_error_rms(homography, similarity, SIZE),
+                judged.predicted_corner_error_px,
+                judged.dop,
+                judged.kappa_notebook,
+            ]
+        )
+    error, predicted, dop, notebook = np.array(rows).T
+    assert spearmanr(error, predicted).statistic > 0.85
+    assert spearmanr(error, dop).statistic > 0.5
+    assert spearmanr(error, notebook).statistic < 0.1
+
+
+# --- numbers of the configuration ---
+
+
+def test_notebook_kappa_as_numpy_gives_it(rng, perspective):
+    for count in (4, 5, 30):
+        points1 = np.round(uniform_points(rng, count))
+        points2 = np.round(transform_points(points1, perspective))
+        rows = []
+        for (x, y), (u, v) in zip(points1, points2, strict=True):
+            rows += [[-x, -y, -1, 0, 0, 0, u * x, u * y, u], [0, 0, 0, -x, -y, -1, v * x, v * y, v]]
+        values = np.linalg.svd(np.array(rows), compute_uv=False)
+        assert kappa_notebook(points1, points2) == pytest.approx(values[0] / values[-1], rel=1e-6)
+    assert np.isnan(kappa_notebook(points1[:3], points2[:3]))
+
+
+def test_four_matches_have_a_dop_and_no_noise(rng, perspective):
+    points1 = CORNERS * 0.5 + 20
+    judged = conditioning(points1, transform_points(points1, perspective), perspective, SIZE)
+    assert judged.singular_values[8] == 0
+    assert judged.fit_gap == np.inf
+    assert 1 < judged.kappa < 100
+    assert 0 < judged.dop < 100
+    assert np.isnan([judged.noise_px, judged.predicted_corner_error_px]).all()
+    assert np.isnan(judged.covariance).all()
+    assert np.isnan(judged.corner_covariances).all()
+
+
+def test_scatter_eigenvalues_agree_with_numpy(rng):
+    points = uniform_points(rng, 40) @ np.array([[1.0, 0.4], [0, 0.1]])
+    expected = np.linalg.eigvalsh(np.cov(points.T, bias=True))[::-1]
+    np.testing.assert_allclose(scatter_eigenvalues(points), expected, rtol=1e-9)
+    assert scatter_eigenvalues([[5, 5]]).tolist() == [0, 0]
+    assert np.isnan(scatter_eigenvalues(np.zeros((0, 2)))).all()
+
+
+def test_hull_fraction_of_known_shapes():
+    assert hull_fraction(CORNERS, SIZE) == 1
+    assert hull_fraction(CORNERS[:3], SIZE) == 0.5
+    assert hull_fraction(CORNERS[:2], SIZE) == 0
+    assert hull_fraction(np.repeat(CORNERS[:2], 5, axis=0), SIZE) == 0
+    assert np.isnan(hull_fraction(CORNERS, (1, 480)))
+    assert np.isnan(hull_fraction([[np.nan, 0]] * 5, SIZE))
+
+
+# --- diagnosis ---
+
+LINE = np.column_stack([np.linspace(10, 600, 9), np.linspace(20, 400, 9)])
+CONFIGURATIONS = {
+    "too_few_matches": CORNERS[:3],
+    "not_finite": np.vstack([CORNERS, [[np.inf, 3]]]),
+    "coincident": np.full((9, 2), 33.3),
+    "collinear": LINE,
+    "too_few_distinct": CORNERS[:3].repeat(4, axis=0),
+    "rank": np.vstack([LINE, [[50, 400]]]),
+    "none": np.vstack([LINE, [[50, 400], [600, 20]]]),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_diagnosis_names_the_fault(similarity, name):
+    points1 = CONFIGURATIONS[name]
+    points2 = transform_points(points1, similarity)
+    assert diagnose(points1, points2) == name
+    judged = conditioning(points1, points2, similarity, SIZE)
+    assert judged.degeneracy == name
+    if name in ("too_few_matches", "not_finite"):
+        assert np.isnan([judged.kappa, judged.kappa_raw, judged.dop, judged.kappa_notebook]).all()
+    elif name != "none":
+        assert judged.kappa == judged.kappa_raw == judged.dop == np.inf
+        assert judged.predicted_corner_error_px == np.inf
+        assert np.isnan(judged.fit_gap)
+        assert judged.rank < 8
+    else:
+        assert np.isfinite([judged.kappa, judged.kappa_raw, judged.dop]).all()
+
+
+def test_points_on_a_line_in_one_view_only_are_collinear(rng):
+    scattered = uniform_points(rng, len(LINE))
+    assert diagnose(scattered, LINE) == "collinear"
+    assert diagnose(LINE, scattered) == "collinear"
+
+
+def test_a_folding_homography_has_infinite_dop_and_says_so(rng):
+    points = rng.uniform(0, 100, (20, 2))
+    folding = np.array([[1, 0, 0], [0, 1, 0], [-1 / 400, 0, 1.0]])
+    judged = conditioning(points, transform_points(points, folding), folding, SIZE)
+    assert judged.folds
+    assert judged.dop == judged.predicted_corner_error_px == np.inf
+    assert not conditioning(points, points, np.eye(3), SIZE).folds
+
+
+def test_a_failed_estimate_still_has_its_configuration(rng):
+    points = uniform_points(rng, 20)
+    judged = conditioning(points, points, None, SIZE)
+    assert judged.kappa < 10
+    assert np.isnan([judged.dop, judged.noise_px, judged.predicted_corner_error_px]).all()
+    assert not judged.folds
+
+
+def test_no_matches_at_all():
+    judged = conditioning(np.zeros((0, 2)), np.zeros((0, 2)), None, SIZE)
+    numbers = {field.name: getattr(judged, field.name) for field in dataclasses.fields(judged)}
+    assert numbers["degeneracy"] == "too_few_matches"
+    assert numbers["hull_fraction"] == numbers["rank"] == 0
+    assert np.isnan([numbers["kappa"], numbers["fit_gap"], numbers["kappa_notebook"]]).all()

@@ -1,0 +1,323 @@
+"""Estimators: right where they can be, reproducible, and a status where they cannot."""
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from omegaconf import OmegaConf
+
+from homoreg import HomoregError
+from homoreg.geometry import (
+    METHODS,
+    Estimator,
+    bootstrap_spread,
+    conditioning,
+    corner_error,
+    corner_errors,
+    dlt_homography,
+    estimate_homography,
+    leave_one_out_spread,
+    robust_spread,
+    symmetric_transfer_error,
+    transform_points,
+)
+
+SIZE = (640, 480)
+HAS_POSELIB = importlib.util.find_spec("poselib") is not None
+INSTALLED = [method for method in METHODS if method != "poselib" or HAS_POSELIB]
+ROBUST = [method for method in INSTALLED if not method.startswith("dlt")]
+CONF = Path(__file__).parents[2] / "conf" / "estimators"
+
+
+@pytest.fixture
+def matches(rng, perspective):
+    """120 right matches with 0.5 px of noise, best first, then 60 wrong ones."""
+    points1 = rng.uniform(0, 1, (180, 2)) * [639, 479]
+    points2 = transform_points(points1, perspective) + rng.normal(0, 0.5, points1.shape)
+    points2[120:] = rng.uniform(0, 1, (60, 2)) * [639, 479]
+    return points1, points2
+
+
+def assert_failed(estimate, status, count):
+    assert estimate.status == status
+    assert estimate.homography is None
+    assert estimate.singular_values is None
+    assert estimate.inliers.shape == (count,)
+    assert not estimate.inliers.any()
+
+
+# --- right answers ---
+
+
+@pytest.mark.parametrize("refine", [True, False, None])
+@pytest.mark.parametrize("method", ROBUST)
+def test_robust_methods_see_through_a_third_of_outliers(matches, perspective, method, refine):
+    estimate = estimate_homography(*matches, method, refine=refine)
+    assert estimate.status == "ok"
+    assert corner_error(estimate.homography, perspective, SIZE) < 1.2
+    assert estimate.inliers[:120].mean() > 0.9
+    assert estimate.inliers[120:].mean() < 0.05
+    assert estimate.homography[2, 2] == 1
+    used = estimate.inliers
+    expected = dlt_homography(matches[0][used], matches[1][used])
+    np.testing.assert_allclose(estimate.singular_values, expected.singular_values)
+    if refine:
+        np.testing.assert_array_equal(estimate.homography, expected.homography)
+    elif refine is False:
+        assert corner_error(estimate.homography, expected.homography, SIZE) > 1e-9
+
+
+def test_dlt_uses_every_match_and_is_misled_by_outliers(matches, perspective):
+    for method in ("dlt", "dlt_raw"):
+        estimate = estimate_homography(*matches, method)
+        expected = dlt_homography(*matches, normalize=method == "dlt")
+        assert estimate.inliers.all()
+        np.testing.assert_array_equal(estimate.homography, expected.homography)
+        np.testing.assert_array_equal(estimate.singular_values, expected.singular_values)
+        assert corner_error(estimate.homography, perspective, SIZE) > 20
+
+
+@pytest.mark.parametrize("method", INSTALLED)
+def test_four_and_five_exact_matches_are_enough(perspective, method):
+    points = np.array([[10, 20], [600, 40], [550, 430], [30, 400], [300, 100]], float)
+    for count in (4, 5):
+        estimate = estimate_homography(
+            points[:count], transform_points(points[:count], perspective), method
+        )
+        assert estimate.status == "ok"
+        assert corner_error(estimate.homography, perspective, SIZE) < 0.1
+        assert estimate.inliers.sum() == count
+
+
+def test_refining_ransac_on_its_inliers_lowers_its_error(rng, perspective):
+    plain, refined = [], []
+    for _ in range(40):
+        points1 = rng.uniform(0, 1, (100, 2)) * [639, 479]
+        points2 = transform_points(points1, perspective) + rng.normal(0, 1, points1.shape)
+        points2[:40] = rng.uniform(0, 1, (40, 2)) * [639, 479]
+        for errors, refine in ((plain, False), (refined, None)):
+            estimate = Estimator("ransac", refine=refine)(points1, points2)
+            errors.append(corner_error(estimate.homography, perspective, SIZE))
+    assert np.median(refined) < np.median(plain)
+
+
+# --- seeds ---
+
+
+@pytest.mark.parametrize("method", INSTALLED)
+def test_the_same_seed_gives_the_same_estimate(matches, method):
+    for seed in (0, 1):
+        first, second = (Estimator(method, seed=seed)(*matches) for _ in range(2))
+        np.testing.assert_array_equal(first.homography, second.homography)
+        np.testing.assert_array_equal(first.inliers, second.inliers)
+
+
+def test_seed_zero_is_a_seed_and_seeds_differ(rng, perspective):
+    points1 = rng.uniform(0, 1, (60, 2)) * [639, 479]
+    points2 = transform_points(points1, perspective) + rng.normal(0, 2, points1.shape)
+    points2[30:] = rng.uniform(0, 1, (30, 2)) * [639, 479]
+    for method in ("ransac", "usac", "prosac"):
+        spread = robust_spread(points1, points2, SIZE, Estimator(method, refine=False))
+        assert spread.failures == 0
+        assert 0 < spread.rms_px < 20
+        first = Estimator(method, refine=False)(points1, points2).homography
+        assert np.abs(transform_points([[0, 0]], first) - spread.corners[0, 0]).max() == 0
+    assert robust_spread(points1, points2, SIZE, Estimator("dlt")).rms_px < 1e-9
+
+
+# --- spread ---
+
+
+def test_bootstrap_and_jackknife_agree_with_the_covariance(rng, similarity):
+    clean1 = rng.uniform(0, 1, (60, 2)) * [639, 479]
+    points1 = clean1 + rng.normal(0, 0.5, clean1.shape)
+    points2 = transform_points(clean1, similarity) + rng.normal(0, 0.5, clean1.shape)
+    dlt = Estimator("dlt")
+    judged = conditioning(points1, points2, dlt(points1, points2).homography, SIZE)
+    jackknife = leave_one_out_spread(points1, points2, SIZE, dlt)
+    bootstrap = bootstrap_spread(points1, points2, SIZE, dlt, draws=300)
+    assert jackknife.corners.shape == (60, 4, 2)
+    assert bootstrap.corners.shape == (300, 4, 2)
+    assert jackknife.failures == bootstrap.failures == 0
+    assert jackknife.rms_px == pytest.approx(judged.predicted_corner_error_px, rel=0.25)
+    assert bootstrap.rms_px == pytest.approx(judged.predicted_corner_error_px, rel=0.25)
+    again = bootstrap_spread(points1, points2, SIZE, dlt, draws=300)
+    np.testing.assert_array_equal(bootstrap.corners, again.corners)
+    other = bootstrap_spread(points1, points2, SIZE, dlt, draws=300, seed=1)
+    assert other.rms_px != bootstrap.rms_px
+
+
+def test_a_spread_counts_its_failures():
+    # Four matches without one of them never make a homography.
+    square = np.array([[0, 0], [9, 0], [9, 9], [0, 9.0]])
+    spread = leave_one_out_spread(square, square, SIZE, Estimator("dlt"))
+    assert spread.failures == 4
+    assert np.isnan(spread.rms_px)
+    for resampled in (leave_one_out_spread, bootstrap_spread):
+        nothing = resampled(square[:0], square[:0], SIZE, Estimator("dlt"))
+        assert len(nothing.corners) == nothing.failures == 0
+
+
+def test_the_bootstrap_reruns_the_choice_of_inliers(matches, perspective):
+    spread = bootstrap_spread(*matches, SIZE, Estimator("magsac"), draws=30)
+    assert spread.failures == 0
+    assert 0.05 < spread.rms_px < 2
+
+
+# --- failures are data ---
+
+
+@pytest.mark.parametrize("method", INSTALLED)
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_too_few_matches(method, count):
+    points = np.arange(2.0 * count).reshape(count, 2)
+    assert_failed(estimate_homography(points, points, method), "too_few_matches", count)
+
+
+@pytest.mark.parametrize("method", INSTALLED)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_coordinates_that_are_not_finite(matches, method, bad):
+    points1, points2 = matches
+    points1 = points1.copy()
+    points1[5, 1] = bad
+    assert_failed(estimate_homography(points1, points2, method), "not_finite", 180)
+    assert_failed(estimate_homography(points2, points1, method), "not_finite", 180)
+
+
+LINE = np.column_stack([np.linspace(10, 600, 12), np.linspace(20, 400, 12)])
+SCATTERED = np.array([[x, (x * 37) % 211] for x in range(12)], float) * [50, 2]
+DEGENERATE = {
+    "all equal": (np.full((12, 2), 5.0), np.full((12, 2), 7.0)),
+    "collinear": (LINE, LINE + 3),
+    "collinear in float32": (LINE.astype(np.float32), (LINE * 1.1).astype(np.float32)),
+    "collinear in view 1 only": (LINE, SCATTERED),
+    "collinear in view 2 only": (SCATTERED, LINE),
+    "many to one": (SCATTERED, np.full((12, 2), 40.0)),
+    "many to one but two": (SCATTERED, np.vstack([np.full((10, 2), 40.0), [[1, 2], [90, 8]]])),
+    "three distinct": (SCATTERED[:3].repeat(4, axis=0), SCATTERED[:3].repeat(4, axis=0)),
+    "all but one collinear": (np.vstack([LINE, [[9, 300]]]), np.vstack([LINE, [[9, 300]]])),
+    "three of four collinear": (np.vstack([LINE[:3], [[9, 300]]]),) * 2,
+}
+
+
+@pytest.mark.parametrize("method", INSTALLED)
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_matches(method, name):
+    points1, points2 = DEGENERATE[name]
+    assert_failed(estimate_homography(points1, points2, method), "degenerate", len(points1))
+
+
+@pytest.mark.parametrize("method", INSTALLED)
+def test_all_outliers_give_a_wrong_homography_or_a_failure_but_no_crash(rng, perspective, method):
+    points1, points2 = rng.uniform(0, 400, (2, 50, 2))
+    estimate = estimate_homography(points1, points2, method)
+    assert corner_error(estimate.homography, perspective, SIZE) > 20
+    assert estimate.status in ("ok", "degenerate")
+    if estimate.status == "ok" and not method.startswith("dlt"):
+        assert estimate.inliers.sum() < 25
+
+
+def test_a_map_that_folds_the_view_is_an_estimate_and_infinitely_wrong():
+    folding = np.array([[1, 0, 0], [0, 1, 0], [-1 / 400, 0, 1.0]])
+    points = np.array([[x, y] for x in (10.0, 100, 200, 300, 500, 620) for y in (10.0, 200, 470)])
+    estimate = estimate_homography(points, transform_points(points, folding))
+    assert estimate.status == "ok"
+    np.testing.assert_allclose(estimate.homography, folding, atol=1e-9)
+    assert (corner_errors(estimate.homography, np.eye(3), SIZE) == np.inf).all()
+
+
+def test_points_that_overflow_are_not_finite():
+    huge = SCATTERED * 1e300
+    assert_failed(estimate_homography(huge, huge, "dlt_raw"), "not_finite", 12)
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(0, 12), st.just(4)),
+        elements=st.floats(width=64) | st.integers(-3, 3).map(float),
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_no_matches_of_any_kind_crash_or_leave_a_half_estimate(rows):
+    points1, points2 = rows[:, :2], rows[:, 2:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for method in ("dlt", "dlt_raw", "magsac"):
+            estimate = estimate_homography(points1, points2, method)
+            assert estimate.inliers.shape == (len(rows),)
+            assert (estimate.status == "ok") == (estimate.homography is not None)
+            if estimate.homography is not None:
+                assert np.isfinite(estimate.homography).all()
+                assert estimate.inliers.sum() >= 4
+                used = estimate.inliers
+                judged = conditioning(points1[used], points2[used], estimate.homography, SIZE)
+                assert judged.kappa >= 1
+                assert not judged.dop < 0
+                errors = symmetric_transfer_error(points1, points2, estimate.homography)
+                assert not np.isnan(errors).any()
+                assert not np.isnan(corner_errors(estimate.homography, np.eye(3), SIZE)).any()
+        conditioning(points1, points2, None, SIZE)
+
+
+def test_ten_thousand_matches(rng, perspective):
+    points1 = rng.uniform(0, 1, (10_000, 2)) * [5471, 3647]
+    points2 = transform_points(points1, perspective)
+    near = np.linalg.norm(points2, axis=1) < 1e4
+    points1, points2 = points1[near], points2[near] + rng.normal(0, 0.5, (near.sum(), 2))
+    for method in ("dlt", "magsac"):
+        assert estimate_homography(points1, points2, method).status == "ok"
+
+
+def test_misused_shapes_are_refused_and_an_empty_list_is_no_match():
+    with pytest.raises(ValueError, match="pair up"):
+        estimate_homography(SCATTERED, SCATTERED[:5])
+    with pytest.raises(ValueError, match="points must be"):
+        estimate_homography(np.zeros((4, 3)), np.zeros((4, 3)))
+    assert_failed(estimate_homography([], []), "too_few_matches", 0)
+
+
+# --- options ---
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"method": "ransack"}, "method='ransack'"),
+        ({"threshold_px": 0}, "threshold_px=0"),
+        ({"threshold_px": float("nan")}, "threshold_px=nan"),
+        ({"confidence": 1}, "confidence=1"),
+        ({"max_iterations": 0}, "max_iterations=0"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_options_that_cannot_be_are_named_in_one_line(options, says):
+    with pytest.raises(HomoregError, match=says) as error:
+        Estimator(**{"method": "magsac", **options})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(HAS_POSELIB, reason="PoseLib is installed")
+def test_poselib_where_it_is_missing_is_one_clear_line():
+    with pytest.raises(HomoregError, match="pip install poselib"):
+        Estimator("poselib")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_config_file_that_fills_its_own_key(matches, method):
+    config = OmegaConf.load(CONF / f"{method}.yaml")
+    assert list(config) == [method]
+    if method in INSTALLED:
+        assert instantiate(config[method]) == Estimator(
+            method, refine=None if method.startswith("dlt") else method == "ransac"
+        )
+
+
+def test_no_config_file_is_without_a_method():
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(METHODS)
