@@ -13,7 +13,8 @@ from homoreg.data.images import PhotoError, decode_image
 from homoreg.data.stores import PhotoStore
 from homoreg.errors import HomoregError
 
-CHUNK_BYTES = 1 << 16
+# Of a chunk that breaks off nothing is kept.
+CHUNK_BYTES = 4096
 # So many photos in a row that fail in every try: it is not the photos.
 FAILURES_IN_A_ROW = 20
 # Refusals that may pass; every other 4xx is final.

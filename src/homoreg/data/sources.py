@@ -3,6 +3,7 @@
 import importlib.util
 import random
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +31,8 @@ def select_photos(
     """Sort the names, shuffle them with Python's ``random``, take the first, then the next.
 
     This is the procedure of the study. Photos of one scene are moved up behind the first of them,
-    and a scene that began on the training side is kept out of the other: its remaining photos join
-    the training side, or are left out where ``train`` says how many it has.
+    and no scene is on both sides: without ``train`` the sides meet between two scenes, and with it
+    the rest of a scene that it cuts is left out.
 
     Args:
         names: the pool; order and repetitions do not matter.
@@ -54,15 +55,16 @@ def select_photos(
         scenes.setdefault(scene(name), []).append(name)
     order = [name for group in scenes.values() for name in group]
 
-    both = train is None and eval is None
-    held_out = max(1, round(len(order) / 6)) if both else eval
-    end = len(order) - (held_out or 0) if train is None else train
-    first, rest = order[: max(end, 0)], order[max(end, 0) :]
-    known = {scene(name) for name in first}
     if train is None:
-        first += [name for name in rest if scene(name) in known]
-    rest = [name for name in rest if scene(name) not in known]
-    selection = Selection(first, rest[:held_out])
+        held_out = max(1, round(len(order) / 6)) if eval is None else eval
+        ends = list(accumulate(len(group) for group in scenes.values()))
+        # The last end of a scene that leaves enough for the other side.
+        end = max((end for end in ends if end <= len(order) - held_out), default=sum(ends[:1]))
+    else:
+        end = train
+    first = order[:end]
+    known = {scene(name) for name in first}
+    selection = Selection(first, [name for name in order[end:] if scene(name) not in known][:eval])
 
     least_train, least_eval = (1 if count is None else count for count in (train, eval))
     if len(selection.train) < least_train or len(selection.eval) < least_eval:

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from homoreg.data import PairManifest
+from homoreg.descriptors.loading import untrained_descriptor
+from homoreg.descriptors.peers import Orb, RootSift
+from homoreg.errors import HomoregError
+from homoreg.evaluation import (
+    EvaluationProtocol,
+    ManifestBenchmark,
+    evaluate_manifest,
+    read_evaluation,
+    summarise,
+    write_evaluation,
+)
+from homoreg.evaluation.table import COLUMNS
+from homoreg.geometry import Estimator
+from homoreg.matching import RatioMatcher, ShiTomasi
+
+MODEL = {
+    "_target_": "homoreg.descriptors.cnn.CnnDescriptor",
+    "channels": [8, 8],
+    "kernel_sizes": [3, 3],
+}
+PROTOCOL = EvaluationProtocol(
+    ShiTomasi(), RatioMatcher(), {"dlt": Estimator(), "magsac": Estimator("magsac")}
+)
+
+
+@pytest.fixture(scope="module")
+def table(prepared: Path) -> pd.DataFrame:
+    network = untrained_descriptor(MODEL, {"support": 32, "size": 16}, seed=0)
+    return evaluate_manifest(
+        [RootSift(support=32), network], prepared / "pairs_eval.json", PROTOCOL
+    )
+
+
+def test_every_pair_descriptor_and_estimator_has_its_row(table: pd.DataFrame) -> None:
+    assert list(table.columns) == list(COLUMNS)
+    keys = table[["pair_id", "descriptor", "estimator"]]
+    assert len(table) == 4 * 2 * 2
+    assert not keys.duplicated().any()
+    assert set(table["pair_id"]) == {"000001", "000002", "000003", "000004"}
+
+
+def test_keypoints_are_shared_and_so_are_the_matches_of_a_descriptor(table: pd.DataFrame) -> None:
+    by_pair = table.groupby("pair_id")
+    assert (by_pair[["keypoints_1", "keypoints_2", "repeatable"]].nunique() == 1).all().all()
+    assert (table.groupby(["pair_id", "descriptor"])["match_count"].nunique() == 1).all()
+
+
+def test_evaluated_alone_a_descriptor_gets_the_same_rows(
+    table: pd.DataFrame, prepared: Path
+) -> None:
+    alone = evaluate_manifest(RootSift(support=32), prepared / "pairs_eval.json", PROTOCOL)
+    together = table[table["descriptor"] == "rootsift"].reset_index(drop=True)
+    columns = [c for c in COLUMNS if not c.endswith("_ms")]
+    pd.testing.assert_frame_equal(alone[columns], together[columns])
+
+
+def test_a_table_survives_its_file(table: pd.DataFrame, tmp_path: Path) -> None:
+    path = write_evaluation(table, tmp_path, "eval")
+    assert path == tmp_path / "eval.csv"
+    again = read_evaluation(path)
+    assert again["pair_id"].tolist() == table["pair_id"].tolist()
+    assert (again["regularizer"] == "").all()
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+
+
+def test_the_summary_counts_failures_and_lets_them_weigh() -> None:
+    rows = []
+    for i, (error, status) in enumerate(
+        [(1.0, "ok"), (2.0, "ok"), (np.inf, "degenerate"), (np.inf, "too_few_matches"), (3.0, "ok")]
+    ):
+        row = dict.fromkeys(COLUMNS, np.nan) | {
+            "descriptor": "cnn",
+            "regularizer": "l2",
+            "seed": 1,
+            "estimator": "dlt",
+            "pair_id": str(i),
+            "status": status,
+            "corner_error_px": error,
+            "match_count": i,
+            "ssim": 0.9 if status == "ok" else np.nan,
+            "kappa": 4.0 if status == "ok" else np.nan,
+        }
+        rows.append(row)
+    (entry,) = summarise(pd.DataFrame(rows))
+    assert (entry["descriptor"], entry["regularizer"], entry["seed"]) == ("cnn", "l2", 1)
+    assert entry["failures"] == {"degenerate": 1, "too_few_matches": 1}
+    assert entry["failure_rate"] == pytest.approx(0.4)
+    assert entry["median"]["corner_error_px"] == 3.0
+    assert entry["quartile_3"]["kappa"] == np.inf
+    assert entry["quartile_1"]["ssim"] == -1.0
+    # By hand: up to 10 px the curve rises to 0.6 at 3 px and stays there.
+    assert entry["auc"]["10px"] == pytest.approx(100 * (0.5 * 3 * 0.6 + 7 * 0.6) / 10)
+
+
+def test_a_benchmark_finds_its_pairs(prepared: Path) -> None:
+    benchmark = ManifestBenchmark(prepared / "pairs_eval.json", limit=3)
+    assert len(benchmark) == 3
+    manifest = PairManifest.load(prepared / "pairs_eval.json")
+    pair = benchmark.pair("000002")
+    assert (pair.homography == manifest.pairs[1].homography).all()
+    with pytest.raises(HomoregError, match="pair=000004: .* from 000001 to 000003"):
+        benchmark.pair("000004")
+    with pytest.raises(HomoregError, match="benchmark.limit=0"):
+        ManifestBenchmark(prepared / "pairs_eval.json", limit=0)
+
+
+def test_binary_descriptors_are_matched_by_their_bits(prepared: Path) -> None:
+    table = evaluate_manifest(Orb(), prepared / "pairs_eval.json")
+    assert (table["precision_3px"] > 0.3).all()
