@@ -65,6 +65,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             started = time.time()
             try:
                 run()
+            except KeyboardInterrupt:
+                print("homoreg: interrupted; the same command goes on from here", file=sys.stderr)
+                sys.exit(130)
             except Exception as error:
                 if not _sweep_failures(started):
                     _exit(error)

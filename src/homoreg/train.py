@@ -118,13 +118,11 @@ def fit(
     evaluation = build_evaluation(cfg, run)
     if evaluation:
         callbacks.append(evaluation)
-    options = {k: v for k, v in cfg.trainer.items() if k != "channels_last"}
     trainer = instantiate(
-        OmegaConf.create(options),
+        cfg.trainer,
         callbacks=callbacks,
         logger=list(instantiate(cfg.logger).values()),
         default_root_dir=str(run.path),
-        use_distributed_sampler=False,
     )
     log_start(trainer, config)
     try:
@@ -160,7 +158,6 @@ def build_module(cfg: DictConfig, config: dict[str, Any]) -> DescriptorModule:
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         augmentation=instantiate(cfg.augmentation),
-        channels_last=cfg.trainer.channels_last,
         seed=cfg.seed,
         identity={key: config[key] for key in ("model", "patch", "regularizer", "seed")},
     )

@@ -1,5 +1,6 @@
 """Downloads against a server on this machine that misbehaves in every way the real ones do."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,10 @@ from skimage.data import chelsea
 
 from homoreg.data.download import CHUNK_BYTES, FAILURES_IN_A_ROW, Download, DownloadError
 from homoreg.data.images import PhotoError, encode_jpeg
+from homoreg.data.manifest import PairManifest
+from homoreg.data.pairs import prepare_pairs
+from homoreg.data.sources import CocoSource
+from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError
 
 JPEG = encode_jpeg(chelsea(), 90)
@@ -252,3 +257,32 @@ def test_a_name_that_leads_elsewhere(server: Server, tmp_path: Path, name: str) 
 def test_an_address_that_is_none(url: str, tmp_path: Path) -> None:
     with pytest.raises(HomoregError, match=r"^source\.url="):
         Download(url, tmp_path)
+
+
+def test_prepare_over_http(server: Server, tmp_path: Path) -> None:
+    """Whatever can be had is had, the rest is listed, and only what may come is tried again."""
+    good = [f"{kind}-{i}.jpg" for kind in ("good", "dropped", "busy", "stalled") for i in range(2)]
+    (tmp_path / "train.txt").write_text("\n".join([*good, "missing-1.jpg", "truncated-1.jpg"]))
+    (tmp_path / "eval.txt").write_text("good-9.jpg\n")
+    source = CocoSource(
+        url=server.url,
+        cache=str(tmp_path / "cache"),
+        tries=2,
+        timeout_s=0.3,
+        train_list=str(tmp_path / "train.txt"),
+        eval_list=str(tmp_path / "eval.txt"),
+    )
+    root = tmp_path / "data"
+    prepare_pairs(source, Warp(), root, 42)
+    pairs = PairManifest.load(root / "pairs_train.json").pairs
+    assert [pair.photo for pair in pairs] == good
+    assert all(pair.img1.read_bytes() == JPEG for pair in pairs)
+    skipped = json.loads((root / "skipped.json").read_text())
+    assert [(s["photo"], s["retry"]) for s in skipped] == [
+        ("missing-1.jpg", False),
+        ("truncated-1.jpg", True),
+    ]
+    server.asked.clear()
+    prepare_pairs(source, Warp(), root, 42)
+    assert set(server.asked) == {"missing-1.jpg", "truncated-1.jpg"}
+    assert [pair.photo for pair in PairManifest.load(root / "pairs_train.json").pairs] == good

@@ -105,6 +105,15 @@ def test_exif_orientation(
     assert image_size(path) == (image.shape[1], image.shape[0])
 
 
+def test_damaged_exif_turns_nothing(tmp_path: Path, cat: np.ndarray) -> None:
+    """An orientation that is text, and no EXIF at all where there should be some."""
+    for exif in (b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x01abc\0", b"garbage"):
+        path = tmp_path / "odd.jpg"
+        path.write_bytes(encoded(Image.fromarray(cat), "JPEG", exif=b"Exif\0\0" + exif))
+        assert read_image(path).shape == cat.shape
+        assert image_size(path) == (451, 300)
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and has no pixels."""
 

@@ -93,8 +93,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Orientations 5 to 8 turn the image by a quarter.
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+            turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)  # by a quarter
     except OSError as error:
         raise PhotoError(f"{path}: missing, or no image that can be read") from error
     return (height, width) if turned else (width, height)

@@ -217,7 +217,8 @@ def _make_sides(recipe: PairRecipe, selection: Selection, root: Path, threads: i
         log.info("%s: %d pairs of %d photos", side, len(pairs), len(names) - len(failed))
     if skipped:
         log.warning("skipped %d photos, listed in %s", len(skipped), root / SKIPPED)
-    write_sheet(root / SHEET, PairManifest.load(manifest_path(root, "train")), recipe.seed)
+    manifests = [PairManifest.load(manifest_path(root, side)) for side in SIDES]
+    write_sheet(root / SHEET, max(manifests, key=len), recipe.seed)
 
 
 def _make_side(

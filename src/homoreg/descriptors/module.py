@@ -26,7 +26,6 @@ class DescriptorModule(pl.LightningModule):
         optimizer: called with the parameters.
         scheduler: called with the optimizer; it is stepped once an epoch.
         augmentation: changes ``(N, 3, S, S)`` float patches in [0, 1] while training.
-        channels_last: memory format of weights and patches; faster for convolutions.
         seed: key of the dropout masks.
         identity: plain values that a checkpoint carries, enough to build the network again.
     """
@@ -39,13 +38,11 @@ class DescriptorModule(pl.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         augmentation: nn.Module,
-        channels_last: bool,
         seed: int,
         identity: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=self.memory_format)
+        self.network = network
         self.loss = loss
         self.regularizer = regularizer
         self.make_optimizer = optimizer
@@ -55,6 +52,12 @@ class DescriptorModule(pl.LightningModule):
         self.identity = identity
         # What each validation set gave, for the epoch's metrics and the callbacks' pictures.
         self.validation_outputs: dict[str, list[dict[str, torch.Tensor]]] = {}
+
+    def setup(self, stage: str) -> None:
+        self.memory_format = torch.contiguous_format
+        if getattr(self.trainer, "channels_last", False):
+            self.memory_format = torch.channels_last
+        self.network.to(memory_format=self.memory_format)
 
     def describe_both(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Descriptors of a batch's first and second patches, in one pass of the network."""

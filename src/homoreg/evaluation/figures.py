@@ -1,19 +1,70 @@
-"""A pair as a picture: what was matched, what of it is right, where the estimate puts view 2."""
+"""A pair as a picture: what was matched, how wrong it is, and where the estimate puts view 1.
 
-from collections.abc import Sequence
+Views are shown in pale gray, so that lines of any colour stand out; right and wrong are told apart
+without colour too (solid and dashed).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
+from homoreg.data.images import limit_side
 from homoreg.descriptors.loading import Descriptor
-from homoreg.evaluation.pair import CORRECT_PX, PairMatches, ViewPair, match_pair, observe
+from homoreg.evaluation.pair import (
+    CORRECT_PX,
+    Observation,
+    PairMatches,
+    ViewPair,
+    match_pair,
+    observe,
+)
+from homoreg.evaluation.show import label
 from homoreg.evaluation.table import EvaluationProtocol
-from homoreg.geometry import Estimate, align_back, corner_error
+from homoreg.geometry import (
+    Conditioning,
+    Estimate,
+    Estimator,
+    align_back,
+    conditioning,
+    corner_error,
+    corner_error_rms,
+    corner_errors,
+    corners_of,
+    ellipse_points,
+    masked_rmse,
+    transform_points,
+)
 
-# Blue and orange differ in gray and to every kind of colour vision.
-RIGHT, WRONG = "#0072b2", "#d55e00"
+# The colours of a match's true error, on a log scale: from blue, right, to orange, far off. The
+# yellow end of plasma is left out: it would not show on pale gray.
+ERROR_RANGE_PX = 0.3, 100.0
+ERROR_SCALE = LogNorm(*ERROR_RANGE_PX, clip=True)
+ERROR_COLOURS = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
+ERROR_TICKS_PX = [0.3, 1, 3, 10, 30, 100]
+
+TRUTH, ESTIMATE = "#111111", "#d55e00"
+SMALL, TINY = 9, 7.5
+# A view is drawn at a few hundred pixels: larger ones are brought down before, lines thinned out.
+MAX_SIDE_PX = 800
+MAX_LINES = 500
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An estimate and what it is judged by: what a row of panels shows."""
+
+    name: str
+    estimate: Estimate
+    numbers: Conditioning
+    failure: str  # in words; empty for an estimate that is there
 
 
 def pair_figure(
@@ -22,7 +73,7 @@ def pair_figure(
     protocol: EvaluationProtocol,
     estimator_name: str | None = None,
 ) -> Figure:
-    """One row a descriptor: matches, singular values, and the views laid over each other.
+    """One row a descriptor: matches, the views laid over each other, corners, singular values.
 
     Args:
         pair: the views and the truth.
@@ -30,83 +81,291 @@ def pair_figure(
         protocol: detector, matcher and estimators.
         estimator_name: whose homography is shown; the first of the protocol by default.
     """
-    estimator_name = estimator_name or next(iter(protocol.estimators))
+    name = estimator_name or next(iter(protocol.estimators))
     observation = observe(pair, protocol.detector)
-    width, height = pair.size1[0] + pair.size2[0], max(pair.size1[1], pair.size2[1])
-    row_height = max(2.6, 7.5 * height / width)
-    figure = Figure(figsize=(16, row_height * len(descriptors) + 0.5), dpi=80, layout="constrained")
-    axes = figure.subplots(
-        len(descriptors), 3, squeeze=False, gridspec_kw={"width_ratios": [2.1, 0.75, 1.1]}
+    row_height = 6.6 * _height_to_width(pair) + 0.5
+    figure = Figure(
+        figsize=(17, row_height * len(descriptors) + 0.7), dpi=100, layout="constrained"
     )
-    for (matched, values, overlay), descriptor in zip(axes, descriptors, strict=True):
+    axes = figure.subplots(
+        len(descriptors), 4, squeeze=False, gridspec_kw={"width_ratios": [2.5, 1.3, 1.5, 0.8]}
+    )
+    for row, descriptor in zip(axes, descriptors, strict=True):
         matches = match_pair(descriptor, pair, observation, protocol.matcher)
-        estimate = protocol.estimators[estimator_name](matches.points1, matches.points2)
-        keypoints = observation.keypoints1, observation.keypoints2
-        _draw_matches(matched, pair, *keypoints, matches, _title(descriptor))
-        _draw_singular_values(values, estimate, estimator_name)
-        _draw_overlay(overlay, pair, estimate, estimator_name)
-    figure.suptitle(f"pair {pair.id}")
+        _draw_matches(row[0], pair, observation, matches, f"{descriptor_label(descriptor)}: ")
+        judged = _judge(pair, observation, matches, name, protocol.estimators[name])
+        _draw_estimate(row[1:], pair, judged)
+    _draw_error_scale(figure, axes[:, 0])
+    figure.suptitle(f"pair {pair.id}, homography by {name}")
     return figure
 
 
-def _title(descriptor: Descriptor) -> str:
-    arm = getattr(descriptor, "regularizer", "")
-    seed = getattr(descriptor, "seed", None)
-    return f"{descriptor.name} ({arm}, seed {seed})" if arm else descriptor.name
+def card_figure(
+    pair: ViewPair,
+    observation: Observation,
+    matches: PairMatches,
+    estimators: Mapping[str, Estimator],
+) -> Figure:
+    """One descriptor on one pair, upright: its matches, and below them a row for each estimator."""
+    width, ratio = 8.0, _height_to_width(pair)
+    heights = [0.95 * width * ratio + 0.3] + [0.74 * width * ratio + 0.45] * len(estimators)
+    figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=95, layout="constrained")
+    grid = figure.add_gridspec(len(heights), 3, height_ratios=heights, width_ratios=[1.3, 1.6, 0.75])
+    top = figure.add_subplot(grid[0, :])
+    _draw_matches(top, pair, observation, matches)
+    for row, (name, estimator) in enumerate(estimators.items(), start=1):
+        axes = [figure.add_subplot(grid[row, column]) for column in range(3)]
+        judged = _judge(pair, observation, matches, name, estimator)
+        _draw_estimate(axes, pair, judged)
+    _draw_error_scale(figure, top)
+    return figure
+
+
+def descriptor_label(descriptor: Descriptor) -> str:
+    """A descriptor as the tables call it: ``cnn l2 0`` for a trained arm, a peer by its name."""
+    return label(
+        {
+            "descriptor": descriptor.name,
+            "regularizer": getattr(descriptor, "regularizer", ""),
+            "seed": getattr(descriptor, "seed", None),
+        }
+    )
+
+
+def _height_to_width(pair: ViewPair) -> float:
+    """Of both views side by side, within what a page can show."""
+    (width1, height1), (width2, height2) = pair.size1, pair.size2
+    return float(np.clip(max(height1, height2) / (width1 + width2), 0.25, 1.0))
+
+
+def _judge(
+    pair: ViewPair,
+    observation: Observation,
+    matches: PairMatches,
+    name: str,
+    estimator: Estimator,
+) -> Judged:
+    estimate = estimator(matches.points1, matches.points2)
+    used = estimate.inliers
+    numbers = conditioning(
+        matches.points1[used], matches.points2[used], estimate.homography, pair.size1
+    )
+    failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
+    if not len(observation.keypoints1) or not len(observation.keypoints2):
+        failure = "no keypoints"
+    return Judged(name, estimate, numbers, failure)
+
+
+def _draw_estimate(axes: Sequence[Axes], pair: ViewPair, judged: Judged) -> None:
+    overlay, corners, values = axes
+    _draw_overlay(overlay, pair, judged)
+    _draw_corners(corners, pair, judged)
+    _draw_singular_values(values, judged)
 
 
 def _draw_matches(
-    axis: Axes,
-    pair: ViewPair,
-    keypoints1: np.ndarray,
-    keypoints2: np.ndarray,
-    matches: PairMatches,
-    title: str,
+    axis: Axes, pair: ViewPair, observation: Observation, matches: PairMatches, title: str = ""
 ) -> None:
-    """Both views side by side, keypoints as dots, matches as lines; wrong ones lie underneath."""
+    """Both views side by side, keypoints as dots, matches as lines in the colour of their error."""
     (width1, height1), (width2, height2) = pair.size1, pair.size2
-    canvas = np.full((max(height1, height2), width1 + width2, 3), 255, np.uint8)
-    canvas[:height1, :width1] = pair.image1
-    canvas[:height2, width1:] = pair.image2
-    axis.imshow(canvas)
-    shift = np.array([width1, 0.0])
-    for keypoints in (keypoints1, keypoints2 + shift):
-        axis.plot(keypoints[:, 0], keypoints[:, 1], ".", color="white", markersize=1.5)
-    right = matches.errors_px <= CORRECT_PX
-    for which, colour, style in ((~right, WRONG, "dashed"), (right, RIGHT, "solid")):
-        ends = np.stack([matches.points1[which], matches.points2[which] + shift], axis=1)
-        axis.add_collection(
-            LineCollection(list(ends), colors=colour, linewidths=0.7, linestyles=style)
-        )
-    axis.set_title(
-        f"{title}: {len(right)} matches, {right.sum()} within {CORRECT_PX:g} px (solid), "
-        f"{(~right).sum()} not (dashed)",
-        fontsize=10,
+    gap = 0.01 * (width1 + width2)
+    shift = np.array([width1 + gap, 0.0])
+    _show_view(axis, pair.image1)
+    _show_view(axis, pair.image2, x=shift[0])
+    axis.set_xlim(-0.5, shift[0] + width2 - 0.5)
+    axis.set_ylim(max(height1, height2) - 0.5, -0.5)
+    keypoints = np.vstack([observation.keypoints1, observation.keypoints2 + shift])
+    axis.plot(keypoints[:, 0], keypoints[:, 1], "o", color="#444444", ms=1.6, mew=0, alpha=0.7)
+
+    errors = matches.errors_px
+    right = errors <= CORRECT_PX
+    shown = np.unique(np.linspace(0, len(errors) - 1, min(len(errors), MAX_LINES)).astype(int))
+    ends = np.stack([matches.points1, matches.points2 + shift], axis=1)
+    # Right ones last: they stay visible in a thicket of wrong ones.
+    for chosen, style, width in (
+        (shown[~right[shown]], (0, (4, 2)), 0.6),
+        (shown[right[shown]], "solid", 0.9),
+    ):
+        lines = LineCollection(list(ends[chosen]), linewidths=width, linestyles=[style])
+        lines.set(array=np.clip(errors[chosen], *ERROR_RANGE_PX))
+        lines.set(cmap=ERROR_COLOURS, norm=ERROR_SCALE)
+        axis.add_collection(lines, autolim=False)
+    count = f"{len(errors)} matches, {right.sum()} within {CORRECT_PX:g} px"
+    thinned = f" ({len(shown)} drawn)" if len(shown) < len(errors) else ""
+    _finish_view(axis, title + count + thinned)
+
+
+def _draw_error_scale(figure: Figure, axes: Axes | np.ndarray) -> None:
+    """One colour bar for all matches, below them."""
+    scale = ScalarMappable(ERROR_SCALE, ERROR_COLOURS)
+    bar = figure.colorbar(
+        scale, ax=axes, location="bottom", extend="both", shrink=0.7, aspect=70, pad=0.01
     )
-    axis.set_axis_off()
+    bar.set_ticks(ERROR_TICKS_PX, labels=[f"{tick:g}" for tick in ERROR_TICKS_PX])
+    bar.minorticks_off()
+    bar.ax.axvline(CORRECT_PX, color="white", linewidth=2)
+    bar.ax.tick_params(labelsize=TINY)
+    bar.set_label(
+        f"true error of a match (px); solid up to {CORRECT_PX:g} px, dashed beyond", fontsize=TINY
+    )
 
 
-def _draw_singular_values(axis: Axes, estimate: Estimate, name: str) -> None:
-    """The nine singular values of the matrix that the final solve used."""
-    axis.set_title(f"singular values, {name}", fontsize=10)
-    if estimate.singular_values is None:
-        axis.text(0.5, 0.5, estimate.status, ha="center", transform=axis.transAxes)
+def _draw_overlay(axis: Axes, pair: ViewPair, judged: Judged) -> None:
+    """View 1 in the red channel, view 2 warped back in green and blue: what agrees looks gray."""
+    H = judged.estimate.homography
+    aligned, valid = align_back(pair.image2, H, pair.size1)
+    both = np.repeat(_pale(pair.image1)[..., None], 3, axis=2)
+    gray1, gray2 = pair.image1.mean(axis=2), aligned.mean(axis=2)
+    both[valid] = np.stack([gray1, gray2, gray2], axis=2)[valid]
+    axis.imshow(limit_side(both, MAX_SIDE_PX), extent=_extent(pair.size1))
+    title = f"{judged.name}: RMSE {_short(masked_rmse(pair.image1, aligned, valid))} gray levels"
+    if judged.failure:
+        title = f"{judged.name}: {judged.failure}"
+        _write_across(axis, judged.failure)
+    elif not valid.any():
+        title = f"{judged.name}: no overlap"
+    _finish_view(axis, title)
+
+
+def _draw_corners(axis: Axes, pair: ViewPair, judged: Judged) -> None:
+    """View 1's outline in view 2 by truth and by estimate, its corners with their 95 % ellipses.
+
+    Offsets and ellipses are drawn larger than they are where they would not be seen. An ellipse
+    holds the true corner where the prediction held.
+    """
+    H = judged.estimate.homography
+    _show_view(axis, pair.image2)
+    low, high = _corner_window(pair)
+    axis.set_xlim(low[0], high[0])
+    axis.set_ylim(high[1], low[1])
+    truth = transform_points(corners_of(pair.size1), pair.homography)
+    if not np.isfinite(corner_errors(pair.homography, pair.homography, pair.size1)).all():
+        _write_across(axis, "the truth folds view 1")
+        _finish_view(axis, "corner error ∞ px")
+        return
+    axis.plot(*_closed(truth), color=TRUTH, linewidth=1.2, label="truth")
+    notes = []
+    if judged.failure:
+        _write_across(axis, judged.failure)
+    elif judged.numbers.folds:
+        _write_across(axis, "the estimate folds view 1")
+    else:
+        offsets = transform_points(corners_of(pair.size1), H) - truth
+        count = int(judged.estimate.inliers.sum())
+        outlines = [
+            ellipse_points(offset, covariance, count)
+            for offset, covariance in zip(offsets, judged.numbers.corner_covariances, strict=True)
+        ]
+        side = float((high - low).max())
+        times = _magnification([*offsets, *outlines], 0.15 * side)
+        estimated = truth + _shortened(times * offsets, 50 * side)
+        axis.plot(*_closed(estimated), "--", color=ESTIMATE, linewidth=1.0, label="estimate")
+        for corner, end, outline in zip(truth, estimated, outlines, strict=True):
+            axis.plot(*np.stack([corner, end]).T, color=ESTIMATE, linewidth=1.8)
+            axis.plot(*end, "o", color=ESTIMATE, markersize=3)
+            axis.plot(*(corner + _shortened(times * outline, 50 * side)).T, color=ESTIMATE, lw=0.8)
+        axis.legend(loc="center", fontsize=TINY, framealpha=0.7, borderpad=0.3)
+        known = np.isfinite(outlines).all()
+        notes.append(f"offsets{' and 95 % ellipses' if known else ''} ×{times:g}")
+        if not known:
+            notes.append("no ellipses" + (" from 4 matches" if count == 4 else ""))
+        outside = int(((estimated < low) | (estimated > high)).any(axis=1).sum())
+        if outside:
+            notes.append(f"{outside} of 4 beyond the panel")
+    axis.text(0.5, 0.01, "; ".join(notes), transform=axis.transAxes, ha="center", fontsize=TINY)
+    error = _short(corner_error(H, pair.homography, pair.size1))
+    rms = _short(corner_error_rms(H, pair.homography, pair.size1))
+    predicted = _short(judged.numbers.predicted_corner_error_px)
+    _finish_view(axis, f"corner error {error} px (RMS {rms}, predicted {predicted})")
+
+
+def _corner_window(pair: ViewPair) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper limits of the corner panel: view 2 and the true corners, if near, and air."""
+    far = np.subtract(pair.size2, 1.0)
+    truth = transform_points(corners_of(pair.size1), pair.homography)
+    near = np.clip(np.nan_to_num(truth), -0.5 * far, 1.5 * far)
+    low, high = np.minimum(near.min(axis=0), 0), np.maximum(near.max(axis=0), far)
+    air = 0.1 * (high - low).max() + 1
+    return low - air, high + air
+
+
+def _magnification(vectors: Sequence[np.ndarray], size: float) -> float:
+    """The largest of 1, 2, 5, 10, … up to 1000 that keeps ``(..., 2)`` vectors within ``size``."""
+    reach = max(float(np.nan_to_num(np.abs(vector)).max()) for vector in vectors)
+    steps = np.outer([1, 10, 100], [1, 2, 5]).ravel()
+    fitting = steps[steps * reach <= size]
+    return float(fitting[-1]) if len(fitting) else 1.0
+
+
+def _shortened(vectors: np.ndarray, length: float) -> np.ndarray:
+    """``(N, 2)`` vectors of at most so much length: the canvas cannot take any number."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors * np.minimum(1, length / np.maximum(norms, 1e-300))
+
+
+def _draw_singular_values(axis: Axes, judged: Judged) -> None:
+    """The nine singular values of the matches that were used, Hartley-normalised."""
+    axis.tick_params(labelsize=TINY)
+    values = judged.numbers.singular_values
+    if not np.isfinite(values).all():
+        _write_across(axis, judged.failure)
         axis.set_axis_off()
         return
-    axis.semilogy(np.arange(1, 10), estimate.singular_values, "o-", color=RIGHT, markersize=4)
+    # An exact fit leaves σ9 at 0 but for rounding: a log scale has to end somewhere.
+    drawn = np.maximum(values, 1e-6 * values[0])
+    axis.semilogy(np.arange(1, 9), drawn[:8], "o-", color=TRUTH, markersize=3.5, linewidth=1)
+    axis.semilogy([8, 9], drawn[7:], ":", color=ESTIMATE, linewidth=1)
+    axis.semilogy([9], drawn[8:], "s", color=ESTIMATE, markersize=4)
+    axis.yaxis.set_major_locator(LogLocator(numticks=5))
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.set_xticks(range(1, 10))
-    axis.set_xlabel("index")
+    axis.set_xlabel("singular value σ₁ … σ₉", fontsize=TINY)
     axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    kappa, fit_gap = _short(judged.numbers.kappa), _short(judged.numbers.fit_gap)
+    axis.set_title(f"κ {kappa}, fit gap {fit_gap}", fontsize=SMALL)
 
 
-def _draw_overlay(axis: Axes, pair: ViewPair, estimate: Estimate, name: str) -> None:
-    """View 1 in the red channel, view 2 warped back in green and blue: what agrees looks gray."""
-    aligned, valid = align_back(pair.image2, estimate.homography, pair.size1)
-    gray1, gray2 = pair.image1.mean(2), aligned.mean(2)
-    gray2 = np.where(valid, gray2, 255)
-    axis.imshow(np.stack([gray1, gray2, gray2], axis=2).astype(np.uint8))
-    error = corner_error(estimate.homography, pair.homography, pair.size1)
-    axis.set_title(
-        f"aligned by {name} ({estimate.status}): corner error {error:.3g} px", fontsize=10
-    )
+def _show_view(axis: Axes, image: np.ndarray, x: float = 0.0) -> None:
+    left, right, bottom, top = _extent((image.shape[1], image.shape[0]))
+    small = _pale(limit_side(image, MAX_SIDE_PX))
+    axis.imshow(small, "gray", vmin=0, vmax=255, extent=(left + x, right + x, bottom, top))
+
+
+def _pale(image: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` uint8 in gray, closer to white."""
+    return (255 - 0.5 * (255 - image.mean(axis=2))).astype(np.uint8)
+
+
+def _extent(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Places a picture of any resolution at the view's own pixels."""
+    return -0.5, size[0] - 0.5, size[1] - 0.5, -0.5
+
+
+def _finish_view(axis: Axes, title: str) -> None:
+    axis.set_aspect("equal")
     axis.set_axis_off()
+    axis.set_title(title, fontsize=SMALL)
+
+
+def _write_across(axis: Axes, text: str) -> None:
+    axis.text(
+        *(0.5, 0.5, text),
+        transform=axis.transAxes,
+        ha="center",
+        va="center",
+        fontsize=SMALL,
+        bbox={"facecolor": "white", "edgecolor": ESTIMATE, "boxstyle": "round,pad=0.4"},
+    )
+
+
+def _closed(points: np.ndarray) -> np.ndarray:
+    """``(N, 2)`` corners as the x and y of a closed outline."""
+    return np.vstack([points, points[:1]]).T
+
+
+def _short(value: float) -> str:
+    """Three digits, as few characters as they need."""
+    if np.isnan(value):
+        return "–"
+    return f"{value:.3g}" if np.isfinite(value) else "∞"

@@ -4,6 +4,7 @@ The steps are functions of their own, so that pictures and galleries show exactl
 was computed from.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from homoreg.descriptors.loading import Descriptor
+from homoreg.errors import HomoregError
 from homoreg.geometry import (
     Estimate,
     Estimator,
+    align_back,
     compare_aligned,
     conditioning,
     corner_error,
     corner_error_rms,
     kappa_notebook,
+    masked_rmse,
     rmse_notebook_gray,
 )
 from homoreg.matching import Matches, RatioMatcher, ShiTomasi, match_errors, repeatable_count
@@ -40,14 +44,27 @@ class ViewPair:
         image1: ``(H1, W1, 3)`` uint8 RGB.
         image2: ``(H2, W2, 3)`` uint8 RGB.
         homography: ``(3, 3)`` float64, view 1 to view 2.
-        group: what a benchmark summarises apart, such as ``"v"`` and ``"i"``; may be empty.
+
+    Raises:
+        HomoregError: images of another kind, or a homography that is not finite or has no inverse.
     """
 
     id: str
     image1: np.ndarray
     image2: np.ndarray
     homography: np.ndarray
-    group: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("image1", "image2"):
+            image = getattr(self, name)
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise HomoregError(
+                    f"pair {self.id}: {name} is {image.shape} {image.dtype}; give (H, W, 3) uint8"
+                )
+        if not is_homography(self.homography):
+            raise HomoregError(
+                f"pair {self.id}: the true homography must be 3×3, finite and invertible"
+            )
 
     @property
     def size1(self) -> tuple[int, int]:
@@ -58,6 +75,23 @@ class ViewPair:
         return self.image2.shape[1], self.image2.shape[0]
 
 
+def is_homography(matrix: np.ndarray) -> bool:
+    """Whether a matrix is 3×3, finite and, up to rounding, invertible."""
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+        return False
+    return bool(np.linalg.matrix_rank(matrix) == 3)
+
+
+def pair_group(pair_id: str) -> str:
+    """What a pair is summarised under: HPatches' ``"i"`` (light) or ``"v"`` (viewpoint), or none.
+
+    >>> pair_group("v_graf/1_3"), pair_group("000001")
+    ('v', '')
+    """
+    sequence = re.search(r"(?:^|/)([iv])_[^/]*/[^/]*$", pair_id)
+    return sequence[1] if sequence else ""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a pair offers to every descriptor: keypoints, and the two reference pictures.
@@ -65,6 +99,7 @@ class Observation:
     Attributes:
         keypoints1: ``(N1, 2)`` x, y.
         keypoints2: ``(N2, 2)`` x, y.
+        seen1: ``(N1,)`` bool, the keypoints of view 1 that the truth does not send beyond infinity.
         repeatable: keypoints of view 1 that have one of view 2 within 3 px of their true place.
         rmse_identity_gray: of the views as they lie, gray levels.
         rmse_oracle_gray: of view 2 warped back by the truth, gray levels.
@@ -72,9 +107,27 @@ class Observation:
 
     keypoints1: np.ndarray
     keypoints2: np.ndarray
+    seen1: np.ndarray
     repeatable: int
     rmse_identity_gray: float
     rmse_oracle_gray: float
+
+
+@dataclass(frozen=True)
+class PairDescriptors:
+    """What a descriptor says of a pair's keypoints.
+
+    Attributes:
+        view1: ``(N1, D)`` float32, a row a keypoint, NaN where one cannot be described.
+        view2: ``(N2, D)``, the same.
+        metric: by which they are compared.
+        describe_ms: both images.
+    """
+
+    view1: np.ndarray
+    view2: np.ndarray
+    metric: str
+    describe_ms: float
 
 
 @dataclass(frozen=True)
@@ -85,6 +138,7 @@ class PairMatches:
         points1: ``(M, 2)`` matched keypoints of view 1.
         points2: ``(M, 2)`` their matches in view 2.
         errors_px: ``(M,)`` distance of each match from the true place in view 2.
+        ratios: ``(M,)`` distance over that of the second neighbour.
         describe_ms: both images.
         match_ms: the matching.
     """
@@ -92,6 +146,7 @@ class PairMatches:
     points1: np.ndarray
     points2: np.ndarray
     errors_px: np.ndarray
+    ratios: np.ndarray
     describe_ms: float
     match_ms: float
 
@@ -132,34 +187,105 @@ def evaluate_pair(
 
 def observe(pair: ViewPair, detector: Detector) -> Observation:
     """Detect keypoints in both views and compare the views under identity and truth."""
-    keypoints1, keypoints2 = detector(pair.image1), detector(pair.image2)
+    keypoints1, keypoints2 = _detected(detector, pair.image1), _detected(detector, pair.image2)
+    seen1 = before_infinity(keypoints1, pair)
     return Observation(
         keypoints1,
         keypoints2,
-        repeatable_count(keypoints1, keypoints2, pair.homography, CORRECT_PX),
-        compare_aligned(pair.image1, pair.image2, np.eye(3)).rmse_gray,
-        compare_aligned(pair.image1, pair.image2, pair.homography).rmse_gray,
+        seen1,
+        repeatable_count(keypoints1[seen1], keypoints2, pair.homography, CORRECT_PX),
+        _aligned_rmse(pair, np.eye(3)),
+        _aligned_rmse(pair, pair.homography),
     )
+
+
+def _detected(detector: Detector, image: np.ndarray) -> np.ndarray:
+    """Keypoints ``(N, 2)`` float64 of an image; a place that is not finite is no keypoint."""
+    found = np.asarray(detector(image), np.float64)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise HomoregError(f"detector: it returned keypoints {found.shape}; give (N, 2) x, y")
+    return found[np.isfinite(found).all(1)]
+
+
+def before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
+    """``(N,)`` bool, the points of view 1 on the side of the horizon where the view's centre lies.
+
+    A true homography may send a line of view 1 to infinity. What lies beyond it is not seen in
+    view 2, though the matrix gives it a place there.
+    """
+    _, _, depth = pair.homography
+    centre = (np.array(pair.size1) - 1) / 2
+    sign = np.sign(centre @ depth[:2] + depth[2])
+    return (points1 @ depth[:2] + depth[2]) * sign > 0
+
+
+def _aligned_rmse(pair: ViewPair, homography: np.ndarray) -> float:
+    return masked_rmse(pair.image1, *align_back(pair.image2, homography, pair.size1))
 
 
 def match_pair(
     descriptor: Descriptor, pair: ViewPair, observation: Observation, matcher: Matcher
 ) -> PairMatches:
     """Describe the keypoints of both views and match them."""
+    return match_described(
+        describe_pair(descriptor, pair, observation), pair, observation, matcher
+    )
+
+
+def describe_pair(
+    descriptor: Descriptor, pair: ViewPair, observation: Observation
+) -> PairDescriptors:
+    """Describe the keypoints of both views.
+
+    Raises:
+        HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
+    """
+    keypoints1, keypoints2 = observation.keypoints1, observation.keypoints2
+    if not len(keypoints1) or not len(keypoints2):
+        # There is nothing to match, and no descriptor needs to care for empty lists.
+        blank1, blank2 = (np.full((len(k), 1), np.nan, np.float32) for k in (keypoints1, keypoints2))
+        return PairDescriptors(blank1, blank2, descriptor.metric, describe_ms=0.0)
     started = time.perf_counter()
-    descriptors1 = descriptor.describe(pair.image1, observation.keypoints1)
-    descriptors2 = descriptor.describe(pair.image2, observation.keypoints2)
-    described = time.perf_counter()
-    indices = matcher(descriptors1, descriptors2, descriptor.metric).indices
-    matched = time.perf_counter()
-    points1 = observation.keypoints1[indices[:, 0]]
-    points2 = observation.keypoints2[indices[:, 1]]
+    described1 = descriptor.describe(pair.image1, keypoints1)
+    described2 = descriptor.describe(pair.image2, keypoints2)
+    describe_ms = 1e3 * (time.perf_counter() - started)
+    return PairDescriptors(
+        _rows(described1, len(keypoints1), descriptor.name),
+        _rows(described2, len(keypoints2), descriptor.name),
+        descriptor.metric,
+        describe_ms,
+    )
+
+
+def _rows(described: Any, count: int, name: str) -> np.ndarray:
+    """What ``describe`` returned, as ``(N, D)`` float32."""
+    kind, shape = getattr(described, "dtype", type(described).__name__), np.shape(described)
+    whole = isinstance(described, np.ndarray) and described.dtype.kind in "fiub"
+    if not whole or len(shape) != 2 or shape[0] != count or shape[1] == 0:
+        raise HomoregError(
+            f"descriptor {name}: describe returned {shape} of {kind} for {count} keypoints; "
+            f"give an array ({count}, D) of float32, a row a keypoint"
+        )
+    return described.astype(np.float32, copy=False)
+
+
+def match_described(
+    descriptors: PairDescriptors, pair: ViewPair, observation: Observation, matcher: Matcher
+) -> PairMatches:
+    """Match what was described, and see how far each match is from its true place."""
+    started = time.perf_counter()
+    matches = matcher(descriptors.view1, descriptors.view2, descriptors.metric)
+    match_ms = 1e3 * (time.perf_counter() - started)
+    rows1, rows2 = matches.indices.T
+    points1, points2 = observation.keypoints1[rows1], observation.keypoints2[rows2]
+    errors_px = match_errors(points1, points2, pair.homography)
     return PairMatches(
         points1,
         points2,
-        match_errors(points1, points2, pair.homography),
-        describe_ms=1e3 * (described - started),
-        match_ms=1e3 * (matched - described),
+        np.where(observation.seen1[rows1], errors_px, np.inf),
+        matches.ratios,
+        descriptors.describe_ms,
+        match_ms,
     )
 
 
