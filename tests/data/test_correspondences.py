@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -17,14 +15,7 @@ from homoreg.geometry import transform_points
 
 SIZE = (480, 320)
 WARPS = [Warp().draw(0, f"photo {i // 2}", i % 2, SIZE).homography for i in range(12)]
-VIEWS = Views(
-    np.array(WARPS),
-    np.full((12, 2), SIZE),
-    np.full((12, 2), SIZE),
-    np.arange(12) // 2,
-    [np.zeros((0, 2))] * 12,
-)
-NONE = [np.zeros((0, 2))] * 2
+VIEWS = Views(np.array(WARPS), np.full((12, 2), SIZE), np.full((12, 2), SIZE), np.arange(12) // 2)
 MIXED = PairSampling(positive_share=0.4, same_photo_share=0.5, negative_radius_px=30, jitter_px=2.0)
 
 
@@ -51,22 +42,6 @@ def test_positives_correspond_up_to_the_jitter_and_negatives_do_not() -> None:
     assert (drawn.label == np.where(positive, 1, -1)).all()
 
 
-def test_points_are_drawn_from_the_keypoints_where_there_are_some() -> None:
-    points = [np.array([[240.0, 160.0], [230.0, 150.0], [200.0, 170.0]]), np.zeros((0, 2))] * 6
-    drawn = sample_patch_pairs(replace(VIEWS, keypoints=points), MIXED, 0, 0, np.arange(4000))
-    even = drawn.pair1 % 2 == 0
-    chosen = {tuple(p) for p in drawn.points1[even]}
-    assert chosen == {tuple(p) for p in points[0]}
-    counts = [(drawn.points1[even] == p).all(1).mean() for p in points[0]]
-    # Five standard errors of a third of 2000 draws.
-    assert counts == pytest.approx([1 / 3] * 3, abs=0.053)
-    assert len(np.unique(drawn.points1[~even], axis=0)) == (~even).sum()
-    other = (drawn.kind == OTHER_PHOTO) & (drawn.pair2 % 2 == 0)
-    for pair, point in zip(drawn.pair2[other][:50], drawn.points2[other][:50], strict=True):
-        places = transform_points(points[0], VIEWS.homographies[pair])
-        assert np.linalg.norm(places - point, axis=1).min() < 1e-9
-
-
 def test_the_kinds_come_in_their_shares() -> None:
     kind = draw(np.arange(20000)).kind
     shares = [(kind == k).mean() for k in (POSITIVE, SAME_PHOTO, OTHER_PHOTO)]
@@ -91,16 +66,14 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
 
 
 def test_one_photo_has_no_other() -> None:
-    alone = Views(
-        VIEWS.homographies[:2], VIEWS.sizes1[:2], VIEWS.sizes2[:2], np.zeros(2, int), NONE
-    )
+    alone = Views(VIEWS.homographies[:2], VIEWS.sizes1[:2], VIEWS.sizes2[:2], np.zeros(2, int))
     with pytest.raises(HomoregError, match="at least two photos"):
         sample_patch_pairs(alone, PairSampling(), 0, 0, np.arange(50))
 
 
 def test_views_without_overlap_are_an_error_and_not_a_hang() -> None:
     away = np.array([[1.0, 0, 5000], [0, 1, 0], [0, 0, 1]])
-    apart = Views(np.array([away, away]), VIEWS.sizes1[:2], VIEWS.sizes2[:2], np.arange(2), NONE)
+    apart = Views(np.array([away, away]), VIEWS.sizes1[:2], VIEWS.sizes2[:2], np.arange(2))
     with pytest.raises(HomoregError, match="share too little"):
         sample_patch_pairs(apart, PairSampling(), 0, 0, np.arange(5))
 

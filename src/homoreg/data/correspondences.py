@@ -3,9 +3,8 @@
 Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -28,39 +27,12 @@ class Views:
         sizes1: ``(P, 2)`` widths and heights of view 1.
         sizes2: ``(P, 2)`` of view 2.
         photos: ``(P,)`` int; pairs of one photo carry one number.
-        keypoints: of each pair ``(K, 2)`` points of view 1 to draw from, in pixels; where there are
-            none, points are drawn from the whole view.
     """
 
     homographies: np.ndarray
     sizes1: np.ndarray
     sizes2: np.ndarray
     photos: np.ndarray
-    keypoints: Sequence[np.ndarray]
-
-    def of(self, members: np.ndarray) -> "Views":
-        """Some of the pairs, by their numbers."""
-        return Views(
-            self.homographies[members],
-            self.sizes1[members],
-            self.sizes2[members],
-            self.photos[members],
-            [self.keypoints[i] for i in members],
-        )
-
-    @cached_property
-    def _keypoint_table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All keypoints in one array, where each pair's begin, and how many they are."""
-        counts = np.array([len(points) for points in self.keypoints])
-        return np.concatenate([*self.keypoints, np.zeros((1, 2))]), counts.cumsum() - counts, counts
-
-    def point1(self, pairs: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """A point of view 1 for each of N pairs from ``(N, 2)`` uniform numbers: ``(N, 2)``."""
-        points, starts, counts = self._keypoint_table
-        count = counts[pairs]
-        detected = points[np.where(count, starts[pairs] + (u[:, 0] * count).astype(int), 0)]
-        anywhere = u * (self.sizes1[pairs] - 1)
-        return np.where(count[:, None] > 0, detected, anywhere)
 
 
 @dataclass(frozen=True)
@@ -135,47 +107,45 @@ def sample_patch_pairs(
             next to nothing in common.
     """
     rows = np.arange(len(indices))
-    photos = views.photos
+    pairs, photos = len(views.photos), views.photos
 
     def draw(purpose: str, attempt: int, rows: np.ndarray, draws: int) -> np.ndarray:
         return keyed_uniforms(keyed_seed(seed, epoch, purpose, attempt), indices[rows], draws)
 
-    def draw_places(purpose: str, rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        """``(len(rows), 2, 2)``: a point of view 1 that view 2 shows, and where it shows it."""
-        places = np.empty((len(indices), 2, 2))
-
-        def hidden(attempt: int, rows: np.ndarray) -> np.ndarray:
-            pair = pairs[rows]
-            places[rows, 0] = views.point1(pair, draw(purpose, attempt, rows, 2))
-            places[rows, 1] = _transform(views.homographies[pair], places[rows, 0])
-            # Written so that a point at infinity (NaN) counts as hidden.
-            inside = (places[rows, 1] >= 0) & (places[rows, 1] <= views.sizes2[pair] - 1)
-            return ~inside.all(1)
-
-        _redraw(rows, hidden, "two views share too little to draw points in both: warp less")
-        return places[rows]
-
     u = draw("what", 0, rows, 5)
-    pair1 = (u[:, 0] * len(photos)).astype(int)
+    pair1 = (u[:, 0] * pairs).astype(int)
     negative_kind = np.where(u[:, 2] < sampling.same_photo_share, SAME_PHOTO, OTHER_PHOTO)
     kind = np.where(u[:, 1] < sampling.positive_share, POSITIVE, negative_kind)
-    points1, places2 = draw_places("place", rows, pair1).swapaxes(0, 1)
-    pair2 = pair1.copy()
-    points2 = places2 + (2 * u[:, 3:5] - 1) * sampling.jitter_px
 
-    def of_the_same_photo(attempt: int, rows: np.ndarray) -> np.ndarray:
-        pair2[rows] = (draw("other photo", attempt, rows, 1)[:, 0] * len(photos)).astype(int)
+    points1 = np.empty((len(rows), 2))
+    place2 = np.empty((len(rows), 2))  # where points1 lies in view 2
+
+    def outside(attempt: int, rows: np.ndarray) -> np.ndarray:
+        pair = pair1[rows]
+        points1[rows] = draw("point 1", attempt, rows, 2) * (views.sizes1[pair] - 1)
+        place2[rows] = _transform(views.homographies[pair], points1[rows])
+        # Written so that a point at infinity (NaN) counts as outside.
+        return ~((place2[rows] >= 0) & (place2[rows] <= views.sizes2[pair] - 1)).all(1)
+
+    _redraw(rows, outside, "two views share too little to draw points in both: warp less")
+
+    pair2 = pair1.copy()
+    points2 = place2 + (2 * u[:, 3:5] - 1) * sampling.jitter_px
+
+    def same_photo_again(attempt: int, rows: np.ndarray) -> np.ndarray:
+        v = draw("other photo", attempt, rows, 3)
+        pair2[rows] = (v[:, 0] * pairs).astype(int)
+        points2[rows] = v[:, 1:] * (views.sizes2[pair2[rows]] - 1)
         return photos[pair2[rows]] == photos[pair1[rows]]
 
     others = rows[kind == OTHER_PHOTO]
     if len(others) and (photos == photos[0]).all():
         raise HomoregError("negatives from other photos need at least two photos: add some")
-    _redraw(others, of_the_same_photo, "negatives from other photos need more photos: add some")
-    points2[others] = draw_places("place in another photo", others, pair2)[:, 1]
+    _redraw(others, same_photo_again, "negatives from other photos need more photos: add some")
 
     def too_close(attempt: int, rows: np.ndarray) -> np.ndarray:
-        points2[rows] = draw_places(f"another place, {attempt}", rows, pair1)[:, 1]
-        return np.linalg.norm(points2[rows] - places2[rows], axis=1) < sampling.negative_radius_px
+        points2[rows] = draw("same photo", attempt, rows, 2) * (views.sizes2[pair2[rows]] - 1)
+        return np.linalg.norm(points2[rows] - place2[rows], axis=1) < sampling.negative_radius_px
 
     _redraw(
         rows[kind == SAME_PHOTO],

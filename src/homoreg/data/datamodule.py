@@ -1,9 +1,7 @@
 """Patch pairs for training and validation, streamed from a manifest's pixel bank."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from homoreg.data.manifest import PairManifest
 from homoreg.data.patches import check_patch_options, cut_patches
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
-from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +53,12 @@ class PatchPairDataset(Dataset):
     ) -> None:
         self.bank = bank
         self.members = members
-        self.views = views.of(members)
+        self.views = Views(
+            views.homographies[members],
+            views.sizes1[members],
+            views.sizes2[members],
+            views.photos[members],
+        )
         self.sampling = sampling
         self.seed = seed
         self.length = length
@@ -143,8 +145,6 @@ class PatchPairDataModule(pl.LightningDataModule):
         seed: key of the training samples.
         pairs_per_epoch: patch pairs in an epoch.
         batch_size: patch pairs in a batch.
-        detector: draws points where it finds keypoints in view 1, ``(H, W, 3)`` uint8 → ``(N, 2)``;
-            without one they are drawn from the whole view.
         resample: draw new samples at every epoch.
         validation_share: share of the photos held out for validation, in (0, 1).
         validation_pairs: patch pairs in each validation set.
@@ -162,7 +162,6 @@ class PatchPairDataModule(pl.LightningDataModule):
         seed: int,
         pairs_per_epoch: int,
         batch_size: int,
-        detector: Callable[[np.ndarray], np.ndarray] | None = None,
         resample: bool = True,
         validation_share: float = 0.1,
         validation_pairs: int = 2000,
@@ -188,7 +187,6 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.seed = seed
         self.pairs_per_epoch = pairs_per_epoch
         self.batch_size = batch_size
-        self.detector = detector
         self.resample = resample
         self.validation_share = validation_share
         self.validation_pairs = validation_pairs
@@ -209,8 +207,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         held_out = np.array([pair.photo in validation for pair in pairs])
         bank = PixelBank(self.manifest)
         homographies = np.array([pair.homography for pair in pairs])
-        keypoints = self._keypoints(bank)
-        views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs), keypoints)
+        views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs))
         self.train_members = np.flatnonzero(~held_out)
         self.validation_members = np.flatnonzero(held_out)
 
@@ -229,15 +226,6 @@ class PatchPairDataModule(pl.LightningDataModule):
             "val_same_photo": dataset(self.validation_members, hard, *fixed),
             "train_eval": dataset(self.train_members, self.sampling, *fixed),
         }
-
-    def _keypoints(self, bank: PixelBank) -> list[np.ndarray]:
-        """Points of each pair's view 1 to draw from; none of them stands for the whole view."""
-        if self.detector is None:
-            return [np.zeros((0, 2))] * len(bank)
-        detector = self.detector
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(lambda i: detector(bank.view1(i)), range(len(bank)))
-            return list(progress(found, "detecting keypoints", total=len(bank)))
 
     def train_dataloader(self) -> DataLoader:
         batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self.resample)

@@ -42,8 +42,7 @@ class ManifestBenchmark:
     ) -> None:
         if not isinstance(manifest, PairManifest):
             manifest = PairManifest.load(manifest)
-        if limit is not None and limit < 1:
-            raise HomoregError(f"benchmark.limit={limit}: give at least 1 pair, or null for all")
+        check_limit(limit)
         self.manifest = manifest.require_homographies()
         self.pairs = self.manifest.pairs[:limit]
         self.name = name
@@ -62,6 +61,12 @@ class ManifestBenchmark:
         pair = self.pairs[index]
         assert pair.homography is not None  # required when the benchmark was opened
         return ViewPair(pair.id, read_image(pair.img1), read_image(pair.img2), pair.homography)
+
+
+def check_limit(limit: int | None) -> None:
+    """HomoregError for a number of pairs that cannot be."""
+    if limit is not None and limit < 1:
+        raise HomoregError(f"benchmark.limit={limit}: give at least 1 pair, or null for all")
 
 
 def index_of(pair_id: str, ids: Sequence[str], where: str) -> int:

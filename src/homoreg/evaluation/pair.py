@@ -259,12 +259,13 @@ def describe_pair(
 
 def _rows(described: Any, count: int, name: str) -> np.ndarray:
     """What ``describe`` returned, as ``(N, D)`` float32."""
-    kind, shape = getattr(described, "dtype", type(described).__name__), np.shape(described)
-    whole = isinstance(described, np.ndarray) and described.dtype.kind in "fiub"
-    if not whole or len(shape) != 2 or shape[0] != count or shape[1] == 0:
+    array = isinstance(described, np.ndarray) and described.dtype.kind in "fiub"
+    if not array or described.ndim != 2 or len(described) != count or described.shape[1] == 0:
+        shape, dtype = getattr(described, "shape", ""), getattr(described, "dtype", "")
+        given = " ".join(f"{type(described).__name__} {tuple(shape)} {dtype}".split())
         raise HomoregError(
-            f"descriptor {name}: describe returned {shape} of {kind} for {count} keypoints; "
-            f"give an array ({count}, D) of float32, a row a keypoint"
+            f"descriptor {name}: describe returned {given} for {count} keypoints; give a "
+            f"numpy array ({count}, D) of float32, a row a keypoint"
         )
     return described.astype(np.float32, copy=False)
 

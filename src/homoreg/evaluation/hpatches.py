@@ -1,0 +1,179 @@
+"""Sequences of views of one plane: HPatches, the Oxford affine sets, OpenCV's graf."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from homoreg.data import images
+from homoreg.errors import HomoregError
+from homoreg.evaluation.benchmarks import check_limit, index_of
+from homoreg.evaluation.pair import ViewPair, is_homography
+
+# H_1_2 (HPatches), H1to2p (Oxford), H1to3p.xml (OpenCV).
+HOMOGRAPHY_FILE = re.compile(r"H_?(\d+)(?:_|to)(\d+)p?(?:\.(?:txt|xml|ya?ml))?")
+# 1.ppm, img1.ppm, graf1.png: a series of images is what stands before the number.
+IMAGE_FILE = re.compile(r"(.*?)(\d+)")
+IMAGE_SUFFIXES = (*images.SUFFIXES, ".ppm", ".pgm", ".pnm")
+
+
+@dataclass(frozen=True)
+class SequencePair:
+    """Two images of a sequence and their homography in the files' own pixels."""
+
+    id: str
+    image1: Path
+    image2: Path
+    homography: np.ndarray
+
+
+class HPatchesBenchmark:
+    """The pairs of a tree of sequences, image 1 with each other image.
+
+    A sequence is a folder of images ``1.*`` … ``n.*`` and text files ``H_1_2`` … ``H_1_n``
+    (HPatches: Balntas et al., CVPR 2017), or ``img1.*`` and ``H1to2p`` (Mikolajczyk et al., IJCV
+    2005), or images of any one name and a number beside OpenCV's ``H1to2p.xml``. A pair's id is
+    the sequence and the two numbers, ``v_graf/1_3``.
+
+    Args:
+        root: the tree, or one sequence.
+        short_side: a larger image is brought to this short side in pixels, as in the evaluation
+            of SuperPoint (DeTone et al., CVPRW 2018), and its homography with it; None for none.
+        name: of the table.
+        limit: how many pairs at most, from the first by name; all by default.
+
+    Raises:
+        HomoregError: no sequence, or one that lacks an image or a homography.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        short_side: int | None = 480,
+        name: str = "hpatches",
+        limit: int | None = None,
+    ) -> None:
+        check_limit(limit)
+        if root is None:
+            raise HomoregError("benchmark.root is not set: give the folder of the sequences")
+        if short_side is not None and short_side < 1:
+            raise HomoregError(f"benchmark.short_side={short_side}: give pixels, or null for none")
+        self.root = Path(root)
+        self.short_side = short_side
+        self.name = name
+        self.pairs = find_pairs(self.root)[:limit]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[ViewPair]:
+        return (self._read(index) for index in range(len(self.pairs)))
+
+    def pair(self, pair_id: str) -> ViewPair:
+        return self._read(index_of(pair_id, [pair.id for pair in self.pairs], str(self.root)))
+
+    def _read(self, index: int) -> ViewPair:
+        pair = self.pairs[index]
+        image1, scaling1 = limit_short_side(images.read_image(pair.image1), self.short_side)
+        image2, scaling2 = limit_short_side(images.read_image(pair.image2), self.short_side)
+        homography = scaling2 @ pair.homography @ np.linalg.inv(scaling1)
+        return ViewPair(pair.id, image1, image2, homography)
+
+
+def find_pairs(root: Path) -> list[SequencePair]:
+    """The pairs of every sequence at or below a folder, by name.
+
+    Raises:
+        HomoregError: there is none, or one is incomplete; the line names the file.
+    """
+    if not root.is_dir():
+        raise HomoregError(f"benchmark.root={root}: there is no such folder")
+    folders = sorted(folder for folder in (root, *root.rglob("*")) if folder.is_dir())
+    pairs = [pair for folder in folders for pair in _sequence(folder, root)]
+    if not pairs:
+        raise HomoregError(
+            f"benchmark.root={root}: no sequence there, which is a folder with images 1.ppm, "
+            "2.ppm, … and homographies H_1_2, …"
+        )
+    return pairs
+
+
+def _sequence(folder: Path, root: Path) -> list[SequencePair]:
+    """The pairs of one folder, none where it has no homographies."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    matches = [(HOMOGRAPHY_FILE.fullmatch(file.name), file) for file in files]
+    homographies = {(int(m[1]), int(m[2])): file for m, file in matches if m}
+    if not homographies:
+        return []
+    name = folder.name if folder == root else folder.relative_to(root).as_posix()
+    numbered = _images(folder, files, wanted=set(sum(homographies, ())))
+    for number in numbered.keys() - set(sum(homographies, ())):
+        raise HomoregError(f"{numbered[number]} has no homography: H_1_{number} is missing")
+    return [
+        SequencePair(f"{name}/{a}_{b}", numbered[a], numbered[b], read_homography(file))
+        for (a, b), file in sorted(homographies.items())
+    ]
+
+
+def _images(folder: Path, files: list[Path], wanted: set[int]) -> dict[int, Path]:
+    """The images of the one series in the folder that has all the wanted numbers."""
+    series: dict[str, dict[int, Path]] = {}
+    for file in files:
+        match = IMAGE_FILE.fullmatch(file.stem)
+        if match and file.suffix.lower() in IMAGE_SUFFIXES:
+            series.setdefault(match[1] + file.suffix, {})[int(match[2])] = file
+    complete = [numbered for numbered in series.values() if wanted <= numbered.keys()]
+    if len(complete) > 1:
+        first, second = (numbered[min(wanted)].name for numbered in complete[:2])
+        raise HomoregError(f"{folder}: {first} or {second}? Leave one series of images there")
+    if not complete:
+        known = max(series.values(), key=lambda numbered: len(wanted & numbered.keys()), default={})
+        missing = min(wanted - known.keys())
+        raise HomoregError(f"{folder}: there is no image {missing}, though a homography names it")
+    return complete[0]
+
+
+def read_homography(file: Path) -> np.ndarray:
+    """A 3×3 matrix from a text file or one of OpenCV's XML or YAML files.
+
+    Raises:
+        HomoregError: there is no such matrix in it, or it is not a homography.
+    """
+    try:
+        if file.suffix in ("", ".txt"):
+            matrix = np.loadtxt(file, dtype=np.float64, ndmin=2)
+        else:
+            storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
+            matrix = np.asarray(storage.getFirstTopLevelNode().mat(), np.float64)
+    except (ValueError, TypeError, OSError, cv2.error, SystemError) as error:
+        raise HomoregError(f"{file}: not a matrix ({' '.join(str(error).split())})") from error
+    if not is_homography(matrix):
+        raise HomoregError(f"{file}: not a 3×3 matrix that is finite and invertible")
+    return matrix
+
+
+def limit_short_side(image: np.ndarray, short_side: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """An image brought down to a short side, and how its points move.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        short_side: pixels at most; None leaves every image as it is.
+
+    Returns:
+        The image, never enlarged, and the ``(3, 3)`` map of old pixels to new ones: centres of
+        pixels move by ``x → s·x + (s − 1)/2``, with the ``s`` that rounding gave each axis.
+
+    >>> limit_short_side(np.zeros((960, 1281, 3), np.uint8), 480)[0].shape
+    (480, 640, 3)
+    """
+    height, width = image.shape[:2]
+    if short_side is None or min(width, height) <= short_side:
+        return image, np.eye(3)
+    scale = short_side / min(width, height)
+    size = round(width * scale), round(height * scale)
+    sx, sy = size[0] / width, size[1] / height
+    scaling = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scaling
