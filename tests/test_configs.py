@@ -23,7 +23,9 @@ def choice(file: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_option_says_what_it_does(file: Path) -> None:
-    if file.parts[0] == "experiment" or file.name == "none.yaml" and file.parts[0] == "descriptors":
+    if file.parts[0] == "experiment" or (
+        file.name == "none.yaml" and file.parts[0] == "descriptors"
+    ):
         return  # restates options, or has none
     for line in (conf_dir() / file).read_text(encoding="utf-8").splitlines():
         assert "#" in line or SELF_EXPLAINING.match(line), f"{file}: {line}"

@@ -1,4 +1,4 @@
-"""Many pairs → one number: the corner error's AUC, and quartiles in which failures count."""
+"""Many pairs → one number, in which failures count: AUC, matching accuracy, quartiles."""
 
 from collections.abc import Sequence
 
@@ -49,6 +49,30 @@ def corner_error_auc(errors: ArrayLike, thresholds: Sequence[float]) -> list[flo
         y = np.append(recall[:below], recall[below - 1])
         areas.append(float(100 * np.trapezoid(y, x) / threshold))
     return areas
+
+
+def mean_matching_accuracy(errors: Sequence[ArrayLike], thresholds: Sequence[float]) -> list[float]:
+    """The share of a pair's matches within each threshold, averaged over pairs.
+
+    MMA as D2-Net (Dusmanu et al., CVPR 2019) reports it on HPatches: a pair without matches has
+    nothing right and counts as 0.
+
+    Args:
+        errors: for each pair the ``(M,)`` distances of its matches from the truth, in pixels.
+        thresholds: in pixels; a match at the threshold is within.
+
+    Returns:
+        One number in [0, 1] per threshold, NaN where there are no pairs at all.
+
+    >>> mean_matching_accuracy([[0.5, 4.0], []], thresholds=[1, 5])
+    [0.25, 0.5]
+    """
+    if not errors:
+        return [float("nan")] * len(thresholds)
+    limits = np.asarray(thresholds, np.float64)
+    within = [np.asarray(pair, np.float64)[:, None] <= limits for pair in errors]
+    shares = [matches.mean(0) if len(matches) else np.zeros(len(limits)) for matches in within]
+    return np.mean(shares, axis=0).tolist()
 
 
 def quartiles(values: ArrayLike) -> tuple[float, float, float]:

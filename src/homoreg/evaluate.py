@@ -1,26 +1,31 @@
 """python -m homoreg.evaluate: judge finished runs, controls and peers on a benchmark."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from homoreg.descriptors.loading import Descriptor, load_descriptor
 from homoreg.errors import HomoregError
+from homoreg.evaluation.curves import MatchingQuality, curves_figure
 from homoreg.evaluation.figures import pair_figure
+from homoreg.evaluation.reruns import Reruns
 from homoreg.evaluation.show import print_summary
 from homoreg.evaluation.table import (
     EvaluationProtocol,
     evaluate_benchmark,
+    identity,
     summarise,
     write_evaluation,
 )
 from homoreg.hydra_app import command, one_line
-from homoreg.runs import find_runs
+from homoreg.runs import RunFolder, find_runs
 
 log = logging.getLogger(__name__)
 
@@ -35,62 +40,100 @@ ADOPTED = (
     "estimators",
     "data.root",
 )
+# Of these, what every descriptor is judged with; a network is always built as its own run says.
+PROTOCOL = ("detector", "matcher", "estimators")
 
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    runs = [] if cfg.runs is None else find_runs(_listed(cfg.runs))
-    finished = [run for run in runs if run.status == "done"]
-    for run in runs:
-        if run.status != "done":
-            log.warning("%s is left out: its status is %s", run.path, run.status)
-    if runs and not finished:
-        raise HomoregError(f"runs={cfg.runs}: none of the {len(runs)} runs there is done")
-    if finished:
-        adopt(cfg, finished[0].config, HydraConfig.get().overrides.task)
-
-    descriptors = [
-        load_descriptor(run.path, checkpoint=cfg.checkpoint or "", device=cfg.device)
-        for run in finished
-    ]
-    descriptors += build_peers(cfg)
+    runs = finished_runs(cfg)
+    if runs:
+        adopt(cfg, runs, HydraConfig.get().overrides.task)
+    descriptors = load_runs(cfg, runs) + build_peers(cfg)
     if not descriptors:
         raise HomoregError("there is nothing to judge: give runs=PATH or descriptors=[NAME]")
     protocol = EvaluationProtocol.from_config(cfg)
     benchmark = instantiate(cfg.benchmark)
     folder = Path(cfg.paths.run)
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
 
     if cfg.pair is not None:
         pair = benchmark.pair(pair_id(cfg.pair, HydraConfig.get().overrides.task))
-        file = folder / "figures" / f"pair_{pair.id}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file = figures / f"pair_{pair.id.replace('/', '_')}.png"
         pair_figure(pair, descriptors, protocol).savefig(file)
         log.info("wrote %s", file)
         return
 
-    table = evaluate_benchmark(descriptors, benchmark, protocol)
-    path = write_evaluation(table, folder / "evaluation", benchmark.name)
-    print_summary(summarise(table))
+    matching, reruns = MatchingQuality(), Reruns(cfg.reruns)
+    table = evaluate_benchmark(descriptors, benchmark, protocol, [matching, reruns])
+    details = {"matching": matching.entries(), "reruns": reruns.entries()}
+    path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
+    ratio = getattr(protocol.matcher, "ratio", None)
+    curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
+    curves.savefig(figures / f"curves_{benchmark.name}.png")
+    print_summary(summarise(table), details)
     log.info("wrote %s", path)
 
 
-def _listed(runs: str | ListConfig) -> list[str]:
-    return [runs] if isinstance(runs, str) else list(runs)
+def finished_runs(cfg: DictConfig) -> list[RunFolder]:
+    """The runs to judge; one that is not done is named and left out."""
+    if cfg.runs is None:
+        return []
+    runs = find_runs([cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs))
+    finished = [run for run in runs if run.status == "done"]
+    for run in runs:
+        if run.status != "done":
+            log.warning("%s is left out: its status is %s", run.path, run.status)
+    if not finished:
+        raise HomoregError(f"runs={cfg.runs}: none of the {len(runs)} runs there is done")
+    return finished
 
 
-def adopt(cfg: DictConfig, trained_with: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Set in ``cfg`` what a run was trained with, where the command line is silent about it."""
+def adopt(cfg: DictConfig, runs: Sequence[RunFolder], overrides: Sequence[str]) -> None:
+    """Set in ``cfg`` what the first run was trained with, where the command line is silent."""
     asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    stored = OmegaConf.create(trained_with)
+    first = OmegaConf.create(runs[0].config)
     for key in ADOPTED:
-        if not any(a == key or a.startswith(f"{key}.") for a in asked):
-            OmegaConf.update(cfg, key, OmegaConf.select(stored, key), merge=False, force_add=True)
+        if any(a == key or a.startswith(f"{key}.") for a in asked):
+            continue
+        OmegaConf.update(cfg, key, OmegaConf.select(first, key), merge=False, force_add=True)
+        others = [run.name for run in runs if run.config.get(key) != runs[0].config.get(key)]
+        if key in PROTOCOL and others:
+            log.warning(
+                "all are judged with the %s of %s; another had %s",
+                key,
+                runs[0].name,
+                ", ".join(others),
+            )
+
+
+def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
+    """The networks of the runs; those of one arm and seed get their run's name as well."""
+    loaded = [
+        load_descriptor(run.path, checkpoint=cfg.checkpoint or "", device=cfg.device)
+        for run in runs
+    ]
+    identities = [identity(descriptor) for descriptor in loaded]
+    for run, descriptor, who in zip(runs, loaded, identities, strict=True):
+        if identities.count(who) > 1:
+            descriptor.name = f"{descriptor.name} {run.name}"
+    return loaded
+
+
+@dataclass
+class Peer:
+    """Any object that describes keypoints, under its key in the config."""
+
+    name: str
+    metric: str
+    describe: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def build_peers(cfg: DictConfig) -> list[Descriptor]:
     """The peers and controls of ``descriptors``; one that is not to be had is named and left out.
 
-    A peer's key in the config is its name in the tables.
+    A peer's key in the config is its name in the tables; L2 is its metric unless it says otherwise.
     """
     return list(_available_peers(cfg))
 
@@ -98,24 +141,16 @@ def build_peers(cfg: DictConfig) -> list[Descriptor]:
 def _available_peers(cfg: DictConfig) -> Iterator[Descriptor]:
     for name in cfg.descriptors:
         try:
-            descriptor = instantiate(cfg.descriptors[name])
+            peer = instantiate(cfg.descriptors[name])
         except Exception as error:
-            reason = one_line(error)
-            if isinstance(_cause(error), HomoregError):
-                log.warning("descriptor %s is left out: %s", name, reason)
-                continue
-            raise
-        if not callable(getattr(descriptor, "describe", None)):
+            reason = error.__cause__ or error  # Hydra wraps what a constructor raises
+            if not isinstance(reason, (HomoregError, ImportError)):
+                raise
+            log.warning("descriptor %s is left out: %s", name, one_line(reason))
+            continue
+        if not callable(getattr(peer, "describe", None)):
             raise HomoregError(f"descriptors.{name} has no method describe(image, keypoints)")
-        descriptor.name = name
-        if not hasattr(descriptor, "metric"):
-            descriptor.metric = "l2"
-        yield descriptor
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What Hydra's instantiation wraps."""
-    return error.__cause__ or error
+        yield Peer(str(name), getattr(peer, "metric", "l2"), peer.describe)
 
 
 def pair_id(value: Any, overrides: Sequence[str]) -> str:

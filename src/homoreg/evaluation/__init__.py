@@ -2,6 +2,7 @@
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.evaluation.benchmarks import ManifestBenchmark
+from homoreg.evaluation.hpatches import HPatchesBenchmark
 from homoreg.evaluation.pair import ViewPair, evaluate_pair
 from homoreg.evaluation.table import (
     EvaluationProtocol,
@@ -14,6 +15,7 @@ from homoreg.evaluation.table import (
 
 __all__ = [
     "EvaluationProtocol",
+    "HPatchesBenchmark",
     "ManifestBenchmark",
     "ViewPair",
     "corner_error_auc",

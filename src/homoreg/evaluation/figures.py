@@ -26,8 +26,7 @@ from homoreg.evaluation.pair import (
     match_pair,
     observe,
 )
-from homoreg.evaluation.show import label
-from homoreg.evaluation.table import EvaluationProtocol
+from homoreg.evaluation.table import EvaluationProtocol, identity, label
 from homoreg.geometry import (
     Conditioning,
     Estimate,
@@ -51,15 +50,15 @@ ERROR_COLOURS = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
 ERROR_TICKS_PX = [0.3, 1, 3, 10, 30, 100]
 
 TRUTH, ESTIMATE = "#111111", "#d55e00"
-SMALL, TINY = 9, 7.5
+SMALL, TINY = 8.5, 7.5
 # A view is drawn at a few hundred pixels: larger ones are brought down before, lines thinned out.
 MAX_SIDE_PX = 800
 MAX_LINES = 500
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An estimate and what it is judged by: what a row of panels shows."""
+class Solved:
+    """An estimate and what it is solved by: what a row of panels shows."""
 
     name: str
     estimate: Estimate
@@ -92,9 +91,9 @@ def pair_figure(
     )
     for row, descriptor in zip(axes, descriptors, strict=True):
         matches = match_pair(descriptor, pair, observation, protocol.matcher)
-        _draw_matches(row[0], pair, observation, matches, f"{descriptor_label(descriptor)}: ")
-        judged = _judge(pair, observation, matches, name, protocol.estimators[name])
-        _draw_estimate(row[1:], pair, judged)
+        _draw_matches(row[0], pair, observation, matches, f"{label(identity(descriptor))}: ")
+        solved = _solve(pair, observation, matches, name, protocol.estimators[name])
+        _draw_estimate(row[1:], pair, solved)
     _draw_error_scale(figure, axes[:, 0])
     figure.suptitle(f"pair {pair.id}, homography by {name}")
     return figure
@@ -107,29 +106,20 @@ def card_figure(
     estimators: Mapping[str, Estimator],
 ) -> Figure:
     """One descriptor on one pair, upright: its matches, and below them a row for each estimator."""
-    width, ratio = 8.0, _height_to_width(pair)
+    width, ratio = 7.2, _height_to_width(pair)
     heights = [0.95 * width * ratio + 0.3] + [0.74 * width * ratio + 0.45] * len(estimators)
     figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=95, layout="constrained")
-    grid = figure.add_gridspec(len(heights), 3, height_ratios=heights, width_ratios=[1.3, 1.6, 0.75])
+    grid = figure.add_gridspec(
+        len(heights), 3, height_ratios=heights, width_ratios=[1.3, 1.6, 0.75]
+    )
     top = figure.add_subplot(grid[0, :])
     _draw_matches(top, pair, observation, matches)
     for row, (name, estimator) in enumerate(estimators.items(), start=1):
         axes = [figure.add_subplot(grid[row, column]) for column in range(3)]
-        judged = _judge(pair, observation, matches, name, estimator)
-        _draw_estimate(axes, pair, judged)
+        solved = _solve(pair, observation, matches, name, estimator)
+        _draw_estimate(axes, pair, solved)
     _draw_error_scale(figure, top)
     return figure
-
-
-def descriptor_label(descriptor: Descriptor) -> str:
-    """A descriptor as the tables call it: ``cnn l2 0`` for a trained arm, a peer by its name."""
-    return label(
-        {
-            "descriptor": descriptor.name,
-            "regularizer": getattr(descriptor, "regularizer", ""),
-            "seed": getattr(descriptor, "seed", None),
-        }
-    )
 
 
 def _height_to_width(pair: ViewPair) -> float:
@@ -138,13 +128,13 @@ def _height_to_width(pair: ViewPair) -> float:
     return float(np.clip(max(height1, height2) / (width1 + width2), 0.25, 1.0))
 
 
-def _judge(
+def _solve(
     pair: ViewPair,
     observation: Observation,
     matches: PairMatches,
     name: str,
     estimator: Estimator,
-) -> Judged:
+) -> Solved:
     estimate = estimator(matches.points1, matches.points2)
     used = estimate.inliers
     numbers = conditioning(
@@ -153,14 +143,14 @@ def _judge(
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
     if not len(observation.keypoints1) or not len(observation.keypoints2):
         failure = "no keypoints"
-    return Judged(name, estimate, numbers, failure)
+    return Solved(name, estimate, numbers, failure)
 
 
-def _draw_estimate(axes: Sequence[Axes], pair: ViewPair, judged: Judged) -> None:
+def _draw_estimate(axes: Sequence[Axes], pair: ViewPair, solved: Solved) -> None:
     overlay, corners, values = axes
-    _draw_overlay(overlay, pair, judged)
-    _draw_corners(corners, pair, judged)
-    _draw_singular_values(values, judged)
+    _draw_overlay(overlay, pair, solved)
+    _draw_corners(corners, pair, solved)
+    _draw_singular_values(values, solved)
 
 
 def _draw_matches(
@@ -182,15 +172,14 @@ def _draw_matches(
     shown = np.unique(np.linspace(0, len(errors) - 1, min(len(errors), MAX_LINES)).astype(int))
     ends = np.stack([matches.points1, matches.points2 + shift], axis=1)
     # Right ones last: they stay visible in a thicket of wrong ones.
-    for chosen, style, width in (
-        (shown[~right[shown]], (0, (4, 2)), 0.6),
-        (shown[right[shown]], "solid", 0.9),
-    ):
+    width = np.clip(12 / np.sqrt(len(shown) + 1), 0.7, 1.5)
+    for chosen, style in ((shown[~right[shown]], (0, (4, 2))), (shown[right[shown]], "solid")):
         lines = LineCollection(list(ends[chosen]), linewidths=width, linestyles=[style])
         lines.set(array=np.clip(errors[chosen], *ERROR_RANGE_PX))
         lines.set(cmap=ERROR_COLOURS, norm=ERROR_SCALE)
         axis.add_collection(lines, autolim=False)
-    count = f"{len(errors)} matches, {right.sum()} within {CORRECT_PX:g} px"
+    matched = f"{len(errors)} match{'es' if len(errors) != 1 else ''}"
+    count = f"{matched}, {right.sum()} within {CORRECT_PX:g} px"
     thinned = f" ({len(shown)} drawn)" if len(shown) < len(errors) else ""
     _finish_view(axis, title + count + thinned)
 
@@ -210,30 +199,30 @@ def _draw_error_scale(figure: Figure, axes: Axes | np.ndarray) -> None:
     )
 
 
-def _draw_overlay(axis: Axes, pair: ViewPair, judged: Judged) -> None:
+def _draw_overlay(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     """View 1 in the red channel, view 2 warped back in green and blue: what agrees looks gray."""
-    H = judged.estimate.homography
+    H = solved.estimate.homography
     aligned, valid = align_back(pair.image2, H, pair.size1)
     both = np.repeat(_pale(pair.image1)[..., None], 3, axis=2)
     gray1, gray2 = pair.image1.mean(axis=2), aligned.mean(axis=2)
     both[valid] = np.stack([gray1, gray2, gray2], axis=2)[valid]
     axis.imshow(limit_side(both, MAX_SIDE_PX), extent=_extent(pair.size1))
-    title = f"{judged.name}: RMSE {_short(masked_rmse(pair.image1, aligned, valid))} gray levels"
-    if judged.failure:
-        title = f"{judged.name}: {judged.failure}"
-        _write_across(axis, judged.failure)
+    title = f"{solved.name}: RMSE {_short(masked_rmse(pair.image1, aligned, valid))} gray levels"
+    if solved.failure:
+        title = f"{solved.name}: {solved.failure}"
+        _write_across(axis, solved.failure)
     elif not valid.any():
-        title = f"{judged.name}: no overlap"
+        title = f"{solved.name}: no overlap"
     _finish_view(axis, title)
 
 
-def _draw_corners(axis: Axes, pair: ViewPair, judged: Judged) -> None:
+def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     """View 1's outline in view 2 by truth and by estimate, its corners with their 95 % ellipses.
 
     Offsets and ellipses are drawn larger than they are where they would not be seen. An ellipse
     holds the true corner where the prediction held.
     """
-    H = judged.estimate.homography
+    H = solved.estimate.homography
     _show_view(axis, pair.image2)
     low, high = _corner_window(pair)
     axis.set_xlim(low[0], high[0])
@@ -245,19 +234,19 @@ def _draw_corners(axis: Axes, pair: ViewPair, judged: Judged) -> None:
         return
     axis.plot(*_closed(truth), color=TRUTH, linewidth=1.2, label="truth")
     notes = []
-    if judged.failure:
-        _write_across(axis, judged.failure)
-    elif judged.numbers.folds:
+    if H is None:
+        _write_across(axis, solved.failure)
+    elif solved.numbers.folds:
         _write_across(axis, "the estimate folds view 1")
     else:
         offsets = transform_points(corners_of(pair.size1), H) - truth
-        count = int(judged.estimate.inliers.sum())
+        count = int(solved.estimate.inliers.sum())
         outlines = [
             ellipse_points(offset, covariance, count)
-            for offset, covariance in zip(offsets, judged.numbers.corner_covariances, strict=True)
+            for offset, covariance in zip(offsets, solved.numbers.corner_covariances, strict=True)
         ]
         side = float((high - low).max())
-        times = _magnification([*offsets, *outlines], 0.15 * side)
+        times = _magnification([*offsets, *outlines], 0.2 * side)
         estimated = truth + _shortened(times * offsets, 50 * side)
         axis.plot(*_closed(estimated), "--", color=ESTIMATE, linewidth=1.0, label="estimate")
         for corner, end, outline in zip(truth, estimated, outlines, strict=True):
@@ -275,7 +264,7 @@ def _draw_corners(axis: Axes, pair: ViewPair, judged: Judged) -> None:
     axis.text(0.5, 0.01, "; ".join(notes), transform=axis.transAxes, ha="center", fontsize=TINY)
     error = _short(corner_error(H, pair.homography, pair.size1))
     rms = _short(corner_error_rms(H, pair.homography, pair.size1))
-    predicted = _short(judged.numbers.predicted_corner_error_px)
+    predicted = _short(solved.numbers.predicted_corner_error_px)
     _finish_view(axis, f"corner error {error} px (RMS {rms}, predicted {predicted})")
 
 
@@ -299,16 +288,16 @@ def _magnification(vectors: Sequence[np.ndarray], size: float) -> float:
 
 def _shortened(vectors: np.ndarray, length: float) -> np.ndarray:
     """``(N, 2)`` vectors of at most so much length: the canvas cannot take any number."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms = np.hypot(*vectors.T)[:, None]
     return vectors * np.minimum(1, length / np.maximum(norms, 1e-300))
 
 
-def _draw_singular_values(axis: Axes, judged: Judged) -> None:
+def _draw_singular_values(axis: Axes, solved: Solved) -> None:
     """The nine singular values of the matches that were used, Hartley-normalised."""
     axis.tick_params(labelsize=TINY)
-    values = judged.numbers.singular_values
+    values = solved.numbers.singular_values
     if not np.isfinite(values).all():
-        _write_across(axis, judged.failure)
+        _write_across(axis, solved.failure)
         axis.set_axis_off()
         return
     # An exact fit leaves σ9 at 0 but for rounding: a log scale has to end somewhere.
@@ -318,11 +307,12 @@ def _draw_singular_values(axis: Axes, judged: Judged) -> None:
     axis.semilogy([9], drawn[8:], "s", color=ESTIMATE, markersize=4)
     axis.yaxis.set_major_locator(LogLocator(numticks=5))
     axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_box_aspect(1.1)
     axis.set_xticks(range(1, 10))
     axis.set_xlabel("singular value σ₁ … σ₉", fontsize=TINY)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    kappa, fit_gap = _short(judged.numbers.kappa), _short(judged.numbers.fit_gap)
+    kappa, fit_gap = _short(solved.numbers.kappa), _short(solved.numbers.fit_gap)
     axis.set_title(f"κ {kappa}, fit gap {fit_gap}", fontsize=SMALL)
 
 

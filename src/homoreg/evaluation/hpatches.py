@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from homoreg.evaluation.benchmarks import check_limit, index_of
 from homoreg.evaluation.pair import ViewPair, is_homography
 
 # H_1_2 (HPatches), H1to2p (Oxford), H1to3p.xml (OpenCV).
-HOMOGRAPHY_FILE = re.compile(r"H_?(\d+)(?:_|to)(\d+)p?(?:\.(?:txt|xml|ya?ml))?")
+HOMOGRAPHY_FILE = re.compile(r"H_?(\d+)(?:_|to)(\d+)p?(?:\.(?:txt|xml))?")
 # 1.ppm, img1.ppm, graf1.png: a series of images is what stands before the number.
 IMAGE_FILE = re.compile(r"(.*?)(\d+)")
 IMAGE_SUFFIXES = (*images.SUFFIXES, ".ppm", ".pgm", ".pnm")
@@ -108,50 +109,52 @@ def _sequence(folder: Path, root: Path) -> list[SequencePair]:
     homographies = {(int(m[1]), int(m[2])): file for m, file in matches if m}
     if not homographies:
         return []
-    name = folder.name if folder == root else folder.relative_to(root).as_posix()
-    numbered = _images(folder, files, wanted=set(sum(homographies, ())))
-    for number in numbered.keys() - set(sum(homographies, ())):
+    named = {number for pair in homographies for number in pair}
+    numbered = _images(folder, files, named)
+    for number in sorted(numbered.keys() - named):
         raise HomoregError(f"{numbered[number]} has no homography: H_1_{number} is missing")
+    name = folder.name if folder == root else folder.relative_to(root).as_posix()
     return [
         SequencePair(f"{name}/{a}_{b}", numbered[a], numbered[b], read_homography(file))
         for (a, b), file in sorted(homographies.items())
     ]
 
 
-def _images(folder: Path, files: list[Path], wanted: set[int]) -> dict[int, Path]:
-    """The images of the one series in the folder that has all the wanted numbers."""
+def _images(folder: Path, files: list[Path], named: set[int]) -> dict[int, Path]:
+    """By number, the images of the one series in a folder that has all the numbers named."""
     series: dict[str, dict[int, Path]] = {}
     for file in files:
         match = IMAGE_FILE.fullmatch(file.stem)
         if match and file.suffix.lower() in IMAGE_SUFFIXES:
-            series.setdefault(match[1] + file.suffix, {})[int(match[2])] = file
-    complete = [numbered for numbered in series.values() if wanted <= numbered.keys()]
-    if len(complete) > 1:
-        first, second = (numbered[min(wanted)].name for numbered in complete[:2])
+            other = series.setdefault(match[1], {}).setdefault(int(match[2]), file)
+            if other != file:
+                raise HomoregError(f"{folder}: {other.name} or {file.name}? Leave one of them")
+    whole = [numbered for numbered in series.values() if named <= numbered.keys()]
+    if len(whole) > 1:
+        first, second = (numbered[min(named)].name for numbered in whole[:2])
         raise HomoregError(f"{folder}: {first} or {second}? Leave one series of images there")
-    if not complete:
-        known = max(series.values(), key=lambda numbered: len(wanted & numbered.keys()), default={})
-        missing = min(wanted - known.keys())
-        raise HomoregError(f"{folder}: there is no image {missing}, though a homography names it")
-    return complete[0]
+    if not whole:
+        nearest = max(series.values(), key=lambda numbers: len(named & numbers.keys()), default={})
+        missing = min(named - nearest.keys())
+        raise HomoregError(f"{folder}: there is no image {missing}, which a homography names")
+    return whole[0]
 
 
 def read_homography(file: Path) -> np.ndarray:
-    """A 3×3 matrix from a text file or one of OpenCV's XML or YAML files.
+    """The 3×3 matrix of a text file, or the first one of an XML file of OpenCV's.
 
     Raises:
         HomoregError: there is no such matrix in it, or it is not a homography.
     """
     try:
-        if file.suffix in ("", ".txt"):
-            matrix = np.loadtxt(file, dtype=np.float64, ndmin=2)
-        else:
-            storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
-            matrix = np.asarray(storage.getFirstTopLevelNode().mat(), np.float64)
-    except (ValueError, TypeError, OSError, cv2.error, SystemError) as error:
-        raise HomoregError(f"{file}: not a matrix ({' '.join(str(error).split())})") from error
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".xml":
+            text = ElementTree.fromstring(text).findtext(".//data", default="")
+        matrix = np.array(text.split(), np.float64).reshape(3, 3)
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise HomoregError(f"{file}: not a 3×3 matrix of numbers ({error})") from error
     if not is_homography(matrix):
-        raise HomoregError(f"{file}: not a 3×3 matrix that is finite and invertible")
+        raise HomoregError(f"{file}: a homography must be finite and invertible")
     return matrix
 
 

@@ -227,9 +227,7 @@ def match_pair(
     descriptor: Descriptor, pair: ViewPair, observation: Observation, matcher: Matcher
 ) -> PairMatches:
     """Describe the keypoints of both views and match them."""
-    return match_described(
-        describe_pair(descriptor, pair, observation), pair, observation, matcher
-    )
+    return match_described(describe_pair(descriptor, pair, observation), pair, observation, matcher)
 
 
 def describe_pair(
@@ -243,8 +241,8 @@ def describe_pair(
     keypoints1, keypoints2 = observation.keypoints1, observation.keypoints2
     if not len(keypoints1) or not len(keypoints2):
         # There is nothing to match, and no descriptor needs to care for empty lists.
-        blank1, blank2 = (np.full((len(k), 1), np.nan, np.float32) for k in (keypoints1, keypoints2))
-        return PairDescriptors(blank1, blank2, descriptor.metric, describe_ms=0.0)
+        blanks = [np.full((len(k), 1), np.nan, np.float32) for k in (keypoints1, keypoints2)]
+        return PairDescriptors(*blanks, descriptor.metric, describe_ms=0.0)
     started = time.perf_counter()
     described1 = descriptor.describe(pair.image1, keypoints1)
     described2 = descriptor.describe(pair.image2, keypoints2)
@@ -259,15 +257,20 @@ def describe_pair(
 
 def _rows(described: Any, count: int, name: str) -> np.ndarray:
     """What ``describe`` returned, as ``(N, D)`` float32."""
-    array = isinstance(described, np.ndarray) and described.dtype.kind in "fiub"
-    if not array or described.ndim != 2 or len(described) != count or described.shape[1] == 0:
-        shape, dtype = getattr(described, "shape", ""), getattr(described, "dtype", "")
-        given = " ".join(f"{type(described).__name__} {tuple(shape)} {dtype}".split())
+    array = described if isinstance(described, np.ndarray) else None
+    if (
+        array is None
+        or array.dtype.kind not in "fiub"
+        or array.ndim != 2
+        or len(array) != count
+        or array.shape[1] == 0
+    ):
+        given = type(described).__name__ if array is None else f"{array.shape} of {array.dtype}"
         raise HomoregError(
             f"descriptor {name}: describe returned {given} for {count} keypoints; give a "
             f"numpy array ({count}, D) of float32, a row a keypoint"
         )
-    return described.astype(np.float32, copy=False)
+    return array.astype(np.float32, copy=False)
 
 
 def match_described(

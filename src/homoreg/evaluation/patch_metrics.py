@@ -101,7 +101,7 @@ def patch_metrics(
         seed: of the draws.
 
     Raises:
-        HomoregError: no pairs, ``points_per_pair`` below 1, or a negative radius.
+        HomoregError: ``points_per_pair`` below 1, or a negative radius.
     """
     if points_per_pair < 1:
         raise HomoregError(f"points_per_pair={points_per_pair}: give at least 1 point")
@@ -109,31 +109,227 @@ def patch_metrics(
         raise HomoregError(f"radius_px={radius_px}: give 0 or more pixels")
     detector = detector or ShiTomasi()
 
+    photo_of_pair: list[str] = []
     answers = []
     for pair in progress(pairs, f"patch metrics of {descriptor.name}"):
+        photo_of_pair.append(photo_key(pair.image1))
         rng = keyed_rng("patch metrics", seed, pair.id)
         points1, points2 = corresponding_points(pair, detector(pair.image1), points_per_pair, rng)
-        rivals = cdist(points2, points2) >= radius_px
-        np.fill_diagonal(rivals, False)
-        answers.append(_ask(descriptor, pair, points1, points2, rivals, rng))
-    if not answers:
-        raise HomoregError("patch metrics need at least one pair of images")
+        if len(points1):
+            answers.append(_ask(descriptor, pair, points1, points2, radius_px, rng))
+    answers = answers or [_NO_ANSWERS]
 
-    def together(field: str) -> np.ndarray:
-        return np.concatenate([getattr(answer, field) for answer in answers])
+    first = np.concatenate([answer.first for answer in answers])
+    second = np.concatenate([answer.second for answer in answers])
+    positive = np.concatenate([answer.positive for answer in answers])
+    same_photo = np.concatenate([answer.same_photo for answer in answers])
+    nearest = np.concatenate([answer.nearest for answer in answers])
+    photos = np.repeat([a.photo for a in answers], [len(a.first) for a in answers])
+    strangers = draw_other_photo(photos, keyed_rng("patch metrics, other photo", seed))
+    other_photo = row_distances(first, second[strangers], descriptor.metric)
+    other_photo[strangers < 0] = np.nan
 
-    first, second, positive = together("first"), together("second"), together("positive")
-    other_photo = np.concatenate(
-        [
-            _other_photo(descriptor, answer, [a for a in answers if a.photo != answer.photo], seed)
-            for answer in answers
-        ]
-    )
+    described = np.isfinite(positive)
+    unit1 = unit_length(first, descriptor.metric)
+    unit2 = unit_length(second, descriptor.metric)
+    aligned = np.isfinite(unit1).all(1) & np.isfinite(unit2).all(1)
+    spread = unit1[np.isfinite(unit1).all(1)]
+    if len(spread) > SPREAD_ROWS:
+        rng = keyed_rng("patch metrics, spread", seed)
+        spread = spread[rng.choice(len(spread), SPREAD_ROWS, replace=False)]
     return PatchMetrics(
         **who(descriptor),
         dimension=first.shape[1],
-        pairs=len(answers),
-        photos=len({answer.photo for answer in answers}),
-        points=int(np.isfinite(positive).sum()),
-        left_out=int(np.isnan(positive).sum()),
+        pairs=len(photo_of_pair),
+        photos=len(set(photo_of_pair)),
+        points=int(described.sum()),
+        left_out=int((~described).sum()),
+        fpr95_same_photo=_fpr95(positive, same_photo),
+        fpr95_other_photo=_fpr95(positive, other_photo),
+        average_precision_same_photo=_average_precision(positive, same_photo),
+        average_precision_other_photo=_average_precision(positive, other_photo),
+        nearest_neighbor_accuracy=_mean(nearest),
+        alignment=alignment(
+            torch.from_numpy(unit1[aligned]), torch.from_numpy(unit2[aligned])
+        ).item(),
+        uniformity=uniformity(torch.from_numpy(spread)).item() if len(spread) > 1 else np.nan,
+        effective_rank=(
+            effective_rank(torch.from_numpy(spread)).item() if len(spread) > 1 else np.nan
+        ),
     )
+
+
+def corresponding_points(
+    pair: ViewPair, keypoints: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints of view 1 that view 2 shows, and their true places there.
+
+    Args:
+        pair: its homography and sizes are used.
+        keypoints: ``(N, 2)`` pixels of view 1.
+        count: at most so many, drawn without replacement.
+        rng: of the draw.
+
+    Returns:
+        ``(M, 2)`` and ``(M, 2)`` float64, M ≤ count. Points beyond the line that the homography
+        sends to infinity, seen from the middle of view 1, are not shown.
+    """
+    places = transform_points(keypoints, pair.homography)
+    inside = ((places >= 0) & (places <= np.array(pair.size2) - 1)).all(1)
+    a, b, c = pair.homography[2]
+    middle_x, middle_y = (np.array(pair.size1) - 1) / 2
+    ahead = (keypoints @ [a, b] + c) * (a * middle_x + b * middle_y + c) > 0
+    chosen = rng.permutation(np.flatnonzero(inside & ahead))[:count]
+    return keypoints[chosen], places[chosen]
+
+
+def draw_allowed(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random allowed column for each row of ``(N, M)`` bool; −1 where none is allowed."""
+    if not allowed.size:
+        return np.full(len(allowed), -1)
+    drawn = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(1)
+    return np.where(allowed.any(1), drawn, -1)
+
+
+def draw_other_photo(photos: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each of N rows a random row of another photo; −1 where all show the same.
+
+    Args:
+        photos: ``(N,)`` labels, equal for rows of one photo.
+    """
+    drawn = np.full(len(photos), -1)
+    for photo in dict.fromkeys(photos.tolist()):
+        own = photos == photo
+        others = np.flatnonzero(~own)
+        if len(others):
+            drawn[own] = rng.choice(others, own.sum())
+    return drawn
+
+
+def nearest_is_right(distances: np.ndarray, rivals: np.ndarray) -> np.ndarray:
+    """Whether each point is nearer to its own place than to any rival.
+
+    Args:
+        distances: ``(N, N)``, row of view 1 to column of view 2, the truth on the diagonal; NaN
+            where either has no descriptor.
+        rivals: ``(N, N)`` bool, the columns that a row's own place competes with.
+
+    Returns:
+        ``(N,)`` of 1 and 0, NaN where the point has no descriptor or no rival. A tie is 0.
+
+    >>> nearest_is_right(np.array([[1.0, 2.0], [3.0, 3.0]]), ~np.eye(2, dtype=bool))
+    array([1., 0.])
+    """
+    own = distances.diagonal()
+    closest = np.where(rivals & np.isfinite(distances), distances, np.inf).min(1, initial=np.inf)
+    return np.where(np.isfinite(own) & np.isfinite(closest), own < closest, np.nan)
+
+
+def row_distances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
+    """``(N,)`` distances of the rows of ``(N, D)`` from those of another: L2, or differing bits."""
+    difference = np.abs(first - second)
+    return difference.sum(1) if metric == "hamming" else np.linalg.norm(difference, axis=1)
+
+
+def unit_length(descriptors: np.ndarray, metric: str) -> np.ndarray:
+    """``(..., D)`` float64 of unit length, bits as ±1/√D; a row of zeros has no direction: NaN.
+
+    The cosine of two rows of bits is then 1 − 2 · (share of bits that differ).
+
+    >>> unit_length(np.array([0.0, 1.0, 1.0, 1.0]), "hamming")
+    array([-0.5,  0.5,  0.5,  0.5])
+    """
+    values = 2 * descriptors - 1 if metric == "hamming" else descriptors
+    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
+    return values / np.where(lengths > 0, lengths, np.nan)
+
+
+def describe_finite(descriptor: Descriptor, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """``(N, D)`` float64; a row with a number that is not finite becomes NaN throughout."""
+    described = np.asarray(descriptor.describe(image, points), np.float64)
+    return np.where(np.isfinite(described).all(1, keepdims=True), described, np.nan)
+
+
+def photo_key(image: np.ndarray) -> str:
+    """The same text for the same pixels: pairs of one photo have their view 1 in common."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+
+
+def who(descriptor: Descriptor) -> dict[str, Any]:
+    """The columns that tell descriptors apart in every table."""
+    return {
+        "descriptor": descriptor.name,
+        # Only what was trained under an arm has these.
+        "regularizer": getattr(descriptor, "regularizer", ""),
+        "seed": getattr(descriptor, "seed", None),
+    }
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a descriptor says about the N points of a pair; NaN where it says nothing."""
+
+    photo: str
+    first: np.ndarray  # (N, D) descriptors in view 1
+    second: np.ndarray  # (N, D) descriptors of the true places in view 2
+    positive: np.ndarray  # (N,) distances between the two
+    same_photo: np.ndarray  # (N,) distances from a negative of the same photo
+    nearest: np.ndarray  # (N,) see nearest_is_right
+
+
+_NO_ANSWERS = _Answers("", np.empty((0, 0)), np.empty((0, 0)), *(np.empty(0) for _ in range(3)))
+
+
+def _ask(
+    descriptor: Descriptor,
+    pair: ViewPair,
+    points1: np.ndarray,
+    points2: np.ndarray,
+    radius_px: float,
+    rng: np.random.Generator,
+) -> _Answers:
+    rivals = cdist(points2, points2) >= radius_px
+    np.fill_diagonal(rivals, False)  # at radius 0 as well
+    negatives = draw_allowed(rivals, rng)
+    first = describe_finite(descriptor, pair.image1, points1)
+    second = describe_finite(descriptor, pair.image2, points2)
+    # On bits the city-block distance counts those that differ, and keeps NaN.
+    distances = cdist(first, second, "cityblock" if descriptor.metric == "hamming" else "euclidean")
+    drawn = distances[np.arange(len(points1)), negatives]
+    return _Answers(
+        photo=photo_key(pair.image1),
+        first=first,
+        second=second,
+        positive=distances.diagonal(),
+        same_photo=np.where(negatives >= 0, drawn, np.nan),
+        nearest=nearest_is_right(distances, rivals),
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of the values that exist; NaN without any."""
+    existing = values[np.isfinite(values)]
+    return float(existing.mean()) if existing.size else float("nan")
+
+
+def _fpr95(positive: np.ndarray, negative: np.ndarray) -> float:
+    scores, labels = _scores(positive, negative)
+    return fpr_at_recall(scores, labels).item()
+
+
+def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
+    scores, labels = _scores(positive, negative)
+    if len(labels.unique()) < 2:
+        return float("nan")
+    return binary_average_precision(scores, labels).item()
+
+
+def _scores(positive: np.ndarray, negative: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances that exist as scores in (0, 1], the nearest highest, and labels 1 and 0.
+
+    torchmetrics takes scores in [0, 1] as they are; ranks keep the order and the ties.
+    """
+    positive, negative = positive[np.isfinite(positive)], negative[np.isfinite(negative)]
+    ranks = rankdata(-np.concatenate([positive, negative]), method="dense")
+    labels = np.repeat([1, 0], [len(positive), len(negative)])
+    return torch.from_numpy(ranks / max(len(ranks), 1)), torch.from_numpy(labels)

@@ -1,42 +1,80 @@
 """A summary on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-# Heading and how an entry of a summary fills the column.
-COLUMNS = {
-    "AUC 5px": lambda entry: f"{entry['auc']['5px']:.1f}",
-    "AUC 10px": lambda entry: f"{entry['auc']['10px']:.1f}",
+from homoreg.evaluation.table import label
+
+# Headings and how an entry of a summary fills the column.
+Columns = Mapping[str, Callable[[dict[str, Any]], str]]
+
+HOMOGRAPHIES: Columns = {
+    **{f"AUC {t}": lambda entry, t=t: f"{entry['auc'][f'{t}px']:.1f}" for t in (1, 3, 5, 10)},
     "error px": lambda entry: f"{entry['median']['corner_error_px']:.3g}",
-    "prec 3px": lambda entry: f"{entry['median']['precision_3px']:.3f}",
-    "recall 3px": lambda entry: f"{entry['median']['recall_3px']:.3f}",
     "matches": lambda entry: f"{entry['median']['match_count']:.0f}",
-    "fail %": lambda entry: f"{100 * entry['failure_rate']:.1f}",
+    "prec": lambda entry: f"{entry['median']['precision_3px']:.3f}",
+    "recall": lambda entry: f"{entry['median']['recall_3px']:.3f}",
+    "failures": lambda entry: ", ".join(f"{n} {why}" for why, n in _failures(entry).items()),
+}
+MATCHES: Columns = {
+    **{f"MMA {t}": lambda entry, t=t: f"{entry['mma'][f'{t}px']:.3f}" for t in (1, 3, 5, 10)},
+    "M. score": lambda entry: f"{entry['matching_score']:.3f}",
+    "repeat.": lambda entry: f"{entry['repeatability']:.3f}",
+    "AP": lambda entry: f"{entry['average_precision']:.3f}",
+}
+RERUNS: Columns = {
+    "seeds": lambda entry: str(entry["seeds"]),
+    "25 %": lambda entry: f"{entry['corner_spread_px']['quartile_1']:.3g}",
+    "median": lambda entry: f"{entry['corner_spread_px']['median']:.3g}",
+    "75 %": lambda entry: f"{entry['corner_spread_px']['quartile_3']:.3g}",
+    "failed %": lambda entry: f"{100 * entry['failed_share']:.1f}",
 }
 
 
-def print_summary(entries: Sequence[dict[str, Any]]) -> None:
-    """Print a line for each descriptor and estimator of ``summarise``, best AUC at 5 px first."""
-    table = Table(title="medians over pairs; AUC 0–100 of the corner error, failures infinite")
-    for heading in ("descriptor", "by", "pairs"):
+def print_summary(
+    entries: Sequence[dict[str, Any]], details: Mapping[str, Sequence[dict[str, Any]]]
+) -> None:
+    """Print the entries of ``summarise``, best AUC at 5 px first, and those of the recorders.
+
+    Args:
+        entries: one a descriptor and estimator.
+        details: ``matching`` and ``reruns``, as they stand in ``summary.json``.
+    """
+    best_first = sorted(entries, key=lambda e: (e["estimator"], -e["auc"]["5px"]))
+    homographies = "AUC (0–100) of the corner error at px, failures infinite; medians over pairs"
+    _print(homographies, best_first, HOMOGRAPHIES)
+    matches = "matches at 3 px: means over pairs; AP of all pairs' nearest neighbours"
+    precise_first = sorted(details["matching"], key=lambda e: -e["mma"]["3px"])
+    _print(matches, precise_first, MATCHES)
+    if details["reruns"]:
+        spread = "robust estimators' own spread: RMS px of a corner over seeds, by pair"
+        _print(spread, details["reruns"], RERUNS)
+
+
+def _print(title: str, entries: Sequence[dict[str, Any]], columns: Columns) -> None:
+    """A line an entry, and beneath it one for each of its groups of pairs."""
+    table = Table(title=title)
+    estimators = any("estimator" in entry for entry in entries)
+    for heading in ("descriptor", *(["by"] if estimators else []), "pairs"):
         table.add_column(heading, no_wrap=True)
-    for heading in COLUMNS:
+    for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    for entry in sorted(entries, key=lambda e: (e["estimator"], -e["auc"]["5px"])):
-        table.add_row(
-            label(entry),
-            entry["estimator"],
-            str(entry["pairs"]),
-            *(fill(entry) for fill in COLUMNS.values()),
-        )
+    for entry in entries:
+        by = [entry["estimator"]] if estimators else []
+        table.add_row(label(entry), *by, str(entry["pairs"]), *_filled(entry, columns))
+        for name, part in entry.get("groups", {}).items():
+            table.add_row(f"  {name}", *by, str(part["pairs"]), *_filled(part, columns))
     # Wide enough for every column also where the output is a file.
-    Console(width=max(Console().width, 120)).print(table)
+    console = Console()
+    Console(width=max(console.width, 140)).print(table)
 
 
-def label(entry: dict[str, Any]) -> str:
-    """``cnn l2 0`` for a trained arm and its seed, the name alone for a peer."""
-    seed = "" if entry["seed"] is None else str(entry["seed"])
-    return " ".join(part for part in (entry["descriptor"], entry["regularizer"], seed) if part)
+def _failures(entry: dict[str, Any]) -> dict[str, int]:
+    return entry["failures"] | ({"folded": entry["folded"]} if entry["folded"] else {})
+
+
+def _filled(entry: dict[str, Any], columns: Columns) -> list[str]:
+    return [fill(entry) for fill in columns.values()]

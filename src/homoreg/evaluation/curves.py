@@ -1,0 +1,221 @@
+"""What a descriptor's matches are worth beyond the table's thresholds.
+
+Mean matching accuracy, matching score and repeatability; and, from every nearest neighbour, how
+precision falls and recall rises as the ratio test opens. Curves pool the matches of all pairs: at
+a strict ratio many a pair has no match, and a mean over the others would be of other pairs at each
+point.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
+
+from homoreg.aggregates import mean_matching_accuracy
+from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair, pair_group
+from homoreg.evaluation.table import EvaluationProtocol, Judged, label
+from homoreg.geometry import transform_points
+from homoreg.matching import RatioMatcher, precision_recall, ratio_precision
+
+MMA_THRESHOLDS_PX = tuple(range(1, 11))
+# The last point is without the test: a ratio of exactly 1 is two equal distances.
+RATIOS = np.append(np.arange(0.01, 0.995, 0.01), np.inf)
+# Told apart by dashes and marks as well: the figure is readable in gray.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
+DASHES = ("-", "--", "-.", ":")
+MARKS = "osv^Dx*P+<"
+
+
+@dataclass(frozen=True)
+class PairQuality:
+    """What one pair adds to a descriptor's numbers.
+
+    Attributes:
+        group: of the pair, may be empty.
+        errors_px: ``(M,)`` of the matches that the table judges.
+        matching_score: see :func:`matching_score`.
+        repeatability: see :func:`repeatability`.
+        repeatable: keypoints of view 1 that could be matched.
+        ratios: ``(K,)`` of every nearest neighbour.
+        correct: ``(K,)`` bool, whether it is the right one.
+    """
+
+    group: str
+    errors_px: np.ndarray
+    matching_score: float
+    repeatability: float
+    repeatable: int
+    ratios: np.ndarray
+    correct: np.ndarray
+
+
+class MatchingQuality:
+    """A recorder for :func:`~homoreg.evaluation.table.evaluate_benchmark`: matches as a whole."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[tuple[str, Any], ...], list[PairQuality]] = {}
+
+    def record(self, judged: Judged) -> None:
+        nearest = judged.match(without_ratio_test(judged.protocol))
+        quality = PairQuality(
+            pair_group(judged.pair.id),
+            judged.matches.errors_px,
+            matching_score(judged.pair, judged.observation, judged.matches),
+            repeatability(judged.pair, judged.observation),
+            judged.observation.repeatable,
+            nearest.ratios,
+            nearest.errors_px <= CORRECT_PX,
+        )
+        self._seen.setdefault(tuple(judged.who.items()), []).append(quality)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """One entry a descriptor, in plain values, with ``groups`` where the pairs have any.
+
+        ``mma`` by threshold, ``matching_score`` and ``repeatability`` are means over pairs in
+        [0, 1]; ``average_precision`` and ``curve`` (lists over the thresholds of the ratio test,
+        whose last is without it) are of the matches of all pairs.
+        """
+        entries = []
+        for who, pairs in self._seen.items():
+            names = sorted({pair.group for pair in pairs} - {""})
+            groups = {name: _quality([p for p in pairs if p.group == name]) for name in names}
+            entries.append(dict(who) | _quality(pairs) | {"groups": groups})
+        return entries
+
+
+def without_ratio_test(protocol: EvaluationProtocol) -> RatioMatcher:
+    """The protocol's matcher with its ratio test open; every nearest neighbour for any other."""
+    matcher = protocol.matcher
+    return replace(matcher, ratio=None) if isinstance(matcher, RatioMatcher) else RatioMatcher(None)
+
+
+def in_view(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``(N,)`` bool, the points within half a pixel of a view's pixel centres."""
+    return ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(1)
+
+
+def matching_score(pair: ViewPair, observation: Observation, matches: PairMatches) -> float:
+    """Correct matches over the keypoints of view 1 whose true place lies in view 2.
+
+    The "M. Score" of SuperPoint (DeTone et al., CVPRW 2018), in the one direction in which matches
+    are made: the share of the whole pipeline's proposals that ends in a correct match (3 px).
+
+    Returns:
+        [0, 1]; NaN where no keypoint has its place in view 2.
+    """
+    keypoints = observation.keypoints1[observation.seen1]
+    shared = in_view(transform_points(keypoints, pair.homography), pair.size2).sum()
+    correct = matches.points1[matches.errors_px <= CORRECT_PX]
+    found = in_view(transform_points(correct, pair.homography), pair.size2).sum()
+    return float(found / shared) if shared else float("nan")
+
+
+def repeatability(pair: ViewPair, observation: Observation) -> float:
+    """The share of keypoints, both views', that the other view has too (3 px, in view 2).
+
+    Only keypoints whose true place lies in the other view count, as in SuperPoint's evaluation:
+    what is out of sight cannot be repeated.
+
+    Returns:
+        [0, 1]; NaN where no keypoint has its place in the other view.
+    """
+    places1 = transform_points(observation.keypoints1[observation.seen1], pair.homography)
+    places1 = places1[in_view(places1, pair.size2)]
+    back = transform_points(observation.keypoints2, np.linalg.inv(pair.homography))
+    keypoints2 = observation.keypoints2[in_view(back, pair.size1)]
+    total = len(places1) + len(keypoints2)
+    if not len(places1) or not len(keypoints2):
+        return 0.0 if total else float("nan")
+    repeated1 = cKDTree(keypoints2).query(places1)[0] <= CORRECT_PX
+    repeated2 = cKDTree(places1).query(keypoints2)[0] <= CORRECT_PX
+    return float((repeated1.sum() + repeated2.sum()) / total)
+
+
+def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
+    mma = mean_matching_accuracy([pair.errors_px for pair in pairs], MMA_THRESHOLDS_PX)
+    ratios = np.concatenate([pair.ratios for pair in pairs])
+    correct = np.concatenate([pair.correct for pair in pairs])
+    repeatable = sum(pair.repeatable for pair in pairs)
+    precision, kept = ratio_precision(ratios, correct, RATIOS)
+    right = np.nan_to_num(precision) * kept
+    recall = right / repeatable if repeatable else np.full(len(RATIOS), np.nan)
+    return {
+        "pairs": len(pairs),
+        "nearest_neighbours": len(ratios),
+        "mma": {f"{t}px": share for t, share in zip(MMA_THRESHOLDS_PX, mma, strict=True)},
+        "matching_score": _mean([pair.matching_score for pair in pairs]),
+        "repeatability": _mean([pair.repeatability for pair in pairs]),
+        "average_precision": average_precision(ratios, correct, repeatable),
+        "curve": {
+            "ratio": np.round(RATIOS, 2).tolist(),
+            "precision": precision.tolist(),
+            "recall": recall.tolist(),
+            "matches": kept.tolist(),
+        },
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean over the pairs that have a value; those that lack it lack it for everybody."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) -> float:
+    """Area under the precision–recall curve, ``Σ (Rₖ − Rₖ₋₁) Pₖ`` as the ratio rises.
+
+    Args:
+        ratios: ``(K,)`` of every nearest neighbour.
+        correct: ``(K,)`` bool.
+        repeatable: what could have been matched; a descriptor that finds half of it right, and
+            nothing wrong before, has 0.5.
+
+    Returns:
+        [0, 1]; NaN where nothing could have been matched.
+
+    >>> average_precision(np.array([0.2, 0.9]), np.array([True, True]), repeatable=4)
+    0.5
+    """
+    precision, recall, _ = precision_recall(ratios, correct, repeatable)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision)) if repeatable else float("nan")
+
+
+def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | None) -> Figure:
+    """Ratio–precision and precision–recall curves, a line a descriptor.
+
+    Args:
+        entries: of :meth:`MatchingQuality.entries`.
+        title: what was judged on.
+        ratio: threshold of the matcher that the table was made with, marked on every line.
+    """
+    figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
+    by_ratio, by_recall = figure.subplots(1, 2)
+    styles = zip(cycle(COLOURS), cycle(MARKS), cycle(DASHES))
+    # Best first, so that the legend reads like a ranking.
+    ranked = sorted(entries, key=lambda entry: -np.nan_to_num(entry["average_precision"]))
+    for entry, (colour, mark, dash) in zip(ranked, styles):  # noqa: B905 - styles never end
+        curve = {key: np.array(values, np.float64) for key, values in entry["curve"].items()}
+        ratios = np.where(np.isinf(curve["ratio"]), 1.0, curve["ratio"])
+        name = f"{label(entry)} (AP {entry['average_precision']:.2f})"
+        # The marked point is the one that the table's columns are about.
+        chosen = int(np.argmin(np.abs(ratios - ratio))) if ratio else len(ratios) - 1
+        style = {"color": colour, "marker": mark, "linestyle": dash, "markevery": [chosen]}
+        by_ratio.plot(ratios, curve["precision"], **style)
+        by_recall.plot(curve["recall"], curve["precision"], label=name, **style)
+    pairs = max((entry["pairs"] for entry in entries), default=0)
+    _dress(by_ratio, "threshold of the ratio test (1: no test)", "precision at 3 px")
+    _dress(by_recall, "recall at 3 px, of the repeatable keypoints", "precision at 3 px")
+    where = f"ratio {ratio:g}" if ratio else "no ratio test"
+    figure.suptitle(f"{title}: matches of {pairs} pairs, pooled; marks at {where}", fontsize=11)
+    figure.legend(loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _dress(axis: Axes, x: str, y: str) -> None:
+    axis.set(xlabel=x, ylabel=y, xlim=(0, 1.01), ylim=(0, 1.02))
+    axis.grid(alpha=0.3)

@@ -1,0 +1,61 @@
+"""A robust estimator draws at random: how far its homography moves under other seeds."""
+
+from typing import Any
+
+import numpy as np
+
+from homoreg.aggregates import quartiles
+from homoreg.errors import HomoregError
+from homoreg.evaluation.table import Judged
+from homoreg.geometry import Estimator, robust_spread
+
+# One answer for the same matches, whatever the seed.
+DETERMINISTIC = ("dlt", "dlt_raw")
+
+
+class Reruns:
+    """A recorder for :func:`~homoreg.evaluation.table.evaluate_benchmark`: estimators' own spread.
+
+    Args:
+        count: estimates of each pair under other seeds, beside the one that the table has; 0 for
+            none.
+    """
+
+    def __init__(self, count: int) -> None:
+        if count < 0:
+            raise HomoregError(f"reruns={count}: give 0 or more estimates under other seeds")
+        self.count = count
+        self._seen: dict[tuple[tuple[str, Any], ...], list[tuple[float, int]]] = {}
+
+    def record(self, judged: Judged) -> None:
+        if not self.count:
+            return
+        points, size1 = (judged.matches.points1, judged.matches.points2), judged.pair.size1
+        for name, estimator in judged.protocol.estimators.items():
+            if not isinstance(estimator, Estimator) or estimator.method in DETERMINISTIC:
+                continue
+            spread = robust_spread(*points, size1, estimator, repeats=1 + self.count)
+            who = tuple((judged.who | {"estimator": name}).items())
+            self._seen.setdefault(who, []).append((spread.rms_px, spread.failures))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """One entry for each descriptor and robust estimator, in plain values.
+
+        ``corner_spread_px`` is a corner's RMS distance from its mean over the seeds, as quartiles
+        over pairs, infinite for a pair on which fewer than two seeds gave a homography;
+        ``failed_share`` is the share of all estimates that failed or that fold the view.
+        """
+        entries = []
+        for who, spreads in self._seen.items():
+            rms_px, failures = np.array(spreads, np.float64).T
+            q1, median, q3 = quartiles(np.nan_to_num(rms_px, nan=np.inf))
+            entries.append(
+                dict(who)
+                | {
+                    "pairs": len(spreads),
+                    "seeds": 1 + self.count,
+                    "corner_spread_px": {"quartile_1": q1, "median": median, "quartile_3": q3},
+                    "failed_share": float(failures.mean() / (1 + self.count)),
+                }
+            )
+        return entries

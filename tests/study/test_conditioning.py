@@ -1,0 +1,249 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from homoreg.geometry import (
+    conditioning,
+    corner_error_rms,
+    dlt_homography,
+    transform_points,
+)
+from homoreg.study.conditioning import (
+    PREDICTORS,
+    calibration,
+    calibration_bins,
+    calibration_figure,
+    rank_correlation_figure,
+    rank_correlations,
+    spearman_interval,
+)
+from homoreg.study.figures import arm_styles
+
+SIZE = (640, 480)
+
+
+def table(predicted, actual, status="ok", arm="none", estimator="dlt") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "arm": arm,
+            "estimator": estimator,
+            "pair_id": [f"{i:06d}" for i in range(1, len(actual) + 1)],
+            "status": status,
+            "predicted_corner_error_px": np.asarray(predicted, float),
+            "corner_error_rms_px": np.asarray(actual, float),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def simulated() -> pd.DataFrame:
+    """600 configurations of the study's kind, each with its own noise, spread and N."""
+    rng = np.random.default_rng(7)
+    records = []
+    for number in range(600):
+        count = int(rng.integers(20, 80))
+        middle, spread = rng.uniform([200, 150], [440, 330]), rng.uniform(0.25, 1)
+        points1 = middle + spread * rng.uniform(-1, 1, (count, 2)) * [200, 150]
+        angle, scale = np.deg2rad(rng.uniform(-30, 30)), rng.uniform(0.8, 1.2)
+        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+        shift = rng.uniform(-60, 60, 2)
+        truth = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]], [1e-5, -2e-5, 1.0]])
+        noise_px = 10 ** rng.uniform(-1, 0.5)
+        points2 = transform_points(points1, truth) + rng.normal(0, noise_px, (count, 2))
+        points1 = points1 + rng.normal(0, noise_px, (count, 2))
+        estimate = dlt_homography(points1, points2).homography
+        numbers = conditioning(points1, points2, estimate, SIZE)
+        records.append(
+            {
+                "descriptor": "simulated",
+                "regularizer": "",
+                "estimator": "dlt",
+                "pair_id": f"{number:06d}",
+                "status": "ok",
+                "match_count": count,
+                "corner_error_rms_px": corner_error_rms(estimate, truth, SIZE),
+                **{p: getattr(numbers, p) for p in PREDICTORS if p != "match_count"},
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def test_predictions_of_the_covariance_are_calibrated(simulated: pd.DataFrame) -> None:
+    (row,) = calibration(simulated).to_dict("records")
+    assert (row["arm"], row["rows"], row["n"], row["excluded"]) == ("simulated", 600, 600, 0)
+    # The RMS of four corners that move in k directions: √(median of χ²ₖ/k), 0.83 at k = 2.
+    assert 0.8 < row["ratio_median"] < 0.95
+    assert row["within_2x"] > 0.95
+    predicted = simulated["predicted_corner_error_px"]
+    ratios = simulated["corner_error_rms_px"] / predicted
+    assert (ratios**2).mean() == pytest.approx(1, abs=0.12)
+    actual, predicted = np.log10(simulated["corner_error_rms_px"]), np.log10(predicted)
+    assert stats.linregress(predicted, actual).slope == pytest.approx(1, abs=0.04)
+    bins = calibration_bins(simulated)
+    bins = bins[bins["n"] >= 40]
+    assert len(bins) >= 4
+    in_bins = (bins["actual_median_px"] / bins["predicted_median_px"]).to_numpy()
+    assert ((in_bins > 0.6) & (in_bins < 1.05)).all()  # 0.78 to 0.94 over 4000 configurations
+
+
+def test_calibration_sees_a_prediction_that_is_off(simulated: pd.DataFrame) -> None:
+    column = "predicted_corner_error_px"
+    honest, boastful = calibration(
+        pd.concat(
+            [
+                simulated.assign(arm="none"),
+                simulated.assign(arm="l2", **{column: lambda t: t[column] / 3}),
+            ]
+        )
+    ).to_dict("records")
+    assert boastful["ratio_median"] == pytest.approx(3 * honest["ratio_median"])
+    assert boastful["within_3x"] == honest["within_1x"]
+
+
+def test_the_predicted_error_leads_the_ranking(simulated: pd.DataFrame) -> None:
+    table = rank_correlations(simulated).set_index("predictor")
+    rho = table["spearman"]
+    assert rho["predicted_corner_error_px"] > 0.9
+    assert rho["predicted_corner_error_px"] > rho["dop"] > rho["kappa"]
+    assert rho["kappa_notebook"] < 0  # the study's number points the wrong way
+    for predictor in PREDICTORS:
+        expected = stats.spearmanr(simulated[predictor], simulated["corner_error_rms_px"]).statistic
+        assert rho[predictor] == pytest.approx(expected)
+    assert (table["low"] < rho).all()
+    assert (rho < table["high"]).all()
+
+
+def test_failures_rank_last_and_missing_numbers_are_counted() -> None:
+    rows = table(
+        predicted=[1, 2, 3, 4, np.nan, np.nan, np.nan],
+        actual=[1, 3, 2, np.inf, np.inf, 9, np.nan],
+        status=["ok", "ok", "ok", "not_finite", "too_few_matches", "ok", "too_few_matches"],
+    )
+    (row,) = rank_correlations(rows).to_dict("records")
+    assert (row["rows"], row["n"], row["excluded"]) == (7, 4, 3)
+    assert row["reasons"] == "2 too_few_matches, 1 ok but undefined"
+    # Ranks 1 2 3 4 against 1 3 2 4: 1 − 6 · 2/(4 · 15).
+    assert row["spearman"] == pytest.approx(0.8)
+    # All rows: 1 2 3 4 6 6 6 against 1 3 2 6 6 4 6, by the formula for ties (Pearson of ranks).
+    assert row["spearman_all"] == pytest.approx(
+        np.corrcoef([1, 2, 3, 4, 6, 6, 6], [1, 3, 2, 6, 6, 4, 6])[0, 1]
+    )
+
+
+def test_a_number_whose_worst_is_small_counts_as_small_where_it_is_missing() -> None:
+    rows = table(predicted=[1, 2, 3, np.nan], actual=[1, 2, 3, np.inf])
+    rows["fit_gap"] = [9.0, 8.0, 7.0, np.nan]
+    by_predictor = rank_correlations(rows).set_index("predictor")["spearman_all"]
+    assert by_predictor.to_dict() == {"predicted_corner_error_px": 1.0, "fit_gap": -1.0}
+
+
+def test_seeds_of_an_arm_add_no_certainty_about_its_pairs() -> None:
+    rng = np.random.default_rng(0)
+    one = table(rng.random(30), rng.random(30))
+    single = rank_correlations(one).iloc[0]
+    pooled = rank_correlations(pd.concat([one, one, one])).iloc[0]
+    assert (pooled["rows"], single["rows"]) == (90, 30)
+    assert pooled["spearman"] == pytest.approx(single["spearman"])
+    assert (pooled["low"], pooled["high"]) == pytest.approx((single["low"], single["high"]))
+
+
+def test_too_few_or_constant_numbers_have_no_correlation() -> None:
+    assert np.isnan(rank_correlations(table([1, 2], [1, 2])).iloc[0]["spearman"])
+    assert np.isnan(rank_correlations(table([5, 5, 5, 5], [1, 2, 3, 4])).iloc[0]["spearman"])
+    everything_failed = table([np.nan] * 4, [np.inf] * 4, status="degenerate")
+    row = rank_correlations(everything_failed).iloc[0]
+    assert (row["n"], row["reasons"]) == (0, "4 degenerate")
+    assert np.isnan([row["spearman"], row["low"], row["spearman_all"]]).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.8])
+def test_the_interval_covers_as_often_as_it_says(strength: float) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2000, 50))
+    y = strength * x + np.sqrt(1 - strength**2) * rng.normal(size=x.shape)
+    truth = 6 / np.pi * np.arcsin(strength / 2)  # of a bivariate normal
+    ranks = np.stack([stats.rankdata(x, axis=1), stats.rankdata(y, axis=1)])
+    rho = [np.corrcoef(*pair)[0, 1] for pair in ranks.transpose(1, 0, 2)]
+    held = [low < truth < high for low, high in (spearman_interval(r, 50) for r in rho)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_calibration_by_hand() -> None:
+    rows = table(
+        predicted=[1, 1, 2, 4, np.inf, np.inf, np.nan, 0],
+        actual=[0.5, 1, 5, 12, np.inf, 7, np.inf, 0],
+        status=["ok"] * 6 + ["degenerate", "ok"],
+    )
+    (row,) = calibration(rows).to_dict("records")
+    assert (row["rows"], row["n"], row["excluded"]) == (8, 7, 1)
+    assert row["reasons"] == "1 degenerate"
+    # Ratios: 0, 0.5, 1, 1 (infinite as predicted), 1 (exact), 2.5, 3.
+    assert [row[f"ratio_{q}"] for q in ("q1", "median", "q3")] == [0.75, 1, 1.75]
+    assert row["within_1x"] == row["within_2x"] == pytest.approx(5 / 7)
+    assert row["within_3x"] == 1
+    assert row["within_2x_of_all"] == pytest.approx(5 / 8)
+
+
+def test_a_failure_with_a_prediction_is_worse_than_any_factor() -> None:
+    (row,) = calibration(table([1, 1], [np.inf, np.nan])).to_dict("records")
+    assert (row["n"], row["ratio_median"], row["within_3x"]) == (2, np.inf, 0)
+
+
+def test_nothing_predicted_is_no_success() -> None:
+    (row,) = calibration(table([np.nan] * 3, [np.inf] * 3, "degenerate")).to_dict("records")
+    assert (row["n"], row["within_2x_of_all"]) == (0, 0)
+    assert np.isnan([row["ratio_median"], row["within_2x"]]).all()
+    assert calibration_bins(table([np.nan], [np.inf])).empty
+
+
+def test_every_prediction_is_in_one_bin() -> None:
+    rows = table([0, 0.9, 1, 1.5, 2, 100, np.inf, np.nan], [1, 1, 2, 4, 8, 50, np.inf, 1])
+    bins = calibration_bins(rows, edges_px=(0, 1, 2, 10, np.inf))
+    assert bins["from_px"].tolist() == [0, 1, 2, 10]
+    assert bins["n"].tolist() == [2, 2, 1, 2]
+    assert bins["n"].sum() == calibration(rows).iloc[0]["n"]
+    second = bins.iloc[1]
+    assert (second["predicted_median_px"], second["actual_median_px"]) == (1.25, 3)
+    assert (second["within_1x"], second["within_2x"], second["within_3x"]) == (0, 0.5, 1)
+
+
+def test_arms_and_estimators_are_apart() -> None:
+    rows = pd.concat(
+        [
+            table([1, 2, 3], [1, 2, 3], arm="rootsift", estimator="dlt"),
+            table([1, 2, 3], [3, 2, 1], arm="l2", estimator="dlt"),
+            table([1, 2, 3], [1, 3, 2], arm="l2", estimator="magsac"),
+        ]
+    )
+    found = rank_correlations(rows)
+    assert found[["estimator", "arm"]].to_numpy().tolist() == [
+        ["dlt", "l2"],
+        ["dlt", "rootsift"],
+        ["magsac", "l2"],
+    ]
+    assert found["spearman"].tolist() == pytest.approx([-1, 1, 0.5])
+
+
+def test_figures_show_every_estimator_and_arm_with_n(simulated: pd.DataFrame) -> None:
+    failed = table([np.nan] * 3, [np.inf] * 3, "degenerate", arm="orb")
+    rows = pd.concat(
+        [simulated.assign(arm="none"), failed, simulated.assign(arm="l2", estimator="magsac")]
+    )
+    styles = arm_styles(rows["arm"])
+    figure = calibration_figure(rows, styles)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 2
+    assert "n = 600 of 603" in figure.axes[0].texts[0].get_text()
+    for ax in figure.axes:
+        assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlim()) == ("log", "log", ax.get_ylim())
+    assert "px" in figure.get_supxlabel()
+    assert "px" in figure.get_supylabel()
+
+    chart = rank_correlation_figure(rank_correlations(rows), styles)
+    chart.draw_without_rendering()
+    assert [ax.get_title(loc="left") for ax in chart.axes] == [
+        "dlt, n = 0 to 600",
+        "magsac, n = 600",
+    ]
+    assert len(chart.axes[0].get_yticklabels()) == len(PREDICTORS)

@@ -1,0 +1,347 @@
+"""The whole road, as a user walks it: photographs in, four judged descriptors and a page out."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import homoreg
+from homoreg.descriptors.loading import read_checkpoint
+from homoreg.evaluation import evaluate_manifest, read_evaluation
+from homoreg.evaluation.table import EvaluationProtocol
+from homoreg.geometry import Estimator
+from homoreg.matching import RatioMatcher, ShiTomasi
+from tests.commands import run, succeed
+from tests.conftest import small_photos
+
+# Seconds instead of minutes; everything else is the default.
+SMALL = [
+    "data.pairs_per_epoch=192",
+    "data.batch_size=64",
+    "data.validation_pairs=64",
+    "patch.size=16",
+    "patch.support=32",
+    "evaluation.subset=2",
+    "evaluation.figure_pairs=1",
+    "trainer.enable_progress_bar=false",
+]
+VIEW2 = "processed/train/img_000003_warped.jpg"
+TIMES = ["describe_ms", "match_ms", "estimate_ms"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name, image in small_photos().items():
+        cv2.imwrite(str(folder / name), image[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A sweep of the four arms over folder photos, from nothing; its folder is named mine."""
+    folder = tmp_path_factory.mktemp("work")
+    source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
+    arms = "regularizer=none,l2,dropout,hybrid"
+    succeed(folder, "train", "-m", "study=mine", arms, *source, "trainer.max_epochs=2", *SMALL)
+    return folder / "multirun" / "mine"
+
+
+def run_of(sweep: Path, arm: str) -> Path:
+    return sweep / f"regularizer-{arm}"
+
+
+@pytest.mark.slow
+class TestASweep:
+    def test_every_arm_leaves_a_whole_run(self, sweep: Path) -> None:
+        assert {p.name for p in sweep.iterdir() if p.is_dir()} == {
+            f"regularizer-{arm}" for arm in ("none", "l2", "dropout", "hybrid")
+        }
+        for arm, decay, dropout in (("none", 0, 0), ("hybrid", 1e-4, 0.3)):
+            run = run_of(sweep, arm)
+            record = json.loads((run / "run.json").read_text())
+            assert record["status"] == "done"
+            assert record["training"]["weight_decay"] == decay
+            assert record["training"]["dropout"] == dropout
+            assert record["training"]["epochs"] == 2
+            assert {"bank", "fit", "evaluation"} <= set(record["seconds"])
+            epochs = pd.read_csv(run / "csv" / "metrics.csv")
+            assert epochs["epoch"].tolist() == [0, 1]
+            assert record["training"]["final_val_loss"] == epochs["val/loss"].iloc[-1]
+            config = yaml.safe_load((run / "config.yaml").read_text())
+            assert config["regularizer"]["name"] == arm
+            assert "${" not in (run / "config.yaml").read_text()
+            for which in ("last", "best"):
+                read_checkpoint(run / "checkpoints" / f"{which}.ckpt")
+            assert (run / "figures" / "patch_pairs.png").stat().st_size > 10_000
+            assert list((run / "figures").glob("pair_*.png"))
+
+    def test_arms_share_initial_weights_and_samples(self, sweep: Path) -> None:
+        table = {
+            arm: pd.read_csv(run_of(sweep, arm) / "csv" / "metrics.csv").iloc[0]
+            for arm in ("none", "l2", "dropout", "hybrid")
+        }
+        # After an epoch of three steps they have parted only a little, and they have parted.
+        losses = [row["val/loss"] for row in table.values()]
+        assert max(losses) - min(losses) < 0.05
+        assert table["dropout"]["train/loss"] != table["none"]["train/loss"]
+        assert table["l2"]["train/weight_norm"] < table["none"]["train/weight_norm"]
+
+    def test_tensorboard_has_curves_pictures_histograms_and_hparams(self, sweep: Path) -> None:
+        board = EventAccumulator(str(run_of(sweep, "l2") / "tb"), size_guidance={"tensors": 0})
+        board.Reload()
+        tags = board.Tags()
+        epochs = pd.read_csv(run_of(sweep, "l2") / "csv" / "metrics.csv")
+        for name in ("train/loss", "val/loss", "val/fpr95", "val/corner_error_px"):
+            assert name in tags["scalars"]
+        assert [e.value for e in board.Scalars("val/loss")] == pytest.approx(epochs["val/loss"])
+        assert "patch pairs" in tags["images"]
+        assert any(tag.startswith("held-out pair") for tag in tags["images"])
+        assert "similarity/same place" in tags["distributions"]
+        assert {"config/text_summary", "custom_scalars__config__"} <= set(tags["tensors"])
+        assert board.SummaryMetadata("_hparams_/session_start_info")
+        assert "hp/dlt/auc_5px" in tags["scalars"]
+
+    def test_evaluate_repeats_the_callback_s_table_bit_for_bit(self, sweep: Path) -> None:
+        work = sweep.parents[1]
+        out = work / "again"
+        before = {p: p.stat().st_mtime_ns for p in sweep.rglob("*")}
+        succeed(work, "evaluate", f"runs={sweep}", "descriptors=none", f"hydra.run.dir={out}")
+        assert {p: p.stat().st_mtime_ns for p in sweep.rglob("*")} == before
+        again = read_evaluation(out / "evaluation" / "eval.csv").drop(columns=TIMES)
+        for arm in ("none", "dropout"):
+            first = read_evaluation(run_of(sweep, arm) / "evaluation" / "eval.csv")
+            rows = again[again["regularizer"] == arm].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, first.drop(columns=TIMES), check_exact=True)
+        assert [p.name for p in out.rglob("*.csv")] == ["eval.csv"]
+
+    def test_the_api_gives_the_same_rows(self, sweep: Path) -> None:
+        run = run_of(sweep, "hybrid")
+        estimators = {"dlt": Estimator(), "magsac": Estimator("magsac")}
+        table = evaluate_manifest(
+            homoreg.load_descriptor(run),
+            sweep.parents[1] / "data" / "pairs_eval.json",
+            EvaluationProtocol(ShiTomasi(), RatioMatcher(), estimators),
+        )
+        stored = read_evaluation(run / "evaluation" / "eval.csv")
+        pd.testing.assert_frame_equal(table.drop(columns=TIMES), stored.drop(columns=TIMES))
+
+    def test_one_pair_can_be_looked_at(self, sweep: Path) -> None:
+        work = sweep.parents[1]
+        ended = succeed(
+            work,
+            "evaluate",
+            f"runs={sweep}",
+            "pair=000002",
+            "descriptors=[rootsift]",
+            "hydra.run.dir=look",
+        )
+        figure = work / "look" / "figures" / "pair_000002.png"
+        assert cv2.imread(str(figure)).shape[1] > 800
+        assert "pair_000002.png" in ended.stdout
+        refused = run(work, "evaluate", f"runs={sweep}", "pair=000099")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert "pair=000099" in refused.stderr
+
+    def test_the_report_gathers_the_sweep(self, sweep: Path) -> None:
+        succeed(sweep.parents[1], "report", f"runs={sweep}")
+        page = (sweep / "report" / "index.html").read_text()
+        assert not re.search(r'(src|href)="https?:', page)
+        training = pd.read_csv(sweep / "report" / "tables" / "training.csv")
+        assert training["arm"].tolist() == ["none", "l2", "dropout", "hybrid"]
+        models = pd.read_csv(sweep / "report" / "tables" / "models.csv")
+        summary = json.loads((run_of(sweep, "l2") / "evaluation" / "summary.json").read_text())
+        for entry in summary["entries"]:
+            row = models[
+                (models["arm"] == "l2") & (models["estimator"] == entry["estimator"])
+            ].iloc[0]
+            assert row["auc_5px"] == pytest.approx(entry["auc"]["5px"])
+            for column in ("corner_error_px", "kappa", "rmse_gray", "ssim", "match_count"):
+                assert row[f"{column}_median"] == pytest.approx(entry["median"][column])
+
+    def test_started_again_it_skips_what_is_done(self, sweep: Path, photos: Path) -> None:
+        weights = run_of(sweep, "l2") / "checkpoints" / "last.ckpt"
+        before = weights.stat().st_mtime_ns
+        source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
+        common = ["study=mine", *source, *SMALL]
+        again = succeed(
+            sweep.parents[1],
+            "train",
+            "-m",
+            "regularizer=l2,hybrid",
+            "trainer.max_epochs=2",
+            *common,
+        )
+        assert again.stdout.count("is done already") == 2
+        assert weights.stat().st_mtime_ns == before
+        other = run(
+            sweep.parents[1], "train", "-m", "regularizer=l2", "trainer.max_epochs=3", *common
+        )
+        assert other.returncode == 2
+        assert "holds a run with another config" in other.stderr
+        assert weights.stat().st_mtime_ns == before
+
+
+def table_of(run: Path) -> pd.DataFrame:
+    return read_evaluation(run / "evaluation" / "eval.csv").drop(columns=TIMES)
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def assert_same_run(one: Path, two: Path) -> None:
+    pd.testing.assert_frame_equal(table_of(one), table_of(two), check_exact=True)
+    first, second = weights_of(one), weights_of(two)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    metrics = [pd.read_csv(run / "csv" / "metrics.csv") for run in (one, two)]
+    pd.testing.assert_frame_equal(*metrics, check_exact=True, check_like=True)
+
+
+@pytest.mark.slow
+def test_a_seed_gives_one_result_whatever_the_workers(prepared: Path, tmp_path: Path) -> None:
+    common = [f"data.root={prepared}", "regularizer=hybrid", "trainer.max_epochs=2", *SMALL]
+    for workers in (0, 2):
+        succeed(
+            tmp_path,
+            "train",
+            *common,
+            f"data.num_workers={workers}",
+            f"hydra.run.dir=workers-{workers}",
+        )
+    assert_same_run(tmp_path / "workers-0", tmp_path / "workers-2")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
+    prepared: Path, tmp_path: Path
+) -> None:
+    common = [f"data.root={prepared}", "regularizer=dropout", *SMALL, "trainer.max_epochs=12"]
+    succeed(tmp_path, "train", *common, "hydra.run.dir=whole")
+    command = [sys.executable, "-m", "homoreg.train", *common, "hydra.run.dir=broken"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    metrics = tmp_path / "broken" / "csv" / "metrics.csv"
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 4):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "running"
+    resumed = succeed(tmp_path, "train", *common, "hydra.run.dir=broken")
+    assert "going on from" in resumed.stdout
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+    assert sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+
+
+@pytest.mark.slow
+def test_one_batch_can_be_learned_by_heart(prepared: Path, tmp_path: Path) -> None:
+    succeed(
+        tmp_path, "train", "experiment=overfit", f"data.root={prepared}", "hydra.run.dir=out",
+        "data.pairs_per_epoch=48", "data.validation_pairs=16", "trainer.max_epochs=150",
+        "trainer.enable_progress_bar=false", "patch.size=16", "patch.support=32",
+    )  # fmt: skip
+    losses = pd.read_csv(tmp_path / "out" / "csv" / "metrics.csv")["train/loss"]
+    assert losses.iloc[0] > 0.1
+    assert losses.iloc[-1] < 0.01
+
+
+@pytest.mark.slow
+def test_debug_goes_through_everything_and_evaluation_none_leaves_it_out(
+    prepared: Path, tmp_path: Path
+) -> None:
+    common = ["experiment=debug", f"data.root={prepared}"]
+    succeed(tmp_path, "train", *common, "hydra.run.dir=debug", "callbacks=early_stopping")
+    assert len(table_of(tmp_path / "debug")) == 2 * 2
+    succeed(tmp_path, "train", *common, "hydra.run.dir=without", "evaluation=none")
+    assert not (tmp_path / "without" / "evaluation").exists()
+    record = json.loads((tmp_path / "without" / "run.json").read_text())
+    assert record["status"] == "done"
+
+
+@pytest.mark.slow
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("break_it", "line"),
+        [
+            (lambda root: (root / "pairs_train.json").write_text("{"), "pairs_train.json"),
+            (
+                lambda root: (root / "processed/train/img_000003_warped.jpg").unlink(),
+                "img_000003_warped",
+            ),
+            (
+                lambda root: (root / "processed/train/img_000002.jpg").write_bytes(b"junk"),
+                "img_000002.jpg",
+            ),
+        ],
+    )
+    def test_training_on_broken_pairs_is_one_line(
+        self, prepared: Path, tmp_path: Path, break_it, line: str
+    ) -> None:
+        root = tmp_path / "data"
+        shutil.copytree(prepared, root, ignore=shutil.ignore_patterns("*.bank"))
+        break_it(root)
+        refused = run(tmp_path, "train", "experiment=debug", "data.root=data")
+        assert refused.returncode == 2, refused.stderr
+        assert line in refused.stderr.splitlines()[-1]
+        assert "Traceback" not in refused.stderr
+
+    def test_an_empty_folder_of_photos_is_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "photos").mkdir()
+        refused = run(tmp_path, "train", "source=folder", "source.root=photos")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert "photos" in refused.stderr
+
+    def test_missing_runs_and_checkpoints_are_one_line(
+        self, prepared: Path, tmp_path: Path
+    ) -> None:
+        for command, *arguments in (
+            ("evaluate", "runs=nowhere"),
+            ("evaluate", "descriptors=none"),
+            ("report", "runs=nowhere"),
+            ("train", "ckpt=nowhere.ckpt", "experiment=debug", f"data.root={prepared}"),
+        ):
+            refused = run(tmp_path, command, *arguments)
+            assert refused.returncode == 2, (command, refused.stderr)
+            assert len(refused.stderr.splitlines()) == 1
+            assert refused.stderr.startswith("homoreg: ")
+
+
+@pytest.mark.slow
+def test_held_out_pairs_without_corners_are_rows_and_not_crashes(
+    prepared: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(prepared, root)
+    flat = np.full((180, 240, 3), 90, np.uint8)
+    cv2.imwrite(str(root / "processed/eval/img_000001.jpg"), flat)
+    succeed(tmp_path, "train", "experiment=debug", "data.root=data", "hydra.run.dir=out")
+    table = table_of(tmp_path / "out")
+    failed = table[table["pair_id"] == "000001"]
+    assert failed["status"].unique().tolist() == ["no_keypoints"]
+    assert np.isinf(failed["corner_error_px"]).all()
+
+
+def test_the_package_imports_without_side_effects(tmp_path: Path) -> None:
+    script = "import homoreg, homoreg.data, homoreg.evaluation, homoreg.train, homoreg.report"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=os.environ,
+    )  # fmt: skip
+    assert ended.stdout == ""
+    assert list(tmp_path.iterdir()) == []
