@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homoreg.aggregates import corner_error_auc
+from homoreg.aggregates import corner_error_auc, mean_matching_accuracy
 
 
 def exact_auc(errors: list[Fraction], threshold: Fraction) -> Fraction:
@@ -54,3 +54,22 @@ def test_no_errors_no_number():
 def test_impossible_values_are_refused(errors: list, thresholds: list):
     with pytest.raises(ValueError, match=r"negative|positive"):
         corner_error_auc(errors, thresholds)
+
+
+def test_matching_accuracy_counts_a_pair_without_matches_as_nothing_right():
+    pairs = [[0.2, 1.0, 3.5, np.inf], [], [2.0]]
+    assert mean_matching_accuracy(pairs, [1, 2, 10]) == pytest.approx(
+        [(2 / 4 + 0 + 0) / 3, (2 / 4 + 0 + 1) / 3, (3 / 4 + 0 + 1) / 3]
+    )
+    assert mean_matching_accuracy([[], []], [1]) == [0.0]
+    assert np.isnan(mean_matching_accuracy([], [1, 2])).all()
+
+
+@given(st.lists(st.lists(st.floats(0, 20)), min_size=1))
+def test_matching_accuracy_rises_with_the_threshold_and_every_pair_weighs_the_same(pairs: list):
+    accuracy = mean_matching_accuracy(pairs, range(1, 11))
+    assert accuracy[0] >= 0
+    assert accuracy[-1] <= 1
+    assert (np.diff(accuracy) >= -1e-12).all()
+    # Each match given twice changes nothing.
+    assert mean_matching_accuracy([p * 2 for p in pairs], range(1, 11)) == pytest.approx(accuracy)

@@ -1,4 +1,6 @@
+import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,14 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation import (
     EvaluationProtocol,
     ManifestBenchmark,
+    ViewPair,
+    evaluate_benchmark,
     evaluate_manifest,
     read_evaluation,
     summarise,
     write_evaluation,
 )
-from homoreg.evaluation.table import COLUMNS
+from homoreg.evaluation.table import COLUMNS, Judged
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi
 
@@ -114,3 +118,73 @@ def test_a_benchmark_finds_its_pairs(prepared: Path) -> None:
 def test_binary_descriptors_are_matched_by_their_bits(prepared: Path) -> None:
     table = evaluate_manifest(Orb(), prepared / "pairs_eval.json")
     assert (table["precision_3px"] > 0.3).all()
+
+
+def test_an_estimate_that_tears_the_view_apart_is_counted() -> None:
+    rows = [
+        dict.fromkeys(COLUMNS, np.nan)
+        | {"descriptor": "sift", "regularizer": "", "seed": pd.NA, "estimator": "dlt"}
+        | {"pair_id": pair_id, "status": status, "corner_error_px": error}
+        for pair_id, status, error in (
+            ("v_a/1_2", "ok", 2.0),
+            ("v_a/1_3", "ok", np.inf),
+            ("i_b/1_2", "degenerate", np.inf),
+        )
+    ]
+    (entry,) = summarise(pd.DataFrame(rows))
+    assert (entry["seed"], entry["folded"]) == (None, 1)
+    assert {name: part["folded"] for name, part in entry["groups"].items()} == {"i": 0, "v": 1}
+    assert entry["groups"]["i"]["failures"] == {"degenerate": 1}
+    assert entry["groups"]["v"]["failure_rate"] == 0
+
+
+def test_two_descriptors_of_one_name_are_refused(prepared: Path) -> None:
+    with pytest.raises(HomoregError, match="two descriptors are called rootsift"):
+        evaluate_manifest([RootSift(32), RootSift(64)], prepared / "pairs_eval.json")
+
+
+def test_recorders_see_every_pair_and_change_nothing(prepared: Path, table: pd.DataFrame) -> None:
+    class Count:
+        seen: ClassVar[list[tuple[str, str, int]]] = []
+
+        def record(self, judged: Judged) -> None:
+            every = judged.match(RatioMatcher(ratio=None))
+            assert len(every.ratios) >= len(judged.matches.ratios)
+            assert (judged.matches.ratios < 0.8).all()
+            self.seen.append(
+                (judged.pair.id, judged.who["descriptor"], len(judged.matches.errors_px))
+            )
+
+    network = untrained_descriptor(MODEL, {"support": 32, "size": 16}, seed=0)
+    benchmark = ManifestBenchmark(prepared / "pairs_eval.json")
+    again = evaluate_benchmark([RootSift(32), network], benchmark, PROTOCOL, [Count()])
+    columns = [c for c in COLUMNS if not c.endswith("_ms")]
+    pd.testing.assert_frame_equal(again[columns], table[columns])
+    rows = table[table["estimator"] == "dlt"]
+    expected = rows[["pair_id", "descriptor", "match_count"]].itertuples(index=False, name=None)
+    assert Count.seen == list(expected)
+
+
+def test_a_truth_that_folds_the_view_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Folding(list[ViewPair]):
+        name = "folding"
+
+        def pair(self, pair_id: str) -> ViewPair:
+            return self[0]
+
+    gray = np.full((60, 80, 3), 9, np.uint8)
+    truth = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 40, 0, 1]])
+    table = evaluate_benchmark(RootSift(32), Folding([ViewPair("7", gray, gray, truth)]))
+    assert "pair 7: the truth sends a part of view 1 to infinity" in caplog.text
+    assert table["corner_error_px"].tolist() == [np.inf]
+
+
+def test_details_go_into_the_summary_and_the_table_is_the_only_csv(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    write_evaluation(table, tmp_path, "eval", {"matching": [{"mma": {"1px": 0.5}}]})
+    assert {file.name for file in tmp_path.iterdir()} == {"eval.csv", "summary.json"}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["benchmark"] == "eval"
+    assert summary["matching"] == [{"mma": {"1px": 0.5}}]
+    assert [entry["estimator"] for entry in summary["entries"]] == ["dlt", "magsac"] * 2

@@ -58,7 +58,7 @@ MAX_LINES = 500
 
 @dataclass(frozen=True)
 class Solved:
-    """An estimate and what it is solved by: what a row of panels shows."""
+    """An estimate and what it is judged by: what a row of panels shows."""
 
     name: str
     estimate: Estimate
@@ -203,10 +203,11 @@ def _draw_overlay(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     """View 1 in the red channel, view 2 warped back in green and blue: what agrees looks gray."""
     H = solved.estimate.homography
     aligned, valid = align_back(pair.image2, H, pair.size1)
-    both = np.repeat(_pale(pair.image1)[..., None], 3, axis=2)
-    gray1, gray2 = pair.image1.mean(axis=2), aligned.mean(axis=2)
-    both[valid] = np.stack([gray1, gray2, gray2], axis=2)[valid]
-    axis.imshow(limit_side(both, MAX_SIDE_PX), extent=_extent(pair.size1))
+    view1, view2 = limit_side(pair.image1, MAX_SIDE_PX), limit_side(aligned, MAX_SIDE_PX)
+    known = limit_side(valid.astype(np.float32), MAX_SIDE_PX) == 1
+    both = np.repeat(_pale(view1)[..., None], 3, axis=2)
+    both[known] = np.stack([view.mean(axis=2) for view in (view1, view2, view2)], axis=2)[known]
+    axis.imshow(both, extent=_extent(pair.size1))
     title = f"{solved.name}: RMSE {_short(masked_rmse(pair.image1, aligned, valid))} gray levels"
     if solved.failure:
         title = f"{solved.name}: {solved.failure}"
@@ -246,7 +247,7 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
             for offset, covariance in zip(offsets, solved.numbers.corner_covariances, strict=True)
         ]
         side = float((high - low).max())
-        times = _magnification([*offsets, *outlines], 0.2 * side)
+        times = _magnification([*offsets, *outlines], 0.12 * side)
         estimated = truth + _shortened(times * offsets, 50 * side)
         axis.plot(*_closed(estimated), "--", color=ESTIMATE, linewidth=1.0, label="estimate")
         for corner, end, outline in zip(truth, estimated, outlines, strict=True):
@@ -261,7 +262,8 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
         outside = int(((estimated < low) | (estimated > high)).any(axis=1).sum())
         if outside:
             notes.append(f"{outside} of 4 beyond the panel")
-    axis.text(0.5, 0.01, "; ".join(notes), transform=axis.transAxes, ha="center", fontsize=TINY)
+    note = axis.text(0.5, -0.02, "; ".join(notes), transform=axis.transAxes, fontsize=TINY)
+    note.set(ha="center", va="top")
     error = _short(corner_error(H, pair.homography, pair.size1))
     rms = _short(corner_error_rms(H, pair.homography, pair.size1))
     predicted = _short(solved.numbers.predicted_corner_error_px)
@@ -274,7 +276,7 @@ def _corner_window(pair: ViewPair) -> tuple[np.ndarray, np.ndarray]:
     truth = transform_points(corners_of(pair.size1), pair.homography)
     near = np.clip(np.nan_to_num(truth), -0.5 * far, 1.5 * far)
     low, high = np.minimum(near.min(axis=0), 0), np.maximum(near.max(axis=0), far)
-    air = 0.1 * (high - low).max() + 1
+    air = 0.13 * (high - low).max() + 1
     return low - air, high + air
 
 
@@ -339,14 +341,9 @@ def _finish_view(axis: Axes, title: str) -> None:
 
 
 def _write_across(axis: Axes, text: str) -> None:
-    axis.text(
-        *(0.5, 0.5, text),
-        transform=axis.transAxes,
-        ha="center",
-        va="center",
-        fontsize=SMALL,
-        bbox={"facecolor": "white", "edgecolor": ESTIMATE, "boxstyle": "round,pad=0.4"},
-    )
+    note = axis.text(0.5, 0.5, text, transform=axis.transAxes, fontsize=SMALL)
+    note.set(ha="center", va="center")
+    note.set_bbox({"facecolor": "white", "edgecolor": ESTIMATE, "boxstyle": "round,pad=0.4"})
 
 
 def _closed(points: np.ndarray) -> np.ndarray:

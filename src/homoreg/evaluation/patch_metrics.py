@@ -24,9 +24,9 @@ from homoreg.keyed import keyed_rng
 from homoreg.matching import ShiTomasi
 from homoreg.progress import progress
 
-# Uniformity looks at all pairs of rows and effective rank at their SVD; validation during training
-# uses about as many.
-SPREAD_ROWS = 2000
+# Uniformity looks at all pairs of rows and effective rank at their SVD, so they take a sample;
+# validation during training has as many.
+SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class PatchMetrics:
     FPR95, average precision and 1-NN accuracy rest on the distance that matching uses: L2 between
     the descriptors as they are, or the number of differing bits. Alignment, uniformity and
     effective rank are defined on the unit sphere, so there descriptors have unit length, bits as
-    ±1/√D. NaN stands for what cannot be computed, such as ``*_other_photo`` where all pairs show
-    one photo.
+    ±1/√D, and at most 2000 points are looked at. NaN stands for what cannot be computed, such as
+    ``*_other_photo`` where all pairs show one photo.
 
     Attributes:
         descriptor, regularizer, seed: who, as in the evaluation's table.
@@ -129,33 +129,27 @@ def patch_metrics(
     other_photo = row_distances(first, second[strangers], descriptor.metric)
     other_photo[strangers < 0] = np.nan
 
-    described = np.isfinite(positive)
-    unit1 = unit_length(first, descriptor.metric)
-    unit2 = unit_length(second, descriptor.metric)
-    aligned = np.isfinite(unit1).all(1) & np.isfinite(unit2).all(1)
-    spread = unit1[np.isfinite(unit1).all(1)]
-    if len(spread) > SPREAD_ROWS:
-        rng = keyed_rng("patch metrics, spread", seed)
-        spread = spread[rng.choice(len(spread), SPREAD_ROWS, replace=False)]
+    described = np.flatnonzero(np.isfinite(positive))
+    sample = keyed_rng("patch metrics, sample", seed).permutation(described)[:SAMPLE]
+    units = [unit_length(view[sample], descriptor.metric) for view in (first, second)]
+    directed = np.isfinite(units).all(axis=(0, 2))
+    unit1, unit2 = (torch.from_numpy(unit[directed]) for unit in units)
+    several = len(unit1) > 1
     return PatchMetrics(
         **who(descriptor),
         dimension=first.shape[1],
         pairs=len(photo_of_pair),
         photos=len(set(photo_of_pair)),
-        points=int(described.sum()),
-        left_out=int((~described).sum()),
+        points=len(described),
+        left_out=len(positive) - len(described),
         fpr95_same_photo=_fpr95(positive, same_photo),
         fpr95_other_photo=_fpr95(positive, other_photo),
         average_precision_same_photo=_average_precision(positive, same_photo),
         average_precision_other_photo=_average_precision(positive, other_photo),
         nearest_neighbor_accuracy=_mean(nearest),
-        alignment=alignment(
-            torch.from_numpy(unit1[aligned]), torch.from_numpy(unit2[aligned])
-        ).item(),
-        uniformity=uniformity(torch.from_numpy(spread)).item() if len(spread) > 1 else np.nan,
-        effective_rank=(
-            effective_rank(torch.from_numpy(spread)).item() if len(spread) > 1 else np.nan
-        ),
+        alignment=alignment(unit1, unit2).item(),
+        uniformity=uniformity(unit1).item() if several else float("nan"),
+        effective_rank=effective_rank(unit1).item() if several else float("nan"),
     )
 
 
@@ -228,7 +222,9 @@ def nearest_is_right(distances: np.ndarray, rivals: np.ndarray) -> np.ndarray:
 def row_distances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
     """``(N,)`` distances of the rows of ``(N, D)`` from those of another: L2, or differing bits."""
     difference = np.abs(first - second)
-    return difference.sum(1) if metric == "hamming" else np.linalg.norm(difference, axis=1)
+    if metric == "hamming":
+        return difference.sum(1, dtype=np.float64)
+    return np.sqrt(np.einsum("nd,nd->n", difference, difference, dtype=np.float64))
 
 
 def unit_length(descriptors: np.ndarray, metric: str) -> np.ndarray:
@@ -239,15 +235,18 @@ def unit_length(descriptors: np.ndarray, metric: str) -> np.ndarray:
     >>> unit_length(np.array([0.0, 1.0, 1.0, 1.0]), "hamming")
     array([-0.5,  0.5,  0.5,  0.5])
     """
-    values = 2 * descriptors - 1 if metric == "hamming" else descriptors
+    values = np.asarray(descriptors, np.float64)
+    if metric == "hamming":
+        values = 2 * values - 1
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     return values / np.where(lengths > 0, lengths, np.nan)
 
 
 def describe_finite(descriptor: Descriptor, image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """``(N, D)`` float64; a row with a number that is not finite becomes NaN throughout."""
-    described = np.asarray(descriptor.describe(image, points), np.float64)
-    return np.where(np.isfinite(described).all(1, keepdims=True), described, np.nan)
+    """``(N, D)`` float32; a row with a number that is not finite becomes NaN throughout."""
+    described = np.array(descriptor.describe(image, points), np.float32)
+    described[~np.isfinite(described).all(1)] = np.nan
+    return described
 
 
 def photo_key(image: np.ndarray) -> str:

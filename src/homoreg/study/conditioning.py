@@ -270,7 +270,7 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, Style]
         axes[0].set_yticks(
             range(len(predictors)), [PREDICTOR_LABELS[predictor] for predictor in predictors]
         )
-        axes[0].invert_yaxis()
+        axes[0].set_ylim(len(predictors) - 0.5, -0.5)
         figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
         _legend(figure)
     return figure
