@@ -109,7 +109,7 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], overrides: Sequence[str]) 
 
 
 def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
-    """The networks of the runs; those of one arm and seed get their run's name as well."""
+    """The networks of the runs; those of one arm and seed get their run's folder as a name."""
     loaded = [
         load_descriptor(run.path, checkpoint=cfg.checkpoint or "", device=cfg.device)
         for run in runs
@@ -117,7 +117,7 @@ def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
     identities = [identity(descriptor) for descriptor in loaded]
     for run, descriptor, who in zip(runs, loaded, identities, strict=True):
         if identities.count(who) > 1:
-            descriptor.name = f"{descriptor.name} {run.name}"
+            descriptor.name = f"{descriptor.name} {run.path.parent.name}/{run.name}"
     return loaded
 
 

@@ -136,14 +136,15 @@ def test_runs_of_one_arm_and_seed_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Loaded:
+        name, metric, regularizer = "cnn", "l2", "none"
+
         def __init__(self, path: Path) -> None:
-            self.name, self.metric, self.regularizer = "cnn", "l2", "none"
-            self.seed = int(path.name[-1]) // 2
+            self.seed = int(path.name[-1])
 
     monkeypatch.setattr("homoreg.evaluate.load_descriptor", lambda path, **_: Loaded(path))
-    runs = [RunFolder(tmp_path / name) for name in ("run-1", "run-2", "run-3")]
+    runs = [RunFolder(tmp_path / name) for name in ("one/seed-0", "one/seed-1", "two/seed-1")]
     names = [descriptor.name for descriptor in load_runs(compose("evaluate"), runs)]
-    assert names == ["cnn", "cnn run-2", "cnn run-3"]
+    assert names == ["cnn", "cnn one/seed-1", "cnn two/seed-1"]
 
 
 @pytest.mark.parametrize(

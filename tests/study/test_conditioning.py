@@ -247,3 +247,10 @@ def test_figures_show_every_estimator_and_arm_with_n(simulated: pd.DataFrame) ->
         "magsac, n = 600",
     ]
     assert len(chart.axes[0].get_yticklabels()) == len(PREDICTORS)
+
+
+def test_figures_of_failures_alone_can_be_drawn() -> None:
+    rows = table([np.nan] * 3, [np.inf] * 3, "degenerate")
+    styles = arm_styles(rows["arm"])
+    calibration_figure(rows, styles).draw_without_rendering()
+    rank_correlation_figure(rank_correlations(rows), styles).draw_without_rendering()

@@ -96,7 +96,7 @@ def without_ratio_test(protocol: EvaluationProtocol) -> RatioMatcher:
 
 def in_view(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """``(N,)`` bool, the points within half a pixel of a view's pixel centres."""
-    return ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(1)
+    return np.all((points >= -0.5) & (points <= np.array(size) - 0.5), axis=1)
 
 
 def matching_score(pair: ViewPair, observation: Observation, matches: PairMatches) -> float:

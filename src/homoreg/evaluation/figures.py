@@ -281,7 +281,7 @@ def _corner_window(pair: ViewPair) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _magnification(vectors: Sequence[np.ndarray], size: float) -> float:
-    """The largest of 1, 2, 5, 10, … up to 1000 that keeps ``(..., 2)`` vectors within ``size``."""
+    """The largest of 1, 2, 5, 10, … 500 that keeps ``(..., 2)`` vectors within ``size``."""
     reach = max(float(np.nan_to_num(np.abs(vector)).max()) for vector in vectors)
     steps = np.outer([1, 10, 100], [1, 2, 5]).ravel()
     fitting = steps[steps * reach <= size]

@@ -188,7 +188,7 @@ def evaluate_pair(
 def observe(pair: ViewPair, detector: Detector) -> Observation:
     """Detect keypoints in both views and compare the views under identity and truth."""
     keypoints1, keypoints2 = _detected(detector, pair.image1), _detected(detector, pair.image2)
-    seen1 = before_infinity(keypoints1, pair)
+    seen1 = _before_infinity(keypoints1, pair)
     return Observation(
         keypoints1,
         keypoints2,
@@ -207,7 +207,7 @@ def _detected(detector: Detector, image: np.ndarray) -> np.ndarray:
     return found[np.isfinite(found).all(1)]
 
 
-def before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
+def _before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
     """``(N,)`` bool, the points of view 1 on the side of the horizon where the view's centre lies.
 
     A true homography may send a line of view 1 to infinity. What lies beyond it is not seen in
@@ -241,8 +241,11 @@ def describe_pair(
     keypoints1, keypoints2 = observation.keypoints1, observation.keypoints2
     if not len(keypoints1) or not len(keypoints2):
         # There is nothing to match, and no descriptor needs to care for empty lists.
-        blanks = [np.full((len(k), 1), np.nan, np.float32) for k in (keypoints1, keypoints2)]
-        return PairDescriptors(*blanks, descriptor.metric, describe_ms=0.0)
+        blank1, blank2 = (
+            np.full((len(keypoints), 1), np.nan, np.float32)
+            for keypoints in (keypoints1, keypoints2)
+        )
+        return PairDescriptors(blank1, blank2, descriptor.metric, describe_ms=0.0)
     started = time.perf_counter()
     described1 = descriptor.describe(pair.image1, keypoints1)
     described2 = descriptor.describe(pair.image2, keypoints2)

@@ -35,7 +35,7 @@ class Reruns:
             if not isinstance(estimator, Estimator) or estimator.method in DETERMINISTIC:
                 continue
             spread = robust_spread(*points, size1, estimator, repeats=1 + self.count)
-            who = tuple((judged.who | {"estimator": name}).items())
+            who = tuple({**judged.who, "estimator": name}.items())
             self._seen.setdefault(who, []).append((spread.rms_px, spread.failures))
 
     def entries(self) -> list[dict[str, Any]]:

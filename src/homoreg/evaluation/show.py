@@ -6,13 +6,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.evaluation.table import label
 
-# Headings and how an entry of a summary fills the column.
-Columns = Mapping[str, Callable[[dict[str, Any]], str]]
+# How an entry of a summary fills a column, and columns by their headings.
+Fill = Callable[[dict[str, Any]], str]
+Columns = Mapping[str, Fill]
+
+
+def at_thresholds(heading: str, key: str, form: str) -> dict[str, Fill]:
+    """A column for each threshold in px that is shown."""
+
+    def fill(threshold: int) -> Fill:
+        return lambda entry: format(entry[key][f"{threshold}px"], form)
+
+    return {f"{heading} {threshold}": fill(threshold) for threshold in AUC_THRESHOLDS_PX}
+
 
 HOMOGRAPHIES: Columns = {
-    **{f"AUC {t}": lambda entry, t=t: f"{entry['auc'][f'{t}px']:.1f}" for t in (1, 3, 5, 10)},
+    **at_thresholds("AUC", "auc", ".1f"),
     "error px": lambda entry: f"{entry['median']['corner_error_px']:.3g}",
     "matches": lambda entry: f"{entry['median']['match_count']:.0f}",
     "prec": lambda entry: f"{entry['median']['precision_3px']:.3f}",
@@ -20,7 +32,7 @@ HOMOGRAPHIES: Columns = {
     "failures": lambda entry: ", ".join(f"{n} {why}" for why, n in _failures(entry).items()),
 }
 MATCHES: Columns = {
-    **{f"MMA {t}": lambda entry, t=t: f"{entry['mma'][f'{t}px']:.3f}" for t in (1, 3, 5, 10)},
+    **at_thresholds("MMA", "mma", ".3f"),
     "M. score": lambda entry: f"{entry['matching_score']:.3f}",
     "repeat.": lambda entry: f"{entry['repeatability']:.3f}",
     "AP": lambda entry: f"{entry['average_precision']:.3f}",

@@ -208,7 +208,7 @@ def summarise(table: pd.DataFrame) -> list[dict[str, Any]]:
         who = dict(zip(WHO, cast(tuple[Any, ...], key), strict=True))
         groups = rows.groupby(rows["pair_id"].map(pair_group))
         entries.append(
-            {name: None if value is pd.NA else value for name, value in who.items()}
+            {name: None if pd.isna(value) else value for name, value in who.items()}
             | _summary(rows)
             | {"groups": {str(name): _summary(part) for name, part in groups if name}}
         )

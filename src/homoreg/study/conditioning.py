@@ -1,5 +1,4 @@
-"""Which conditioning number tells a good homography from a bad one, and can the prediction be
-believed?
+"""Which conditioning number tracks the true error, and whether the predicted error can be believed.
 
 Takes the evaluation's rows (:mod:`homoreg.study.tables`), with or without the column ``arm``. The
 true error is ``corner_error_rms_px``, since the prediction is an RMS. No row is filtered silently:
@@ -36,6 +35,11 @@ PREDICTORS = {
 # Predicted errors of one bin differ by a factor of 2 at most, but for the first and the last.
 BIN_EDGES_PX = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 WITHIN = (1, 2, 3)
+BIN_COLUMNS = [
+    *("estimator", "arm", "from_px", "to_px", "n"),
+    *("predicted_median_px", "actual_q1_px", "actual_median_px", "actual_q3_px"),
+    *(f"within_{k}x" for k in WITHIN),
+]
 
 
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +117,6 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
         has = group[PREDICTED].notna().to_numpy()
         predicted, actual = group.loc[has, PREDICTED].to_numpy(float), _errors(group)[has]
         q1, median, q3 = quartiles(_ratios(actual, predicted))
-        within = _within(actual, predicted)
         records.append(
             {
                 "estimator": estimator,
@@ -122,10 +125,8 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
                 "ratio_q1": q1,
                 "ratio_median": median,
                 "ratio_q3": q3,
-                **within,
-                "within_2x_of_all": within["within_2x"] * has.sum() / len(group)
-                if has.any()
-                else 0.0,
+                **_within(actual, predicted),
+                "within_2x_of_all": float((actual <= 2 * predicted).sum() / len(group)),
             }
         )
     return pd.DataFrame(records)
@@ -166,7 +167,7 @@ def calibration_bins(rows: pd.DataFrame, edges_px: Sequence[float] = BIN_EDGES_P
                     **_within(actual[inside], predicted[inside]),
                 }
             )
-    return pd.DataFrame(records)
+    return pd.DataFrame(records, columns=BIN_COLUMNS)
 
 
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
@@ -293,7 +294,7 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
         styles: :func:`homoreg.study.figures.arm_styles` of its arms.
     """
     summary, bins = calibration(rows), calibration_bins(rows)
-    bins = bins[(bins["n"] >= 5) & np.isfinite(bins["predicted_median_px"])]
+    bins = bins[(bins["n"] >= 5) & (bins["predicted_median_px"] < np.inf)]
     pairs = dict(_groups(rows))
     limits = _limits(rows)
     estimators = list(dict.fromkeys(summary["estimator"]))
