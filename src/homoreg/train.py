@@ -179,8 +179,10 @@ def resume_point(run: RunFolder, identity: dict[str, str], ckpt: str | None) -> 
         HomoregError: the folder holds another run, or one that another process is writing.
     """
     record = run.record
+    own = run.checkpoints / "last.ckpt"
     for key, value in identity.items():
-        if record.get(key, value) != value:
+        # What broke off before its first checkpoint holds nothing that could be lost.
+        if own.is_file() and record.get(key, value) != value:
             what = "config" if key == "config_hash" else "pairs"
             raise HomoregError(
                 f"{run.path} holds a run with another {what}: choose another study or hydra.run.dir"
@@ -192,7 +194,6 @@ def resume_point(run: RunFolder, identity: dict[str, str], ckpt: str | None) -> 
             raise HomoregError(f"ckpt={ckpt}: there is no such file")
         read_checkpoint(Path(ckpt))
         return Path(ckpt)
-    own = run.checkpoints / "last.ckpt"
     if run.status in ("running", "failed") and own.is_file():
         log.info("going on from %s", own)
         return own
