@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +17,11 @@ from homoreg.descriptors.loading import Descriptor, load_descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.curves import MatchingQuality, curves_figure
 from homoreg.evaluation.figures import pair_figure
+from homoreg.evaluation.gallery import write_gallery
+from homoreg.evaluation.pair import ViewPair
+from homoreg.evaluation.patch_metrics import patch_metrics
 from homoreg.evaluation.reruns import Reruns
+from homoreg.evaluation.shift import shift_figure, shift_response
 from homoreg.evaluation.show import print_summary
 from homoreg.evaluation.table import (
     EvaluationProtocol,
@@ -26,6 +32,13 @@ from homoreg.evaluation.table import (
 )
 from homoreg.hydra_app import command, one_line
 from homoreg.runs import RunFolder, find_runs
+from homoreg.study.conditioning import (
+    calibration,
+    calibration_figure,
+    rank_correlation_figure,
+    rank_correlations,
+)
+from homoreg.study.figures import arm_styles
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +81,51 @@ def main(cfg: DictConfig) -> None:
     matching, reruns = MatchingQuality(), Reruns(cfg.reruns)
     table = evaluate_benchmark(descriptors, benchmark, protocol, [matching, reruns])
     details = {"matching": matching.entries(), "reruns": reruns.entries()}
-    path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
     ratio = getattr(protocol.matcher, "ratio", None)
     curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
     curves.savefig(figures / f"curves_{benchmark.name}.png")
+    details |= judge_conditioning(table, figures)
+    if cfg.patch_pairs:
+        pairs = list(islice(benchmark, cfg.patch_pairs))
+        details |= judge_patches(descriptors, pairs, protocol, figures)
+
+    path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
     print_summary(summarise(table), details)
     log.info("wrote %s", path)
+    if cfg.gallery:
+        command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
+        page = write_gallery(
+            table, benchmark, descriptors, protocol, folder / "gallery", cfg.gallery, command
+        )
+        log.info("wrote %s", page)
+
+
+def judge_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dict[Any, Any]]]:
+    """Which number foretells the true corner error, and how well the prediction is calibrated."""
+    correlations, calibrated = rank_correlations(table), calibration(table)
+    styles = arm_styles(correlations["arm"].unique())
+    rank_correlation_figure(correlations, styles).savefig(figures / "rank_correlation.png")
+    calibration_figure(table, styles).savefig(figures / "calibration.png")
+    return {
+        "rank_correlations": correlations.to_dict("records"),
+        "calibration": calibrated.to_dict("records"),
+    }
+
+
+def judge_patches(
+    descriptors: Sequence[Descriptor],
+    pairs: Sequence[ViewPair],
+    protocol: EvaluationProtocol,
+    figures: Path,
+) -> dict[str, list[dict[Any, Any]]]:
+    """Descriptors judged without a homography: corresponding patches, and patches that shift."""
+    metrics, responses = [], []
+    for descriptor in descriptors:
+        metrics.append(patch_metrics(descriptor, pairs, detector=protocol.detector))
+        images = (pair.image1 for pair in pairs)
+        responses.append(shift_response(descriptor, images, detector=protocol.detector))
+    shift_figure(responses).savefig(figures / "shift_response.png")
+    return {"patches": [vars(m) for m in metrics], "shift_response": [vars(r) for r in responses]}
 
 
 def finished_runs(cfg: DictConfig) -> list[RunFolder]:

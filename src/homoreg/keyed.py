@@ -5,7 +5,6 @@ nor a resume after a break can change a draw.
 """
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
@@ -47,9 +46,9 @@ def keyed_uniforms(seed: int, indices: np.ndarray, draws: int) -> np.ndarray:
     >>> bool((keyed_uniforms(7, np.array([4]), 3) == whole[4]).all())
     True
     """
-    counters = np.asarray(indices, np.uint64)[:, None] * np.uint64(draws)
-    counters = counters + np.arange(draws, dtype=np.uint64)
-    z: Any = np.uint64(seed) + (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    first = np.asarray(indices, np.uint64)[:, None] * np.uint64(draws)
+    counters: np.ndarray = first + np.arange(1, draws + 1, dtype=np.uint64)
+    z = np.uint64(seed) + counters * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))

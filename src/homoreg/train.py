@@ -54,6 +54,8 @@ NOT_HASHED = {
 def main(cfg: DictConfig) -> dict[str, float]:
     """Train one job, or tell that it is done already."""
     run = RunFolder(Path(cfg.paths.run))
+    # The run can be judged from another folder than the one that it was started in.
+    cfg.data.root = str(Path(cfg.data.root).absolute())
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     started = time.perf_counter()
     prepare_missing(cfg)

@@ -18,6 +18,7 @@ from homoreg.descriptors.loading import NetworkDescriptor, load_descriptor
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.evaluation.curves import MatchingQuality
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.table import (
     EvaluationProtocol,
@@ -104,13 +105,15 @@ class HomographyEvaluation(pl.Callback):
         descriptor = load_descriptor(
             self.run, checkpoint=self.checkpoint, device=str(pl_module.device)
         )
-        self.table = evaluate_benchmark(descriptor, benchmark, self.protocol)
-        write_evaluation(self.table, self.run / "evaluation", benchmark.name)
+        matching = MatchingQuality()
+        self.table = evaluate_benchmark(descriptor, benchmark, self.protocol, [matching])
+        details = {"matching": matching.entries()}
+        write_evaluation(self.table, self.run / "evaluation", benchmark.name, details)
         ids = self.table["pair_id"].unique()[: self.figure_pairs]
         (self.run / "figures").mkdir(parents=True, exist_ok=True)
         for pair_id in ids:
             figure = pair_figure(benchmark.pair(pair_id), [descriptor], self.protocol)
-            figure.savefig(self.run / "figures" / f"pair_{pair_id}.png")
+            figure.savefig(self.run / "figures" / f"pair_{pair_id.replace('/', '_')}.png")
             for board in tensorboards(trainer):
                 board.add_figure(f"held-out pair {pair_id}", figure, trainer.current_epoch)
         self.seconds = time.perf_counter() - started

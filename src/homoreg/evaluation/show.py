@@ -81,7 +81,7 @@ def _print(title: str, entries: Sequence[dict[str, Any]], columns: Columns) -> N
             table.add_row(f"  {name}", *by, str(part["pairs"]), *_filled(part, columns))
     # Wide enough for every column also where the output is a file.
     console = Console()
-    Console(width=max(console.width, 140)).print(table)
+    Console(width=max(console.width, 170)).print(table)
 
 
 def _failures(entry: dict[str, Any]) -> dict[str, int]:

@@ -241,7 +241,7 @@ def write_evaluation(
     table: pd.DataFrame,
     folder: Path,
     benchmark: str,
-    details: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    details: Mapping[str, Sequence[dict[Any, Any]]] | None = None,
 ) -> Path:
     """Write ``<benchmark>.csv`` and ``summary.json`` into a folder; returns the table's path.
 
