@@ -36,6 +36,15 @@ def test_patch_normalisation_forgets_brightness_and_contrast() -> None:
     assert torch.isfinite(network(torch.zeros(1, 3, 32, 32))).all()
 
 
+def test_standard_normalisation_centres_the_input() -> None:
+    torch.manual_seed(0)
+    plain = CnnDescriptor().eval()
+    centred = CnnDescriptor(normalisation="standard").eval()
+    centred.load_state_dict(plain.state_dict())
+    patches = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(centred(patches), plain((patches - 0.45) / 0.225))
+
+
 def test_one_channel_sees_luma() -> None:
     network = CnnDescriptor(in_channels=1).eval()
     colour = torch.rand(2, 3, 16, 16)

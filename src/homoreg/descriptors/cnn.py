@@ -12,6 +12,10 @@ from homoreg.errors import HomoregError
 # ITU-R BT.601, as OpenCV's COLOR_RGB2GRAY.
 LUMA = (0.299, 0.587, 0.114)
 
+# Of photographs, rounded from ImageNet's channels (0.485, 0.456, 0.406; 0.229, 0.224, 0.225). One
+# number for all channels, so that gray stays gray.
+MEAN_GRAY, DEVIATION_GRAY = 0.45, 0.225
+
 
 class CnnDescriptor(nn.Module):
     """Convolutions with ReLU, max-pooled between, a global average, then a small head.
@@ -25,8 +29,9 @@ class CnnDescriptor(nn.Module):
         head_widths: widths of the hidden layers between the pooled features and the descriptor.
         descriptor_dim: length of the descriptor.
         in_channels: 3 sees colour, 1 sees luma.
-        normalisation: ``"none"`` feeds [0, 1] as it is, ``"patch"`` gives every patch zero mean and
-            unit deviation.
+        normalisation: ``"none"`` feeds [0, 1] as it is, as the study did; ``"standard"`` centres
+            it on the mean gray of photographs; ``"patch"`` gives every patch zero mean and unit
+            deviation.
         dropout: probability that a hidden unit of the head is dropped while training.
 
     Shape:
@@ -43,7 +48,7 @@ class CnnDescriptor(nn.Module):
         head_widths: Sequence[int] = (64,),
         descriptor_dim: int = 32,
         in_channels: int = 3,
-        normalisation: Literal["none", "patch"] = "none",
+        normalisation: Literal["none", "standard", "patch"] = "none",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -56,8 +61,8 @@ class CnnDescriptor(nn.Module):
             raise HomoregError(f"model.kernel_sizes={list(kernel_sizes)}: kernels have odd sides")
         if in_channels not in (1, 3):
             raise HomoregError(f"model.in_channels={in_channels}: give 3 (colour) or 1 (luma)")
-        if normalisation not in ("none", "patch"):
-            raise HomoregError(f"model.normalisation={normalisation}: give none or patch")
+        if normalisation not in ("none", "standard", "patch"):
+            raise HomoregError(f"model.normalisation={normalisation}: give none, standard or patch")
         if min([*channels, *head_widths, descriptor_dim]) < 1:
             raise HomoregError("model: channels, head_widths and descriptor_dim must be at least 1")
         if not 0 <= dropout < 1:
@@ -87,6 +92,8 @@ class CnnDescriptor(nn.Module):
             deviation, mean = torch.std_mean(patches, dim=(1, 2, 3), keepdim=True)
             # A flat patch has no contrast to normalise: a gray level's 1/255 keeps it near zero.
             patches = (patches - mean) / (deviation + 1 / 255)
+        elif self.normalisation == "standard":
+            patches = (patches - MEAN_GRAY) / DEVIATION_GRAY
         features = self.features(patches).mean(dim=(2, 3))
         return F.normalize(self.head(features).float(), dim=1)
 
