@@ -2,6 +2,7 @@
 # VENV=path uses another environment; ARGS="key=value …" goes on to the command.
 VENV ?= .venv
 PYTHON ?= python3
+PHOTOS ?=
 ARGS ?=
 SWEEP ?= $(shell ls -td multirun/*/ 2>/dev/null | head -1)
 
@@ -9,7 +10,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
 
-.PHONY: help demo test lint prepare sweep eval report dashboard clean
+PEERS := untrained,raw_patches,sift,rootsift,orb
+
+.PHONY: help demo test lint prepare sweep eval report judge dashboard clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,10 +27,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## the whole road in minutes on the embedded photographs
 	$(BIN)/python -m homoreg.train -m experiment=demo regularizer=$(ARMS) $(ARGS)
 	@$(MAKE) --no-print-directory eval report
-	@$(BIN)/python -m homoreg.report --help >/dev/null && \
-	sweep=$$(ls -td multirun/*/ | head -1); \
+	@sweep=$$(ls -td multirun/*/ | head -1); \
 	echo; \
-	echo "Four descriptors, judged above beside an untrained network and RootSIFT."; \
+	echo "Four descriptors, judged above beside an untrained network."; \
 	echo "  the page     $${sweep}report/index.html"; \
 	echo "  the tables   $${sweep}report/tables/"; \
 	echo "  the pictures $${sweep}*/figures/"; \
@@ -54,6 +56,12 @@ eval: $(READY)  ## judge the newest sweep again, beside its controls
 report: $(READY)  ## tables, figures and the page of the newest sweep
 	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
 	$(BIN)/python -m homoreg.report runs=$(SWEEP) $(ARGS)
+
+judge: $(READY)  ## the arms, controls and peers on a folder: make judge PHOTOS=folder
+	@test -n "$(PHOTOS)" || { echo "which photographs? make judge PHOTOS=folder"; exit 2; }
+	$(BIN)/python -m homoreg.train -m study=judge regularizer=$(ARMS) data.root=data/judge \
+	    source=folder source.root=$(PHOTOS) $(ARGS)
+	$(BIN)/python -m homoreg.evaluate runs=multirun/judge descriptors=[$(PEERS)] reruns=5
 
 dashboard: $(READY)  ## TensorBoard over all sweeps and runs
 	$(BIN)/tensorboard --logdir_spec sweeps:multirun,runs:outputs

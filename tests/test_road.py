@@ -24,7 +24,7 @@ from homoreg.evaluation import evaluate_manifest, read_evaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi
-from tests.commands import run, succeed
+from tests.commands import run, run_alone, succeed
 from tests.conftest import small_photos
 
 # Seconds instead of minutes; everything else is the default.
@@ -56,7 +56,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     folder = tmp_path_factory.mktemp("work")
     source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
     arms = "regularizer=none,l2,dropout,hybrid"
-    succeed(folder, "train", "-m", "study=mine", arms, *source, "trainer.max_epochs=2", *SMALL)
+    options = ["study=mine", *source, "trainer.max_epochs=2", *SMALL]
+    ended = run_alone(folder, "train", "-m", arms, *options)
+    assert ended.returncode == 0, ended.stderr
     return folder / "multirun" / "mine"
 
 

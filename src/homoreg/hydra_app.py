@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -248,19 +248,17 @@ class SweepFolder(Callback):
             SweepFolder.path = Path(config.hydra.sweep.dir)
 
 
-class _failure_noted:  # noqa: N801 - a context manager that reads as a phrase
+@contextmanager
+def _failure_noted(folder: Path) -> Iterator[None]:
     """Leave ``error.txt`` in a job's folder when the job fails: the line, then the traceback."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "error.txt"
-
-    def __enter__(self) -> None:
-        self.file.unlink(missing_ok=True)
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None:
-            lines = [one_line(error), "", *traceback.format_exception(error)]
-            self.file.write_text("\n".join(lines), encoding="utf-8")
+    file = folder / "error.txt"
+    file.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        lines = [one_line(error), "", *traceback.format_exception(error)]
+        file.write_text("\n".join(lines), encoding="utf-8")
+        raise
 
 
 def _sweep_failures(since: float) -> list[tuple[str, str]]:

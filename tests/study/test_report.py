@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from tests.commands import run, succeed
 
 from homoreg.report import report
 from homoreg.runs import find_runs
@@ -149,17 +149,13 @@ def test_command(tmp_path: Path, make_run: Callable):
     make_run(tmp_path / "sweep" / "regularizer-none+seed-0", "none", 0)
     make_run(tmp_path / "broken" / "regularizer-l2+seed-0", "l2", 0, status="failed")
 
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "homoreg.report", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    assert run("runs=sweep").returncode == 0
+    succeed(tmp_path, "report", "runs=sweep")
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
-    assert run("runs=[sweep]", "hydra.run.dir=elsewhere").returncode == 0
+    succeed(tmp_path, "report", "runs=[sweep]", "hydra.run.dir=elsewhere")
     assert (tmp_path / "elsewhere" / "report" / "index.html").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", "broken", "elsewhere"}
 
-    failed = run("runs=broken")
+    failed = run(tmp_path, "report", "runs=broken")
     assert failed.returncode == 2
     assert "none of the 1 runs is finished" in failed.stderr.splitlines()[-1]
     assert "Traceback" not in failed.stderr
