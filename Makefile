@@ -26,10 +26,11 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## the whole road in minutes on the embedded photographs
 	$(BIN)/python -m homoreg.train -m experiment=demo regularizer=$(ARMS) $(ARGS)
-	@$(MAKE) --no-print-directory eval report
-	@sweep=$$(ls -td multirun/*/ | head -1); \
+	@set -e; sweep=$$(ls -td multirun/*/ | head -1); \
+	$(BIN)/python -m homoreg.evaluate runs=$$sweep gallery=4; \
+	$(BIN)/python -m homoreg.report runs=$$sweep; \
 	echo; \
-	echo "Four descriptors, judged above beside an untrained network."; \
+	echo "Four descriptors, judged above beside an untrained network. Look at"; \
 	echo "  the page     $${sweep}report/index.html"; \
 	echo "  the tables   $${sweep}report/tables/"; \
 	echo "  the pictures $${sweep}*/figures/"; \

@@ -54,7 +54,7 @@ def test_scatter_draws_the_tables_line_and_points():
     [ax] = figure.axes
     assert ax.collections[0].get_offsets().tolist() == [[0.0, 1.0], [1.0, 3.0], [2.0, 5.0]]
     assert ax.lines[0].get_xydata().ravel() == pytest.approx([0.0, 1.0, 2.0, 5.0])
-    assert ax.texts[0].get_text() == "n = 3 of 4, slope +2.00, ρ +1.00"
+    assert ax.texts[0].get_text() == "n = 3 of 4\nslope +2.00, ρ +1.00"
 
 
 def test_loss_curves_are_means_with_bands_over_seeds():

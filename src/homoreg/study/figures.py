@@ -240,15 +240,16 @@ def scatter(
             )
         line = by_arm[arm]
         slope, rho = _signed(line["slope"]), _signed(line["spearman"])
-        _title(ax, arm, f"n = {line['n']} of {line['pairs']}, slope {slope}, ρ {rho}")
+        _title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
 
     return _panels(list(by_arm), panel, relation.x_label, relation.y_label)
 
 
 def _title(ax: Axes, arm: str, detail: str) -> None:
-    """The arm in bold, with a line of detail between it and the panel."""
+    """The arm in bold, with lines of detail between it and the panel."""
     # An arm may be named after an option; a $ or _ in it is no mathematics.
-    ax.set_title(arm, loc="left", fontweight="bold", pad=15, parse_math=False)
+    pad = 15 + 9 * detail.count("\n")
+    ax.set_title(arm, loc="left", fontweight="bold", pad=pad, parse_math=False)
     ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
 
 
