@@ -37,7 +37,7 @@ demo: $(READY)  ## the whole road in minutes on the embedded photographs
 	echo "  TensorBoard  make dashboard"
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
