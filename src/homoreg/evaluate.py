@@ -29,6 +29,7 @@ from homoreg.evaluation.table import (
     identity,
     summarise,
     write_evaluation,
+    write_summary,
 )
 from homoreg.hydra_app import command, one_line
 from homoreg.runs import RunFolder, find_runs
@@ -84,14 +85,15 @@ def main(cfg: DictConfig) -> None:
     ratio = getattr(protocol.matcher, "ratio", None)
     curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
     curves.savefig(figures / f"curves_{benchmark.name}.png")
+    path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
+    print_summary(summarise(table), details)
+    log.info("wrote %s", path)
+
     details |= judge_conditioning(table, figures)
     if cfg.patch_pairs:
         pairs = list(islice(benchmark, cfg.patch_pairs))
         details |= judge_patches(descriptors, pairs, protocol, figures)
-
-    path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
-    print_summary(summarise(table), details)
-    log.info("wrote %s", path)
+    write_summary(table, path.parent, benchmark.name, details)
     if cfg.gallery:
         command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
         page = write_gallery(

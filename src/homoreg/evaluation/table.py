@@ -243,16 +243,23 @@ def write_evaluation(
     benchmark: str,
     details: Mapping[str, Sequence[dict[Any, Any]]] | None = None,
 ) -> Path:
-    """Write ``<benchmark>.csv`` and ``summary.json`` into a folder; returns the table's path.
-
-    ``details`` are the entries of recorders, by the key that they get in the summary.
-    """
+    """Write ``<benchmark>.csv`` and ``summary.json`` into a folder; returns the table's path."""
     path = folder / f"{benchmark}.csv"
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
-    summary = {"benchmark": benchmark, "entries": summarise(table), **(details or {})}
-    write_json(folder / "summary.json", summary)
+    write_summary(table, folder, benchmark, details or {})
     return path
+
+
+def write_summary(
+    table: pd.DataFrame,
+    folder: Path,
+    benchmark: str,
+    details: Mapping[str, Sequence[dict[Any, Any]]],
+) -> None:
+    """Write ``summary.json``; ``details`` are further entries, by the key that they get in it."""
+    summary = {"benchmark": benchmark, "entries": summarise(table), **details}
+    write_json(folder / "summary.json", summary)
 
 
 def read_evaluation(path: str | Path) -> pd.DataFrame:
