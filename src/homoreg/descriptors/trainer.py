@@ -4,16 +4,23 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from homoreg.errors import HomoregError
+
 
 class Trainer(pl.Trainer):
     """A ``lightning.pytorch.Trainer`` that also says how weights and patches lie in memory.
 
     Args:
         channels_last: the channels of a pixel side by side, which convolutions read faster.
+        devices: 1; the samplers of homoreg do not share an epoch among devices yet.
         options: Lightning's own.
+
+    Raises:
+        HomoregError: another number of devices.
     """
 
-    def __init__(self, *, channels_last: bool = True, **options: Any) -> None:
-        # The samplers of homoreg deal an epoch's samples themselves.
-        super().__init__(use_distributed_sampler=False, **options)
+    def __init__(self, *, channels_last: bool = True, devices: int = 1, **options: Any) -> None:
+        if devices != 1:
+            raise HomoregError(f"trainer.devices={devices}: a run trains on 1 device")
+        super().__init__(use_distributed_sampler=False, devices=devices, **options)
         self.channels_last = channels_last
