@@ -32,6 +32,7 @@ from homoreg.evaluation.table import (
     write_summary,
 )
 from homoreg.hydra_app import command, one_line
+from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
 from homoreg.study.conditioning import (
     calibration,
@@ -122,7 +123,7 @@ def judge_patches(
 ) -> dict[str, list[dict[Any, Any]]]:
     """Descriptors judged without a homography: corresponding patches, and patches that shift."""
     metrics, responses = [], []
-    for descriptor in descriptors:
+    for descriptor in progress(descriptors, "judging patches"):
         metrics.append(patch_metrics(descriptor, pairs, detector=protocol.detector))
         images = (pair.image1 for pair in pairs)
         responses.append(shift_response(descriptor, images, detector=protocol.detector))

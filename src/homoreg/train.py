@@ -12,6 +12,7 @@ import platform
 import socket
 import subprocess
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -113,6 +114,7 @@ def fit(
     """Train, evaluate, and complete the run's record; returns its final metrics."""
     # Lightning tells its own options over again; what a run is made of stands in its config.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's use of torch, not ours
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, config)
     throughput = Throughput()

@@ -22,7 +22,6 @@ from homoreg.evaluation.pair import Detector, ViewPair
 from homoreg.geometry import transform_points
 from homoreg.keyed import keyed_rng
 from homoreg.matching import ShiTomasi
-from homoreg.progress import progress
 
 # Uniformity looks at all pairs of rows and effective rank at their SVD, so they take a sample;
 # validation during training has as many.
@@ -111,7 +110,7 @@ def patch_metrics(
 
     photo_of_pair: list[str] = []
     answers = []
-    for pair in progress(pairs, f"patch metrics of {descriptor.name}"):
+    for pair in pairs:
         photo_of_pair.append(photo_key(pair.image1))
         rng = keyed_rng("patch metrics", seed, pair.id)
         points1, points2 = corresponding_points(pair, detector(pair.image1), points_per_pair, rng)

@@ -18,7 +18,6 @@ from homoreg.evaluation.pair import Detector
 from homoreg.evaluation.patch_metrics import describe_finite, photo_key, unit_length, who
 from homoreg.keyed import keyed_rng
 from homoreg.matching import ShiTomasi
-from homoreg.progress import progress
 
 SHIFTS_PX = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -97,7 +96,7 @@ def shift_response(
     seen: set[str] = set()
     at_points = []  # (n, D) of unit length, each image's
     cosines = [np.empty((0, shifts.size, directions))]
-    for image in progress(images, f"shift response of {descriptor.name}"):
+    for image in images:
         key = photo_key(image)
         if key in seen:
             continue
