@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
-from homoreg.descriptors.callbacks import Throughput, flat, tensorboards
+from homoreg.descriptors.callbacks import LossBeforeCheckpoint, Throughput, flat, tensorboards
 from homoreg.descriptors.loading import build_network, read_checkpoint
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.errors import HomoregError
@@ -118,7 +118,7 @@ def fit(
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, config)
     throughput = Throughput()
-    callbacks = [throughput, *instantiate(cfg.callbacks).values()]
+    callbacks = [throughput, LossBeforeCheckpoint(), *instantiate(cfg.callbacks).values()]
     evaluation = build_evaluation(cfg, run)
     if evaluation:
         callbacks.append(evaluation)

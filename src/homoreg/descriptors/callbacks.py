@@ -85,6 +85,23 @@ class EpochTable(Logger):
             pd.DataFrame([self.rows[e] for e in sorted(self.rows)]).to_csv(temporary, index=False)
 
 
+class LossBeforeCheckpoint(pl.Callback):
+    """Puts an epoch's training loss into the table before the epoch's checkpoint is written.
+
+    Lightning tells its loggers afterwards, so a run killed in between would go on from the
+    checkpoint and never learn that loss.
+    """
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["train/loss"])
+        for logger in trainer.loggers:
+            if isinstance(logger, EpochTable):
+                row = {"epoch": trainer.current_epoch, "train/loss": loss}
+                logger.log_metrics(row, trainer.global_step - 1)
+                logger.save()
+
+
 class Throughput(pl.Callback):
     """Patch pairs per second over steady training steps.
 

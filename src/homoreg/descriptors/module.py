@@ -79,9 +79,6 @@ class DescriptorModule(pl.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(first))
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        self.log("train/weight_norm", weight_norm(self.network))
-
     def on_validation_epoch_start(self) -> None:
         self.validation_outputs = {name: [] for name in PatchPairDataModule.VALIDATION_SETS}
 
@@ -105,6 +102,7 @@ class DescriptorModule(pl.LightningModule):
         self.log("val/loss", val["loss_sum"].sum() / count, prog_bar=True)
         self.log("val/alignment", alignment(val["first"][positive], val["second"][positive]))
         self.log("val/uniformity", uniformity(val["first"]))
+        self.log("train/weight_norm", weight_norm(self.network))
         train = self.validation_output("train_eval")
         self.log("train/loss_eval", train["loss_sum"].sum() / len(train["label"]))
         for name, suffix in (("val", ""), ("val_same_photo", "_same_photo")):
