@@ -293,6 +293,24 @@ def test_debug_goes_through_everything_and_evaluation_none_leaves_it_out(
 
 
 @pytest.mark.slow
+def test_a_run_that_broke_in_its_evaluation_is_completed(prepared: Path, tmp_path: Path) -> None:
+    common = ["experiment=debug", f"data.root={prepared}", "hydra.run.dir=out"]
+    succeed(tmp_path, "train", *common)
+    out = tmp_path / "out"
+    table, weights = table_of(out), weights_of(out)
+    record = json.loads((out / "run.json").read_text())
+    shutil.rmtree(out / "evaluation")
+    nobody = 2**22 + 1  # above the largest number that Linux gives a process
+    (out / "run.json").write_text(json.dumps(record | {"status": "running", "process": nobody}))
+    succeed(tmp_path, "train", *common)
+    again = json.loads((out / "run.json").read_text())
+    assert (again["status"], again["training"]) == ("done", record["training"])
+    assert again["metrics"]["dlt/corner_error_px"] == record["metrics"]["dlt/corner_error_px"]
+    pd.testing.assert_frame_equal(table_of(out), table, check_exact=True)
+    assert all(torch.equal(weights_of(out)[key], value) for key, value in weights.items())
+
+
+@pytest.mark.slow
 class TestBadInput:
     @pytest.mark.parametrize(
         ("break_it", "line"),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -135,14 +136,15 @@ def fit(
         evaluation_seconds = evaluation.seconds if evaluation else 0.0
         seconds["fit"] = time.perf_counter() - started - evaluation_seconds
         seconds["evaluation"] = evaluation_seconds
-        metrics = final_metrics(trainer, evaluation)
+        logged = last_logged(trainer, run)
+        metrics = logged | (evaluation.final_metrics() if evaluation else {})
         run.update_record(
             status="done",
             error=None,
             seconds={k: round(v, 2) for k, v in seconds.items()},
             patch_pairs_per_second=throughput.patch_pairs_per_second,
             metrics=metrics,
-            training=training_row(cfg, trainer, module),
+            training=training_row(cfg, trainer, logged),
         )
         for board in tensorboards(trainer):
             for name, value in metrics.items():
@@ -271,19 +273,23 @@ def log_start(trainer: pl.Trainer, config: dict[str, Any]) -> None:
         board.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
 
 
-def final_metrics(trainer: pl.Trainer, evaluation: HomographyEvaluation | None) -> dict[str, float]:
-    """What was logged last, and the held-out numbers; plain floats."""
-    logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    return logged | (evaluation.final_metrics() if evaluation else {})
+def last_logged(trainer: pl.Trainer, run: RunFolder) -> dict[str, float]:
+    """The training's metrics as they were logged last; plain floats.
+
+    A run that broke off in its evaluation trains no more when it goes on: its table has them.
+    """
+    if trainer.callback_metrics:
+        return {k: float(v) for k, v in trainer.callback_metrics.items()}
+    epochs = pd.read_csv(run.metrics_csv).drop(columns=["epoch", "step"]).ffill()
+    return {str(k): float(v) for k, v in epochs.iloc[-1].items()}
 
 
-def training_row(cfg: DictConfig, trainer: pl.Trainer, module: DescriptorModule) -> dict[str, Any]:
+def training_row(cfg: DictConfig, trainer: pl.Trainer, logged: dict[str, float]) -> dict[str, Any]:
     """The run's row in the study's training table; both losses in evaluation mode."""
-    logged = trainer.callback_metrics
     return {
         "regularizer": cfg.regularizer.name,
-        "final_train_loss": float(logged["train/loss_eval"]),
-        "final_val_loss": float(logged["val/loss"]),
+        "final_train_loss": logged["train/loss_eval"],
+        "final_val_loss": logged["val/loss"],
         "epochs": trainer.current_epoch,
         "patch": f"{cfg.patch.size}x{cfg.patch.size} of {cfg.patch.support}x{cfg.patch.support}",
         "offset_px": cfg.patch.jitter_px,
