@@ -311,6 +311,16 @@ def test_a_run_that_broke_in_its_evaluation_is_completed(prepared: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_other_pairs_than_asked_for_are_used_with_a_warning(photos: Path, tmp_path: Path) -> None:
+    source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
+    succeed(tmp_path, "prepare", *source)
+    silent = succeed(tmp_path, "train", "experiment=debug", "evaluation=none")
+    assert "is used as it is" not in silent.stdout
+    warned = succeed(tmp_path, "train", "experiment=debug", "evaluation=none", "warp=notebook")
+    assert "is used as it is: it was prepared with" in warned.stdout
+
+
+@pytest.mark.slow
 class TestBadInput:
     @pytest.mark.parametrize(
         ("break_it", "line"),

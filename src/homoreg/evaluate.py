@@ -42,7 +42,7 @@ from homoreg.study.conditioning import (
 )
 from homoreg.study.figures import arm_styles
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under python -m
 
 # What an evaluation takes from the first run's config, unless the command line says otherwise.
 ADOPTED = (

@@ -20,6 +20,7 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import pandas as pd
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,7 +36,7 @@ from homoreg.files import write_text
 from homoreg.hydra_app import command, one_line
 from homoreg.runs import RunFolder
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python -m
 
 # Where and how fast a run is computed, and what it is called, is no part of what it computes.
 NOT_HASHED = {
@@ -90,7 +91,10 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
 
 def prepare_missing(cfg: DictConfig) -> None:
-    """Make the pairs that ``data.root`` lacks; warn where it holds others than are asked for."""
+    """Make the pairs that ``data.root`` lacks; warn where it holds others than are asked for.
+
+    Only what the command line says of photographs and warps counts as asked for.
+    """
     source, warp = instantiate(cfg.source), instantiate(cfg.warp)
     root, options = cfg.data.root, dict(cfg.prepare)
     complete = all(manifest_path(root, side).is_file() for side in ("train", "eval"))
@@ -98,10 +102,12 @@ def prepare_missing(cfg: DictConfig) -> None:
     if not complete and not handmade:
         prepare_pairs(source, warp, root, **options)
         return
-    asked = {key: options[key] for key in ("seed", "jpeg_quality")}
-    difference = prepared_differs(source, warp, root, **asked)
-    if difference:
-        log.warning("%s is used as it is: it %s", root, difference)
+    overrides = HydraConfig.get().overrides.task
+    if any(override.startswith(("source", "warp", "prepare.")) for override in overrides):
+        recipe = {key: options[key] for key in ("seed", "jpeg_quality")}
+        difference = prepared_differs(source, warp, root, **recipe)
+        if difference:
+            log.warning("%s is used as it is: it %s", root, difference)
 
 
 def fit(
