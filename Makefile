@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PHOTOS ?=
 ARGS ?=
-SWEEP ?= $(shell ls -td multirun/*/ 2>/dev/null | head -1)
+SWEEP ?= $(shell ls -t multirun/*/*/run.json 2>/dev/null | head -1 | cut -d/ -f1-2)
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.homoreg-ready
@@ -26,7 +26,7 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## the whole road in minutes on the embedded photographs
 	$(BIN)/python -m homoreg.train -m experiment=demo regularizer=$(ARMS) $(ARGS)
-	@set -e; sweep=$$(ls -td multirun/*/ | head -1); \
+	@set -e; sweep=$$(ls -t multirun/*/*/run.json | head -1 | cut -d/ -f1-2)/; \
 	$(BIN)/python -m homoreg.evaluate runs=$$sweep gallery=4; \
 	$(BIN)/python -m homoreg.report runs=$$sweep; \
 	echo; \

@@ -76,6 +76,7 @@ def test_a_sweep_goes_on_and_names_each_job_that_failed(tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (["patch.sise=3"], "unknown option 'patch.sise'"),
+        (["seed=0", "study=1e3", "-m"], "study=1000.0"),
         (["regularizer=l3"], "l3"),
         (["patch.size="], "patch.size=: give a whole number"),
         (["patch.size=abc"], "patch.size=abc: give a whole number, as the default 32 is"),

@@ -361,6 +361,14 @@ class TestBadInput:
             ("evaluate", "descriptors=none"),
             ("report", "runs=nowhere"),
             ("train", "ckpt=nowhere.ckpt", "experiment=debug", f"data.root={prepared}"),
+            ("train", "seed=-1"),
+            ("train", "trainer.max_epochs=0", "experiment=debug", f"data.root={prepared}"),
+            ("train", "optimizer.lr=-1", "experiment=debug", f"data.root={prepared}"),
+            ("evaluate", "device=banana", f"data.root={prepared}"),
+            ("evaluate", "estimators=[]", f"data.root={prepared}"),
+            ("evaluate", "gallery=-1", f"data.root={prepared}"),
+            ("evaluate", "runs=2026"),
+            ("report", "runs=2026", "table=eval"),
         ):
             refused = run(tmp_path, command, *arguments)
             assert refused.returncode == 2, (command, refused.stderr)

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from homoreg.descriptors.loading import Descriptor, load_descriptor
+from homoreg.descriptors.loading import Descriptor, load_descriptor, pick_device
 from homoreg.errors import HomoregError
 from homoreg.evaluation.curves import MatchingQuality, curves_figure
 from homoreg.evaluation.figures import pair_figure
@@ -61,6 +61,10 @@ PROTOCOL = ("detector", "matcher", "estimators")
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
+    for option in ("patch_pairs", "gallery", "reruns"):
+        if cfg[option] < 0:
+            raise HomoregError(f"{option}={cfg[option]}: give 0 or more")
+    pick_device(cfg.device)  # one that is not there is refused before anything is read
     runs = finished_runs(cfg)
     if runs:
         adopt(cfg, runs, HydraConfig.get().overrides.task)
@@ -133,9 +137,9 @@ def judge_patches(
 
 def finished_runs(cfg: DictConfig) -> list[RunFolder]:
     """The runs to judge; one that is not done is named and left out."""
-    if cfg.runs is None:
+    if cfg.runs is None or cfg.runs == []:
         return []
-    runs = find_runs([cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs))
+    runs = find_runs(cfg.runs)
     finished = [run for run in runs if run.status == "done"]
     for run in runs:
         if run.status != "done":
@@ -194,9 +198,9 @@ def build_peers(cfg: DictConfig) -> list[Descriptor]:
 
 
 def _available_peers(cfg: DictConfig) -> Iterator[Descriptor]:
-    for name in cfg.descriptors:
+    for name, options in (cfg.get("descriptors") or {}).items():
         try:
-            peer = instantiate(cfg.descriptors[name])
+            peer = instantiate(options)
         except Exception as error:
             reason = error.__cause__ or error  # Hydra wraps what a constructor raises
             if not isinstance(reason, (HomoregError, ImportError)):

@@ -213,12 +213,14 @@ def _arguments(arguments: list[str]) -> list[str]:
     In a sweep, the keys that have one value for all jobs are told to :func:`job_name`.
     """
     flags = [a for a in arguments if a in ("-m", "--multirun")]
-    rest = [a for a in arguments if a not in flags]
-    overrides = [a for a in rest if "=" in a and not a.startswith("-")]
+    overrides = [a for a in arguments if a[:1] in ("+", "~") or ("=" in a and a[:1] != "-")]
+    options = [a for a in arguments if a not in flags and a not in overrides]
     parsed = OverridesParser.create().parse_overrides(overrides) if _parses(overrides) else []
     constant = [o.key_or_group for o in parsed if not o.is_sweep_override()]
     quoted = ",".join(f"'{key}'" for key in constant if not key.startswith("hydra"))
-    return [*flags, *rest, f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
+    told = f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"
+    # One block of overrides: argparse takes no second one behind an option such as --cfg.
+    return [*flags, *options, *overrides, told]
 
 
 def _parses(overrides: list[str]) -> bool:

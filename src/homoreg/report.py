@@ -23,7 +23,9 @@ from homoreg.study.tables import gather_rows, name_arms, order_arms, read_epochs
 def main(cfg: DictConfig) -> None:
     if not cfg.runs:
         raise HomoregError("runs is empty: runs=PATH names a sweep, a run, or a list of them")
-    paths = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
+    # YAML reads a folder that is named 2026 as a number.
+    listed = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
+    paths = [str(path) for path in listed]
     paths = [Path(path).resolve() for path in paths]
     folder = Path(os.path.commonpath(paths))
     runs = find_runs(paths)
@@ -32,7 +34,7 @@ def main(cfg: DictConfig) -> None:
             f"runs={cfg.runs}: none of the {len(runs)} runs is finished; "
             "python -m homoreg.train makes or resumes them"
         )
-    page = report(runs, folder, _output_folder(folder) / "report", cfg.benchmark)
+    page = report(runs, folder, _output_folder(folder) / "report", cfg.table)
     print(f"report: {page}")
 
 

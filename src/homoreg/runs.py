@@ -51,6 +51,8 @@ class RunFolder:
 
     def checkpoint(self, which: str = "last") -> Path:
         """The checkpoint ``"last"`` or ``"best"``; HomoregError where it is missing."""
+        if which not in ("last", "best"):
+            raise HomoregError(f"checkpoint={which}: give last or best")
         file = self.checkpoints / f"{which}.ckpt"
         if not file.is_file():
             raise HomoregError(f"{file} is missing: the run has not finished an epoch")
@@ -96,10 +98,11 @@ def find_runs(paths: str | Path | Iterable[str | Path]) -> list[RunFolder]:
     Raises:
         HomoregError: a path does not exist or holds no run.
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
+    # YAML reads a folder that is named 2026 as a number.
+    if isinstance(paths, (str, Path, int, float)):
+        paths = [str(paths)]
     runs: dict[Path, RunFolder] = {}
-    for path in map(Path, paths):
+    for path in (Path(str(path)) for path in paths):
         if not path.is_dir():
             raise HomoregError(f"runs={path}: there is no such folder")
         folders = [path] if _is_run(path) else sorted(p for p in path.iterdir() if _is_run(p))

@@ -40,13 +40,14 @@ log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python 
 
 # Where and how fast a run is computed, and what it is called, is no part of what it computes.
 NOT_HASHED = {
-    "": ("paths", "study", "ckpt", "source", "warp", "prepare", "callbacks", "logger"),
+    "": ("paths", "study", "ckpt", "source", "warp", "prepare", "logger"),
     "data": ("root", "num_workers"),
     "benchmark": ("manifest", "root"),
     "trainer": (
         "accelerator",
         "devices",
         "enable_progress_bar",
+        "log_every_n_steps",
         "enable_model_summary",
         "profiler",
     ),
@@ -57,6 +58,8 @@ NOT_HASHED = {
 def main(cfg: DictConfig) -> dict[str, float]:
     """Train one job, or tell that it is done already."""
     run = RunFolder(Path(cfg.paths.run))
+    if not 0 <= cfg.seed < 2**32:
+        raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
     # The run can be judged from another folder than the one that it was started in.
     cfg.data.root = str(Path(cfg.data.root).absolute())
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -232,6 +235,10 @@ def config_hash(config: dict[str, Any]) -> str:
     for group, keys in NOT_HASHED.items():
         if group:
             kept[group] = {k: v for k, v in kept[group].items() if k not in keys}
+    kept["callbacks"] = {
+        name: {k: v for k, v in options.items() if k not in ("dirpath", "folder")}
+        for name, options in kept["callbacks"].items()
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

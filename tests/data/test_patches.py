@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage import data
 
 from homoreg.data import cut_patches
-from homoreg.data.patches import check_patch_options
+from homoreg.data.patches import check_patch_options, inside_image
 from homoreg.errors import HomoregError
 
 PHOTO = data.astronaut()
@@ -76,3 +76,12 @@ def test_no_points_give_no_patches() -> None:
 def test_impossible_options_are_named(options: tuple, option: str) -> None:
     with pytest.raises(HomoregError, match=option):
         check_patch_options(*options)
+
+
+def test_points_far_outside_repeat_the_edge_and_do_not_crash() -> None:
+    far = np.array([[-1e30, 250.0], [3e9, 250.0]])
+    near = np.array([[-200.0, 250.0], [800.0, 250.0]])
+    cut = cut_patches(PHOTO, far, support=32, size=16)
+    assert (cut == cut_patches(PHOTO, near, support=32, size=16)).all()
+    outside = np.array([[-0.1, 3], [511.0, 511.0], [np.nan, 2], [1e30, 2]])
+    assert inside_image(PHOTO, outside).tolist() == [False, True, False, False]

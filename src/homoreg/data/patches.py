@@ -26,6 +26,9 @@ def cut_patches(image: np.ndarray, points: np.ndarray, *, support: int, size: in
     array([[43, 44, 45], [53, 54, 55], [63, 64, 65]], dtype=uint8)
     """
     patches = np.empty((len(points), size, size, 3), np.uint8)
+    # Farther out nothing changes but the number, which OpenCV must be able to hold.
+    height, width = image.shape[:2]
+    points = np.clip(points, -support, (width + support, height + support))
     # OpenCV's window reader needs room for its interpolation, which a one-pixel image lacks.
     if min(image.shape[:2]) < 2:
         image = cv2.copyMakeBorder(image, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
@@ -39,11 +42,17 @@ def cut_patches(image: np.ndarray, points: np.ndarray, *, support: int, size: in
     return patches
 
 
+def inside_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """``(N,)`` bool: which of ``(N, 2)`` points lie on the image; NaN and infinity do not."""
+    height, width = image.shape[:2]
+    return np.all((points >= 0) & (points <= (width - 1, height - 1)), axis=1)
+
+
 def check_patch_options(support: int, size: int, jitter_px: float) -> None:
     """HomoregError, in one line, for sizes that cannot be cut."""
     if size < 8:
         raise HomoregError(f"patch.size={size}: the network needs at least 8 pixels")
-    if support < 2:
-        raise HomoregError(f"patch.support={support}: a window needs at least 2 pixels")
+    if not 2 <= support <= 1024:
+        raise HomoregError(f"patch.support={support}: give a window of 2 to 1024 pixels")
     if jitter_px < 0:
         raise HomoregError(f"patch.jitter_px={jitter_px}: give 0 or more pixels")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homoreg.data.patches import cut_patches
+from homoreg.data.patches import cut_patches, inside_image
 from homoreg.descriptors.cnn import to_network
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
@@ -65,7 +65,7 @@ class NetworkDescriptor:
         seed: int | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = pick_device(device)
         network = network.float().eval().to(self.device)
         self.network = network.to(memory_format=torch.channels_last)
         self.support = support
@@ -76,18 +76,31 @@ class NetworkDescriptor:
 
     @torch.inference_mode()
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        """See :class:`Descriptor`; keypoints that are not finite get a row of NaN."""
+        """See :class:`Descriptor`; keypoints outside the image get a row of NaN."""
         keypoints = np.asarray(keypoints, np.float64).reshape(-1, 2)
-        finite = np.isfinite(keypoints).all(1)
-        patches = cut_patches(image, keypoints[finite], support=self.support, size=self.size)
+        inside = inside_image(image, keypoints)
+        patches = cut_patches(image, keypoints[inside], support=self.support, size=self.size)
         passes = [
             self.network(to_network(part.to(self.device))).float().cpu()
             for part in torch.from_numpy(patches).split(PATCHES_PER_PASS)
         ]
         described = torch.cat(passes).numpy()
         descriptors = np.full((len(keypoints), described.shape[1]), np.nan, np.float32)
-        descriptors[finite] = described
+        descriptors[inside] = described
         return descriptors
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or CUDA where there is one; HomoregError for one that is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise HomoregError(f"device={device}: give cpu or cuda") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise HomoregError(f"device={device}: there is no CUDA device, give cpu")
+    return picked
 
 
 def load_descriptor(source: str | Path, *, checkpoint: str = "", device: str | None = None) -> Any:

@@ -13,6 +13,7 @@ from homoreg.data.datamodule import Batch, PatchPairDataModule
 from homoreg.descriptors.cnn import to_network
 from homoreg.descriptors.metrics import alignment, fpr_at_recall, uniformity, weight_norm
 from homoreg.descriptors.regularizers import Regularizer
+from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
 
 
@@ -124,8 +125,11 @@ class DescriptorModule(pl.LightningModule):
         }
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.network.parameters())
-        scheduler = self.make_scheduler(optimizer)
+        try:
+            optimizer = self.make_optimizer(self.network.parameters())
+            scheduler = self.make_scheduler(optimizer)
+        except ValueError as error:
+            raise HomoregError(f"optimizer or scheduler: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

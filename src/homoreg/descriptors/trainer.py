@@ -16,11 +16,14 @@ class Trainer(pl.Trainer):
         options: Lightning's own.
 
     Raises:
-        HomoregError: another number of devices.
+        HomoregError: another number of devices, or no epoch to train.
     """
 
     def __init__(self, *, channels_last: bool = True, devices: int = 1, **options: Any) -> None:
         if devices != 1:
             raise HomoregError(f"trainer.devices={devices}: a run trains on 1 device")
+        max_epochs = options.get("max_epochs")
+        if max_epochs is None or max_epochs < 1:
+            raise HomoregError(f"trainer.max_epochs={max_epochs}: give at least 1 epoch")
         super().__init__(use_distributed_sampler=False, devices=devices, **options)
         self.channels_last = channels_last

@@ -23,6 +23,7 @@ from homoreg.evaluation.pair import (
     Observation,
     PairMatches,
     ViewPair,
+    estimate_from,
     match_pair,
     observe,
 )
@@ -135,7 +136,7 @@ def _solve(
     name: str,
     estimator: Estimator,
 ) -> Solved:
-    estimate = estimator(matches.points1, matches.points2)
+    estimate = estimate_from(estimator, matches)
     used = estimate.inliers
     numbers = conditioning(
         matches.points1[used], matches.points2[used], estimate.homography, pair.size1

@@ -7,7 +7,7 @@ was computed from.
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -296,6 +296,17 @@ def match_described(
     )
 
 
+def estimate_from(estimator: Estimator, matches: PairMatches) -> Estimate:
+    """The homography of a pair's matches, given in rising ratio to whom their order means much."""
+    if not getattr(estimator, "best_first", False):
+        return estimator(matches.points1, matches.points2)
+    order = np.argsort(matches.ratios, kind="stable")
+    estimate = estimator(matches.points1[order], matches.points2[order])
+    inliers = np.zeros(len(order), bool)
+    inliers[order] = estimate.inliers
+    return replace(estimate, inliers=inliers)
+
+
 def judge(
     pair: ViewPair,
     observation: Observation,
@@ -307,7 +318,7 @@ def judge(
     rows = []
     for name, estimator in estimators.items():
         started = time.perf_counter()
-        estimate = estimator(matches.points1, matches.points2)
+        estimate = estimate_from(estimator, matches)
         estimate_ms = 1e3 * (time.perf_counter() - started)
         rows.append(
             shared

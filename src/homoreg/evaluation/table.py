@@ -78,7 +78,8 @@ class EvaluationProtocol:
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> "EvaluationProtocol":
         """From the groups ``detector``, ``matcher`` and ``estimators`` of a command's config."""
-        estimators = {name: instantiate(options) for name, options in cfg["estimators"].items()}
+        chosen = cfg.get("estimators") or {}
+        estimators = {name: instantiate(options) for name, options in chosen.items()}
         if not estimators:
             raise HomoregError("estimators=[]: choose at least one, as in estimators=[dlt]")
         return cls(instantiate(cfg["detector"]), instantiate(cfg["matcher"]), estimators)

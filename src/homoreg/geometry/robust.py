@@ -109,6 +109,11 @@ class Estimator:
             installed = importlib.util.find_spec("poselib") is not None
             require(installed, "method", "PoseLib is not installed, `pip install poselib`")
 
+    @property
+    def best_first(self) -> bool:
+        """Whether the order of the matches has a meaning: the best stand first."""
+        return self.method == "prosac"
+
     def __call__(self, points1: ArrayLike, points2: ArrayLike) -> Estimate:
         """Estimate from ``(N, 2)`` matched pixels of the two views."""
         points1, points2 = as_points(points1), as_points(points2)

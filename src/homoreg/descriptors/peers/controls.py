@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from homoreg.data.patches import cut_patches
+from homoreg.data.patches import cut_patches, inside_image
 from homoreg.descriptors.peers.common import check_support
 from homoreg.errors import HomoregError
 
@@ -36,11 +36,11 @@ class RawPatches:
             keypoints: ``(N, 2)`` float64 x, y in pixels.
 
         Returns:
-            ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is not finite or
-            its patch is of one colour.
+            ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is outside the
+            image or its patch is of one colour.
         """
-        finite = np.isfinite(keypoints).all(1)
-        patches = cut_patches(image, keypoints[finite], support=self._support, size=self._size)
+        inside = inside_image(image, keypoints)
+        patches = cut_patches(image, keypoints[inside], support=self._support, size=self._size)
         described = np.full((len(keypoints), 3 * self._size**2), np.nan, np.float32)
         # Sums of whole numbers are exact, so one colour becomes zeros and not rounding noise.
         values: np.ndarray = patches.astype(np.float32)
@@ -48,5 +48,5 @@ class RawPatches:
         values = values.reshape(len(patches), described.shape[1])
         lengths = np.linalg.norm(values, axis=1, keepdims=True)
         lengths[lengths == 0] = np.nan
-        described[finite] = values / lengths
+        described[inside] = values / lengths
         return described
