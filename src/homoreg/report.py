@@ -23,10 +23,9 @@ from homoreg.study.tables import gather_rows, name_arms, order_arms, read_epochs
 def main(cfg: DictConfig) -> None:
     if not cfg.runs:
         raise HomoregError("runs is empty: runs=PATH names a sweep, a run, or a list of them")
-    # YAML reads a folder that is named 2026 as a number.
     listed = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
-    paths = [str(path) for path in listed]
-    paths = [Path(path).resolve() for path in paths]
+    # As text: YAML reads a folder that is named 2026 as a number.
+    paths = [Path(str(path)).resolve() for path in listed]
     folder = Path(os.path.commonpath(paths))
     runs = find_runs(paths)
     if not any(run.status == "done" for run in runs):
