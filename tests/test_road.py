@@ -207,7 +207,7 @@ def test_arms_of_a_seed_share_initial_weights_and_samples(prepared: Path) -> Non
         networks.append(build_network(cfg.model, cfg.seed).state_dict())
         data = instantiate(cfg.data)
         data.setup()
-        batches.append(data.train.__getitems__(list(range(20))))
+        batches.append(data.train[list(range(20))])
     for network, batch in zip(networks[1:], batches[1:], strict=True):
         assert all(torch.equal(network[key], value) for key, value in networks[0].items())
         assert all(torch.equal(batch[key], value) for key, value in batches[0].items())

@@ -1,5 +1,7 @@
 from pathlib import Path
+from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,8 @@ def module(root: Path, **options: object) -> PatchPairDataModule:
 
 
 def epoch_of(data: PatchPairDataModule, epoch: int) -> list[Batch]:
-    loader = data.train_dataloader()
-    loader.batch_sampler.set_epoch(epoch)
-    return list(loader)
+    data.trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+    return list(data.train_dataloader())
 
 
 def test_the_number_of_workers_changes_no_sample(prepared: Path) -> None:
@@ -38,9 +39,66 @@ def test_epochs_differ_unless_they_are_to_be_the_same(prepared: Path) -> None:
     assert torch.equal(epoch_of(fixed, 0)[0]["patches1"], epoch_of(fixed, 1)[0]["patches1"])
 
 
+class Watcher(pl.LightningModule):
+    """Trains nothing and remembers which patches it was given, by epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: dict[tuple[str, int], list[torch.Tensor]] = {}
+
+    def _remember(self, kind: str, batch: Batch) -> None:
+        self.seen.setdefault((kind, self.current_epoch), []).append(batch["patches1"])
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        self._remember("train", batch)
+        return self.weight * 0
+
+    def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
+        self._remember(f"val {dataloader_idx}", batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def watch(data: PatchPairDataModule, epochs: int, folder: Path, go_on: Path | None = None):
+    watcher = Watcher()
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(watcher, data, ckpt_path=go_on, weights_only=True if go_on else None)
+    return {key: torch.cat(patches) for key, patches in watcher.seen.items()}, trainer
+
+
+def test_a_trainer_gets_new_samples_every_epoch_and_the_same_validation(
+    prepared: Path, tmp_path: Path
+) -> None:
+    seen, _ = watch(module(prepared), 3, tmp_path)
+    for epoch in range(3):
+        expected = torch.cat([batch["patches1"] for batch in epoch_of(module(prepared), epoch)])
+        assert torch.equal(seen["train", epoch], expected)
+        for kind in ("val 0", "val 1", "val 2"):
+            assert torch.equal(seen[kind, epoch], seen[kind, 0])
+    assert not torch.equal(seen["train", 0], seen["train", 1])
+
+
+def test_a_resumed_trainer_gets_the_samples_of_its_epoch(prepared: Path, tmp_path: Path) -> None:
+    whole, _ = watch(module(prepared), 3, tmp_path)
+    _, trainer = watch(module(prepared), 2, tmp_path)
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    rest, _ = watch(module(prepared), 3, tmp_path, tmp_path / "two.ckpt")
+    assert torch.equal(rest["train", 2], whole["train", 2])
+
+
 def test_batches_hold_every_sample_of_an_epoch_once() -> None:
-    batches = EpochBatches(40, 16)
-    batches.set_epoch(2)
+    batches = EpochBatches(40, 16, lambda: 2)
     assert [len(b) for b in batches] == [16, 16, 8]
     assert len(batches) == 3
     assert [item for batch in batches for item in batch] == list(range(80, 120))

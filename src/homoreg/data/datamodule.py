@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,7 +18,8 @@ from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
 
-# Patches of one batch: "patches1" and "patches2" (N, S, S, 3) uint8, "label" (N,) float32 ±1.
+# One batch: "patches1" and "patches2" (N, S, S, 3) uint8, "label" (N,) float32 ±1, and "photo" (N,)
+# int64, the photo of the first patch.
 Batch = dict[str, torch.Tensor]
 
 # The validation sets belong to no training run: every seed and every arm is judged on the same.
@@ -52,6 +52,7 @@ class PatchPairDataset(Dataset):
         size: int,
     ) -> None:
         self.bank = bank
+        self.bank_photos = views.photos
         self.members = members
         self.views = Views(
             views.homographies[members],
@@ -79,14 +80,15 @@ class PatchPairDataset(Dataset):
             drawn.kind,
         )
 
-    def __getitems__(self, items: list[int]) -> Batch:
-        # All items of a batch are of one epoch: the sampler deals them so.
+    def __getitem__(self, items: list[int]) -> Batch:
+        """The batch of these numbers, all of one epoch: :class:`EpochBatches` deals them so."""
         epoch = items[0] // self.length
         pairs = self.sample(epoch, np.asarray(items) - epoch * self.length)
         return {
             "patches1": self._cut(self.bank.view1, pairs.pair1, pairs.points1),
             "patches2": self._cut(self.bank.view2, pairs.pair2, pairs.points2),
             "label": torch.from_numpy(pairs.label),
+            "photo": torch.from_numpy(self.bank_photos[pairs.pair1]),
         }
 
     def _cut(
@@ -101,30 +103,27 @@ class PatchPairDataset(Dataset):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Deals the numbers of an epoch's samples in batches; Lightning tells it the epoch.
+    """Deals the numbers of an epoch's samples in batches.
 
     Samples are random by their key, so their order needs no shuffling.
 
     Args:
         length: samples in an epoch.
         batch_size: samples in a batch; a last, smaller batch is dealt too.
-        resample: new samples at every epoch; without it, those of epoch 0 again.
+        epoch: tells the epoch. Asked when an epoch's batches are first dealt, since Lightning's
+            ``set_epoch`` comes too late for the workers of a run that is resumed.
     """
 
-    def __init__(self, length: int, batch_size: int, resample: bool = True) -> None:
+    def __init__(self, length: int, batch_size: int, epoch: Callable[[], int]) -> None:
         self.length = length
         self.batch_size = batch_size
-        self.resample = resample
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch if self.resample else 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = self.epoch * self.length
+        first = self.epoch() * self.length
         for start in range(0, self.length, self.batch_size):
             yield list(range(first + start, first + min(start + self.batch_size, self.length)))
 
@@ -228,19 +227,23 @@ class PatchPairDataModule(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader:
-        batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self.resample)
+        batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self._sampling_epoch)
         return self._loader(self.train, batches, self.num_workers)
 
+    def _sampling_epoch(self) -> int:
+        """The epoch whose samples are trained on: the trainer's, or the first for ever."""
+        return self.trainer.current_epoch if self.trainer and self.resample else 0
+
     def val_dataloader(self) -> list[DataLoader]:
-        batches = EpochBatches(self.validation_pairs, self.batch_size)
+        batches = EpochBatches(self.validation_pairs, self.batch_size, lambda: 0)
         return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
         return DataLoader(
             dataset,
-            batch_sampler=batches,
+            sampler=batches,
+            batch_size=None,  # the dataset deals whole batches
             num_workers=workers,
-            collate_fn=_as_it_is,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             # Its own generator: a worker's seed is no draw from the stream that dropout uses.
@@ -265,8 +268,3 @@ def validation_photos(photos: set[str], share: float) -> set[str]:
         )
     count = min(max(round(share * len(photos)), 2), len(photos) - 2)
     return set(sorted(photos, key=lambda photo: keyed_seed("validation", photo))[:count])
-
-
-def _as_it_is(batch: Any) -> Any:
-    """A dataset that deals whole batches leaves nothing to collate."""
-    return batch
