@@ -5,6 +5,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from homoreg.descriptors.callbacks import flat
 from homoreg.errors import HomoregError
 from homoreg.hydra_app import compose, conf_dir
 
@@ -12,7 +13,7 @@ FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml
 # Where a command's config has the group, so that its interpolations resolve.
 COMMAND = {"descriptors": "evaluate"}
 # Built by Hydra itself, or only from inside a run.
-NOT_INSTANTIATED = ("hydra", "paths", "prepare", "evaluation", "experiment")
+NOT_INSTANTIATED = ("hydra", "paths", "prepare", "evaluation", "experiment", "correction")
 # A line that states no choice of its own.
 SELF_EXPLAINING = re.compile(r"^\s*(_\w+_:|defaults:|- |#|$|[\w.]+:$|[\w]+: \$\{)")
 
@@ -23,7 +24,7 @@ def choice(file: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_option_says_what_it_does(file: Path) -> None:
-    if file.parts[0] == "experiment" or (
+    if file.parts[0] in ("experiment", "correction") or (
         file.name == "none.yaml" and file.parts[0] == "descriptors"
     ):
         return  # restates options, or has none
@@ -67,3 +68,37 @@ def with_or_without(options: object) -> None:
         known = isinstance(error.__cause__, HomoregError) or "No supported gpu backend" in reason
         assert known, reason
         assert len(reason.splitlines()) == 1
+
+
+def protocol(*overrides: str) -> dict:
+    """A training's config, flat, without what says where things lie."""
+    cfg = compose("train", ["paths.run=x", *overrides])
+    return flat(OmegaConf.to_container(cfg, resolve=True))
+
+
+def test_the_corrections_together_undo_every_flaw_of_the_notebook() -> None:
+    corrected, notebook = protocol(), protocol("experiment=notebook")
+    mended = protocol("experiment=notebook", "correction=all")
+    assert protocol("experiment=notebook", "correction=none") == notebook
+    left = {key for key in corrected if mended.get(key) != corrected[key]}
+    # What is left is how much is trained on what, and how large a window is: the study's choices.
+    assert left == {
+        *("patch.support", "patch.size", "data.support", "data.size"),
+        *("evaluation.patch.support", "evaluation.patch.size", "evaluation.every_n_epochs"),
+        *("data.batch_size", "data.pairs_per_view", "data.validation_pairs", "trainer.max_epochs"),
+        *("warp.shift", "warp.corner_jitter", "warp.min_overlap"),
+        "analysis.protocol",
+    } | {key for key in corrected if key.startswith("estimators.magsac.")}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in (conf_dir() / "correction").glob("*.yaml") if p.stem != "all")
+)
+def test_each_correction_is_a_part_of_all(name: str) -> None:
+    notebook = protocol("experiment=notebook")
+    one = protocol("experiment=notebook", f"correction={name}")
+    everything = protocol("experiment=notebook", "correction=all")
+    changed = {key for key in one | notebook if one.get(key) != notebook.get(key)}
+    assert bool(changed) == (name != "none")
+    if name != "negatives":
+        assert all(everything.get(key) == one.get(key) for key in changed if "patch" not in key)

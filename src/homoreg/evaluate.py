@@ -44,17 +44,18 @@ from homoreg.study.figures import arm_styles
 
 log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under python -m
 
-# What an evaluation takes from the first run's config, unless the command line says otherwise.
-ADOPTED = (
-    "model",
-    "patch",
-    "regularizer",
-    "seed",
-    "detector",
-    "matcher",
-    "estimators",
-    "data.root",
-)
+# What an evaluation takes from the first run's config, and from where in it, unless the command
+# line says otherwise. The window of an evaluation may differ from that of the training.
+ADOPTED = {
+    "model": "model",
+    "patch": "evaluation.patch",
+    "regularizer": "regularizer",
+    "seed": "seed",
+    "detector": "detector",
+    "matcher": "matcher",
+    "estimators": "estimators",
+    "data.root": "data.root",
+}
 # Of these, what every descriptor is judged with; a network is always built as its own run says.
 PROTOCOL = ("detector", "matcher", "estimators")
 
@@ -153,10 +154,10 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], overrides: Sequence[str]) 
     """Set in ``cfg`` what the first run was trained with, where the command line is silent."""
     asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
     first = OmegaConf.create(runs[0].config)
-    for key in ADOPTED:
+    for key, place in ADOPTED.items():
         if any(a == key or a.startswith(f"{key}.") for a in asked):
             continue
-        OmegaConf.update(cfg, key, OmegaConf.select(first, key), merge=False, force_add=True)
+        OmegaConf.update(cfg, key, OmegaConf.select(first, place), merge=False, force_add=True)
         others = [run.name for run in runs if run.config.get(key) != runs[0].config.get(key)]
         if key in PROTOCOL and others:
             log.warning(

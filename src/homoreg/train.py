@@ -80,6 +80,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
     write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
     run.update_record(status="running", **identity, **surroundings(), seed=cfg.seed)
+    run.update_record(analysis=config["analysis"])
     try:
         metrics = fit(cfg, config, run, data, checkpoint, seconds)
     except BaseException as error:
@@ -174,7 +175,8 @@ def build_module(cfg: DictConfig, config: dict[str, Any]) -> DescriptorModule:
         scheduler=instantiate(cfg.scheduler),
         augmentation=instantiate(cfg.augmentation),
         seed=cfg.seed,
-        identity={key: config[key] for key in ("model", "patch", "regularizer", "seed")},
+        identity={key: config[key] for key in ("model", "regularizer", "seed")}
+        | {"patch": config["evaluation"]["patch"]},
     )
 
 

@@ -78,9 +78,36 @@ def test_views_without_overlap_are_an_error_and_not_a_hang() -> None:
         sample_patch_pairs(apart, PairSampling(), 0, 0, np.arange(5))
 
 
+def test_the_study_s_way_cuts_whole_windows_at_the_same_coordinates() -> None:
+    sampling = PairSampling(jitter_px=5.0, correspondence="same_coordinates")
+    drawn = sample_patch_pairs(VIEWS, sampling, 3, 1, np.arange(5000), support=128)
+    for points in (drawn.points1, drawn.points2):
+        corners = points - 127 / 2
+        assert (corners == np.round(corners)).all()
+        assert (corners >= 0).all()
+        assert (corners + 127 <= np.array(SIZE) - 1).all()
+    positive = drawn.kind == POSITIVE
+    assert (drawn.pair1[positive] == drawn.pair2[positive]).all()
+    steps = (drawn.points2 - drawn.points1)[positive]
+    assert set(np.unique(steps)) == set(range(-5, 6))
+    # So its positives are far from where the homography puts them.
+    truth = np.stack(
+        [
+            transform_points(p[None], VIEWS.homographies[i])[0]
+            for p, i in zip(drawn.points1[positive], drawn.pair1[positive], strict=True)
+        ]
+    )
+    assert np.median(np.linalg.norm(drawn.points2[positive] - truth, axis=1)) > 20
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"positive_share": 0.0}, {"same_photo_share": 1.5}, {"negative_radius_px": -1.0}],
+    [
+        {"correspondence": "same"},
+        {"positive_share": 0.0},
+        {"same_photo_share": 1.5},
+        {"negative_radius_px": -1.0},
+    ],
 )
 def test_impossible_options_are_named(options: dict) -> None:
     with pytest.raises(HomoregError, match=f"data.sampling.{next(iter(options))}"):

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from homoreg.data import PatchPairDataModule, cut_patches
-from homoreg.data.correspondences import PairSampling
+from homoreg.data.correspondences import POSITIVE, PairSampling
 from homoreg.data.datamodule import Batch, EpochBatches, validation_photos
 from homoreg.errors import HomoregError
+from homoreg.geometry import transform_points
 
 
 def module(root: Path, **options: object) -> PatchPairDataModule:
@@ -164,3 +165,35 @@ def test_too_few_photos_to_split_is_one_line() -> None:
 def test_impossible_options_are_named(prepared: Path, options: dict, option: str) -> None:
     with pytest.raises(HomoregError, match=option):
         module(prepared, **options)
+
+
+def test_squashed_views_keep_their_correspondences(prepared: Path) -> None:
+    data = module(prepared, squash=[128, 128])
+    assert data.train.bank.view1(0).shape == (128, 128, 3)
+    pairs = data.train.sample(0, np.arange(40))
+    for i in np.flatnonzero(pairs.kind == POSITIVE):
+        pair = data.manifest.pairs[pairs.pair1[i]]
+        native = (pairs.points1[i] + 0.5) * np.array(pair.size1) / 128 - 0.5
+        place = (transform_points(native[None], pair.homography)[0] + 0.5) * 128 / pair.size2 - 0.5
+        assert np.abs(pairs.points2[i] - place).max() <= data.sampling.jitter_px
+
+
+def test_a_split_by_sample_shows_the_same_photos_on_both_sides(prepared: Path) -> None:
+    data = module(prepared, validation_split="sample", pairs_per_view=10, validation_share=0.25)
+    assert data.train_members.tolist() == data.validation_members.tolist() == list(range(12))
+    assert len(data.train) == data.pairs_per_epoch == 90  # three quarters of ten a pair of views
+    by_photo = module(prepared, pairs_per_view=10, validation_share=0.25)
+    assert len(by_photo.train) == 10 * len(by_photo.train_members) < 120
+
+
+def test_validation_may_be_drawn_again_as_the_study_did(prepared: Path, tmp_path: Path) -> None:
+    seen, _ = watch(module(prepared, validation_resample=True), 2, tmp_path)
+    assert not torch.equal(seen["val 0", 0], seen["val 0", 1])
+
+
+@pytest.mark.parametrize(
+    "option", [{"validation_split": "pair"}, {"squash": [256]}, {"pairs_per_view": 0}]
+)
+def test_impossible_options_of_the_study_s_protocol_are_named(prepared: Path, option: dict) -> None:
+    with pytest.raises(HomoregError, match=f"data.{next(iter(option))}"):
+        module(prepared, **option)

@@ -55,6 +55,23 @@ def test_a_checkpoint_alone_is_enough(tmp_path: Path) -> None:
     assert (descriptor.name, descriptor.regularizer, descriptor.seed) == ("cnn", "l2", 1)
 
 
+def test_windows_may_be_sliced_on_whole_pixels_as_the_study_did() -> None:
+    network = build_network(MODEL, seed=1)
+    descriptor = NetworkDescriptor(
+        network, support=16, size=16, keypoint_rounding="truncate", border="drop"
+    )
+    points = np.array([[100.7, 60.9], [8.0, 8.0], [7.9, 50.0], [504.0, 504.0], [505.0, 504.0]])
+    described = descriptor.describe(PHOTO, points)
+    slices = [PHOTO[y - 8 : y + 8, x - 8 : x + 8] for x, y in ((100, 60), (8, 8), (504, 504))]
+    expected = network.eval()(to_network(torch.from_numpy(np.stack(slices)))).detach().numpy()
+    np.testing.assert_allclose(described[[0, 1, 3]], expected, atol=1e-5)
+    # A slice that would leave the image is not taken.
+    assert np.isnan(described[[2, 4]]).all()
+    for option in ({"keypoint_rounding": "round"}, {"border": "reflect"}):
+        with pytest.raises(HomoregError, match=f"evaluation.patch.{next(iter(option))}"):
+            NetworkDescriptor(network, support=16, size=16, **option)
+
+
 def test_many_keypoints_are_described_as_few_are() -> None:
     descriptor = untrained_descriptor(MODEL, {"support": 24, "size": 8}, seed=0)
     points = np.random.default_rng(0).uniform(0, 511, (2500, 2))

@@ -8,6 +8,7 @@ from homoreg.descriptors.metrics import (
     alignment,
     effective_rank,
     fpr_at_recall,
+    nearest_accuracy,
     uniformity,
     weight_norm,
 )
@@ -54,3 +55,22 @@ def test_weight_norm_is_over_all_parameters() -> None:
     torch.nn.init.constant_(layer.weight, 2.0)
     torch.nn.init.constant_(layer.bias, 1.0)
     assert weight_norm(layer).item() == pytest.approx((6 * 4 + 2) ** 0.5)
+
+
+def test_nearest_accuracy_agrees_with_a_loop_over_groups() -> None:
+    torch.manual_seed(0)
+    first = F.normalize(torch.randn(200, 4), dim=1)
+    second = F.normalize(first + 0.4 * torch.randn(200, 4), dim=1)
+    groups = torch.randint(0, 9, (200,))
+    right = [
+        i == min(np.flatnonzero(groups == groups[i]), key=lambda j: torch.dist(first[i], second[j]))
+        for i in range(200)
+    ]
+    assert 0.2 < np.mean(right) < 0.95
+    assert nearest_accuracy(first, second, groups).item() == pytest.approx(np.mean(right))
+
+
+def test_a_collapsed_network_finds_nothing() -> None:
+    same = torch.ones(10, 4) / 2
+    assert nearest_accuracy(same, same, torch.zeros(10)).item() == 0
+    assert nearest_accuracy(same[:0], same[:0], torch.zeros(0)).isnan()

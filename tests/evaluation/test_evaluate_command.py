@@ -93,7 +93,10 @@ def write_run(folder: Path, status: str = "done", **changes: Any) -> Path:
     cfg = compose("train", [f"{key}={value}" for key, value in changes.items()])
     cfg = OmegaConf.masked_copy(
         cfg,
-        ["model", "patch", "regularizer", "seed", "detector", "matcher", "estimators", "data"],
+        [
+            *("model", "patch", "regularizer", "seed", "detector", "matcher", "estimators"),
+            *("data", "evaluation"),
+        ],
     )
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(folder / "run.json", {"status": status})

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from homoreg.data.images import read_image
@@ -29,25 +30,28 @@ class PixelBank:
     Args:
         manifest: the pairs; their sizes say where each image lies in the file.
         workers: threads that decode.
+        squash: (width, height) that every image is brought to; None leaves them as they are.
     """
 
-    def __init__(self, manifest: PairManifest, workers: int = 4) -> None:
+    def __init__(
+        self, manifest: PairManifest, workers: int = 4, squash: tuple[int, int] | None = None
+    ) -> None:
         pairs = manifest.pairs
         # Pairs that share a photo share its pixels.
         sizes: dict[Path, tuple[int, int]] = {}
         for pair in pairs:
-            sizes[pair.img1] = pair.size1
-            sizes[pair.img2] = pair.size2
+            sizes[pair.img1] = squash or pair.size1
+            sizes[pair.img2] = squash or pair.size2
         ends = np.cumsum([3 * w * h for w, h in sizes.values()], dtype=np.int64)
         starts = dict(zip(sizes, [0, *ends[:-1].tolist()], strict=True))
-        self.path = bank_path(manifest)
+        self.path = bank_path(manifest, squash)
         if not self._complete(int(ends[-1])):
-            build_bank(self.path, starts, sizes, int(ends[-1]), workers)
-            remove_other_banks(self.path)
+            build_bank(self.path, starts, sizes, int(ends[-1]), workers, squash)
+            remove_other_banks(manifest)
         self._starts1 = np.array([starts[pair.img1] for pair in pairs])
         self._starts2 = np.array([starts[pair.img2] for pair in pairs])
-        self.sizes1 = np.array([pair.size1 for pair in pairs])
-        self.sizes2 = np.array([pair.size2 for pair in pairs])
+        self.sizes1 = np.array([squash or pair.size1 for pair in pairs])
+        self.sizes2 = np.array([squash or pair.size2 for pair in pairs])
         self._pixels: np.memmap | None = None
 
     def __len__(self) -> int:
@@ -75,9 +79,10 @@ class PixelBank:
         return self.__dict__ | {"_pixels": None}
 
 
-def bank_path(manifest: PairManifest) -> Path:
+def bank_path(manifest: PairManifest, squash: tuple[int, int] | None = None) -> Path:
     """Where a manifest's pixels lie: ``pairs_train.<hash>.bank`` beside ``pairs_train.json``."""
-    return manifest.path.with_suffix(f".{manifest.hash[:16]}.bank")
+    size = "" if squash is None else f".{squash[0]}x{squash[1]}"
+    return manifest.path.with_suffix(f".{manifest.hash[:16]}{size}.bank")
 
 
 def build_bank(
@@ -86,11 +91,14 @@ def build_bank(
     sizes: dict[Path, tuple[int, int]],
     total: int,
     workers: int,
+    squash: tuple[int, int] | None,
 ) -> None:
     """Decode every image into its place; the file appears when it is whole."""
 
     def decode(image_path: Path) -> None:
         image = read_image(image_path)
+        if squash:
+            image = cv2.resize(image, squash, interpolation=cv2.INTER_AREA)
         width, height = sizes[image_path]
         if image.shape != (height, width, 3):
             found = f"{image.shape[1]}×{image.shape[0]}"
@@ -109,12 +117,11 @@ def build_bank(
     log.info("decoded %d images into %s (%.0f MB)", len(starts), path, total / 1e6)
 
 
-def remove_other_banks(path: Path) -> None:
+def remove_other_banks(manifest: PairManifest) -> None:
     """Delete the banks of earlier manifests of the same name; nothing can use them again."""
-    manifest_name = path.name.split(".")[0]
-    for other in path.parent.glob(f"{manifest_name}.*.bank"):
-        if other != path:
-            other.unlink(missing_ok=True)
+    for bank in manifest.path.parent.glob(f"{manifest.path.stem}.*.bank"):
+        if manifest.hash[:16] not in bank.name:
+            bank.unlink(missing_ok=True)
 
 
 def photos_of(pairs: Sequence[Pair]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Where patch pairs are cut: corresponding points through H, and points that do not correspond.
 
-Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone.
+Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone. The study's own way, which
+takes the same coordinates in both views for the same place, is here too, to be repeated.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from homoreg.keyed import keyed_seed, keyed_uniforms
 MAX_ATTEMPTS = 64
 
 POSITIVE, SAME_PHOTO, OTHER_PHOTO = 0, 1, 2
+CORRESPONDENCES = ("homography", "same_coordinates")
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,24 @@ class PairSampling:
         same_photo_share: share of the negatives that come from the same photo, in [0, 1].
         negative_radius_px: a negative of the same photo is at least this far from the true place.
         jitter_px: the second patch's centre is off by up to this much, in x and in y.
+        correspondence: ``"homography"`` finds a point's place in view 2 through H;
+            ``"same_coordinates"`` is the study's: whole windows inside the views, on whole pixels,
+            and the second where the first is, give or take the jitter. Its positives do not
+            correspond.
     """
 
     positive_share: float = 0.5
     same_photo_share: float = 0.0
     negative_radius_px: float = 16.0
     jitter_px: float = 1.0
+    correspondence: str = "homography"
 
     def __post_init__(self) -> None:
+        if self.correspondence not in CORRESPONDENCES:
+            raise HomoregError(
+                f"data.sampling.correspondence={self.correspondence}: give "
+                f"{' or '.join(CORRESPONDENCES)}"
+            )
         if not 0 < self.positive_share <= 1:
             raise HomoregError(
                 f"data.sampling.positive_share={self.positive_share}: give a share in (0, 1]"
@@ -91,7 +103,12 @@ class PairSampling:
 
 
 def sample_patch_pairs(
-    views: Views, sampling: PairSampling, seed: int, epoch: int, indices: np.ndarray
+    views: Views,
+    sampling: PairSampling,
+    seed: int,
+    epoch: int,
+    indices: np.ndarray,
+    support: int = 1,
 ) -> PatchPairs:
     """Draw the samples of an epoch that have these indices.
 
@@ -101,6 +118,7 @@ def sample_patch_pairs(
         seed: of the run.
         epoch: the samples of two epochs differ.
         indices: ``(N,)`` integers ≥ 0.
+        support: side of the windows that are cut, pixels; only same coordinates ask for it.
 
     Raises:
         HomoregError: a negative from another photo is asked of a single photo, or two views have
@@ -118,24 +136,40 @@ def sample_patch_pairs(
     kind = np.where(u[:, 1] < sampling.positive_share, POSITIVE, negative_kind)
 
     points1 = np.empty((len(rows), 2))
-    place2 = np.empty((len(rows), 2))  # where points1 lies in view 2
+    place2 = np.empty((len(rows), 2))  # where points1 lies in view 2, or is taken to lie
+    through_h = sampling.correspondence == "homography"
+    half = (support - 1) / 2
+
+    def anywhere(uniforms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Points of views of these sizes; the study's are centres of whole windows."""
+        if through_h:
+            return uniforms * (sizes - 1)
+        return np.floor(uniforms * (np.maximum(sizes - support, 0) + 1)) + half
 
     def outside(attempt: int, rows: np.ndarray) -> np.ndarray:
         pair = pair1[rows]
-        points1[rows] = draw("point 1", attempt, rows, 2) * (views.sizes1[pair] - 1)
-        place2[rows] = _transform(views.homographies[pair], points1[rows])
+        points1[rows] = anywhere(draw("point 1", attempt, rows, 2), views.sizes1[pair])
+        place2[rows] = points1[rows]
+        if through_h:
+            place2[rows] = _transform(views.homographies[pair], points1[rows])
         # Written so that a point at infinity (NaN) counts as outside.
         return ~((place2[rows] >= 0) & (place2[rows] <= views.sizes2[pair] - 1)).all(1)
 
     _redraw(rows, outside, "two views share too little to draw points in both: warp less")
 
     pair2 = pair1.copy()
-    points2 = place2 + (2 * u[:, 3:5] - 1) * sampling.jitter_px
+    if through_h:
+        points2 = place2 + (2 * u[:, 3:5] - 1) * sampling.jitter_px
+    else:
+        reach = int(sampling.jitter_px)
+        steps = np.floor(u[:, 3:5] * (2 * reach + 1)) - reach
+        farthest = np.maximum(views.sizes2[pair1] - 1 - half, half)
+        points2 = np.clip(place2 + steps, half, farthest)
 
     def same_photo_again(attempt: int, rows: np.ndarray) -> np.ndarray:
         v = draw("other photo", attempt, rows, 3)
         pair2[rows] = (v[:, 0] * pairs).astype(int)
-        points2[rows] = v[:, 1:] * (views.sizes2[pair2[rows]] - 1)
+        points2[rows] = anywhere(v[:, 1:], views.sizes2[pair2[rows]])
         return photos[pair2[rows]] == photos[pair1[rows]]
 
     others = rows[kind == OTHER_PHOTO]
@@ -144,7 +178,7 @@ def sample_patch_pairs(
     _redraw(others, same_photo_again, "negatives from other photos need more photos: add some")
 
     def too_close(attempt: int, rows: np.ndarray) -> np.ndarray:
-        points2[rows] = draw("same photo", attempt, rows, 2) * (views.sizes2[pair2[rows]] - 1)
+        points2[rows] = anywhere(draw("same photo", attempt, rows, 2), views.sizes2[pair2[rows]])
         return np.linalg.norm(points2[rows] - place2[rows], axis=1) < sampling.negative_radius_px
 
     _redraw(

@@ -1,7 +1,7 @@
 """Patch pairs for training and validation, streamed from a manifest's pixel bank."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from homoreg.data.bank import PixelBank, photos_of
 from homoreg.data.correspondences import PairSampling, PatchPairs, Views, sample_patch_pairs
-from homoreg.data.manifest import PairManifest
+from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.patches import check_patch_options, cut_patches
 from homoreg.errors import HomoregError
+from homoreg.geometry.homography import inverse, resizing
 from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ Batch = dict[str, torch.Tensor]
 
 # The validation sets belong to no training run: every seed and every arm is judged on the same.
 VALIDATION_SEED = keyed_seed("validation")
+TRAIN_EVAL_SEED = keyed_seed("training pairs in evaluation mode")
+SPLITS = ("photo", "sample")
 
 
 class PatchPairDataset(Dataset):
@@ -71,7 +74,9 @@ class PatchPairDataset(Dataset):
 
     def sample(self, epoch: int, indices: np.ndarray) -> PatchPairs:
         """The samples' places; pair numbers are the bank's."""
-        drawn = sample_patch_pairs(self.views, self.sampling, self.seed, epoch, indices)
+        drawn = sample_patch_pairs(
+            self.views, self.sampling, self.seed, epoch, indices, self.support
+        )
         return PatchPairs(
             self.members[drawn.pair1],
             drawn.points1,
@@ -131,10 +136,10 @@ class EpochBatches(Sampler[list[int]]):
 class PatchPairDataModule(pl.LightningDataModule):
     """Patch pairs of ``root/pairs_train.json``, split into training and validation by photo.
 
-    Validation has three sets, each fixed: ``val`` is drawn as training is but from photos that
-    training never sees, ``val_same_photo`` has its negatives from the same photo only, and
-    ``train_eval`` is drawn as ``val`` from the training photos, so that the two losses of a run
-    can be compared in evaluation mode.
+    Validation has three sets, each fixed by default: ``val`` is drawn as training is but from
+    photos that training never sees, ``val_same_photo`` has positives through H and its negatives
+    from the same photo only, and ``train_eval`` is drawn as ``val`` from the training photos, so
+    that the two losses of a run can be compared in evaluation mode.
 
     Args:
         root: the folder that ``prepare`` wrote.
@@ -148,6 +153,13 @@ class PatchPairDataModule(pl.LightningDataModule):
         validation_share: share of the photos held out for validation, in (0, 1).
         validation_pairs: patch pairs in each validation set.
         num_workers: processes that cut patches for training; 0 cuts in the training process.
+        squash: (width, height) that every view is brought to before patches are cut, whatever its
+            shape; None cuts from the views as they are.
+        pairs_per_view: patch pairs an epoch for each pair of views, on average, in the place of
+            ``pairs_per_epoch``; None leaves that.
+        validation_split: ``"photo"`` holds photos out; ``"sample"`` is the study's, a share of the
+            samples of all photos, so that validation shows the photos that training sees.
+        validation_resample: draw new validation samples at every epoch, as the study did.
     """
 
     VALIDATION_SETS = ("val", "val_same_photo", "train_eval")
@@ -165,6 +177,10 @@ class PatchPairDataModule(pl.LightningDataModule):
         validation_share: float = 0.1,
         validation_pairs: int = 2000,
         num_workers: int = 1,
+        squash: Sequence[int] | None = None,
+        pairs_per_view: int | None = None,
+        validation_split: str = "photo",
+        validation_resample: bool = False,
     ) -> None:
         super().__init__()
         check_patch_options(support, size, sampling.jitter_px)
@@ -172,13 +188,18 @@ class PatchPairDataModule(pl.LightningDataModule):
             ("pairs_per_epoch", pairs_per_epoch),
             ("batch_size", batch_size),
             ("validation_pairs", validation_pairs),
+            ("pairs_per_view", pairs_per_view),
         ):
-            if value < 1:
+            if value is not None and value < 1:
                 raise HomoregError(f"data.{name}={value}: give at least 1")
         if not 0 < validation_share < 1:
             raise HomoregError(f"data.validation_share={validation_share}: give a share in (0, 1)")
         if num_workers < 0:
             raise HomoregError(f"data.num_workers={num_workers}: give 0 or more")
+        if validation_split not in SPLITS:
+            raise HomoregError(f"data.validation_split={validation_split}: give photo or sample")
+        if squash is not None and (len(squash) != 2 or min(squash) < 1):
+            raise HomoregError(f"data.squash={list(squash)}: give width and height in pixels")
         self.root = Path(root)
         self.support = support
         self.size = size
@@ -190,6 +211,10 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.validation_share = validation_share
         self.validation_pairs = validation_pairs
         self.num_workers = num_workers
+        self.squash = None if squash is None else (int(squash[0]), int(squash[1]))
+        self.pairs_per_view = pairs_per_view
+        self.validation_split = validation_split
+        self.validation_resample = validation_resample
 
     def setup(self, stage: str | None = None) -> None:
         """Open the manifest and its bank (building it where it is missing) and split the photos.
@@ -202,13 +227,18 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.manifest = PairManifest.load(self.root / "pairs_train.json")
         self.manifest.require_homographies()
         pairs = self.manifest.pairs
-        validation = validation_photos({p.photo for p in pairs}, self.validation_share)
-        held_out = np.array([pair.photo in validation for pair in pairs])
-        bank = PixelBank(self.manifest)
-        homographies = np.array([pair.homography for pair in pairs])
+        everyone = np.arange(len(pairs))
+        self.train_members = self.validation_members = everyone
+        if self.validation_split == "photo":
+            chosen = validation_photos({p.photo for p in pairs}, self.validation_share)
+            held_out = np.array([pair.photo in chosen for pair in pairs])
+            self.train_members, self.validation_members = everyone[~held_out], everyone[held_out]
+        if self.pairs_per_view:
+            share = 1.0 if self.validation_split == "photo" else 1 - self.validation_share
+            self.pairs_per_epoch = round(share * self.pairs_per_view * len(self.train_members))
+        bank = PixelBank(self.manifest, squash=self.squash)
+        homographies = np.array([squashed_homography(pair, self.squash) for pair in pairs])
         views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs))
-        self.train_members = np.flatnonzero(~held_out)
-        self.validation_members = np.flatnonzero(held_out)
 
         def dataset(
             members: np.ndarray, sampling: PairSampling, seed: int, length: int
@@ -219,24 +249,25 @@ class PatchPairDataModule(pl.LightningDataModule):
 
         self.train = dataset(self.train_members, self.sampling, self.seed, self.pairs_per_epoch)
         hard = PairSampling(0.5, 1.0, self.sampling.negative_radius_px, self.sampling.jitter_px)
-        fixed = VALIDATION_SEED, self.validation_pairs
+        count = self.validation_pairs
         self.validation = {
-            "val": dataset(self.validation_members, self.sampling, *fixed),
-            "val_same_photo": dataset(self.validation_members, hard, *fixed),
-            "train_eval": dataset(self.train_members, self.sampling, *fixed),
+            "val": dataset(self.validation_members, self.sampling, VALIDATION_SEED, count),
+            "val_same_photo": dataset(self.validation_members, hard, VALIDATION_SEED, count),
+            "train_eval": dataset(self.train_members, self.sampling, TRAIN_EVAL_SEED, count),
         }
 
     def train_dataloader(self) -> DataLoader:
-        batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self._sampling_epoch)
+        batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self._epoch(self.resample))
         return self._loader(self.train, batches, self.num_workers)
 
-    def _sampling_epoch(self) -> int:
-        """The epoch whose samples are trained on: the trainer's, or the first for ever."""
-        return self.trainer.current_epoch if self.trainer and self.resample else 0
-
     def val_dataloader(self) -> list[DataLoader]:
-        batches = EpochBatches(self.validation_pairs, self.batch_size, lambda: 0)
+        epoch = self._epoch(self.validation_resample)
+        batches = EpochBatches(self.validation_pairs, self.batch_size, epoch)
         return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
+
+    def _epoch(self, resample: bool) -> Callable[[], int]:
+        """What tells the epoch whose samples are dealt: the trainer, or the first for ever."""
+        return lambda: self.trainer.current_epoch if self.trainer and resample else 0
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
         return DataLoader(
@@ -249,6 +280,15 @@ class PatchPairDataModule(pl.LightningDataModule):
             # Its own generator: a worker's seed is no draw from the stream that dropout uses.
             generator=torch.Generator(),
         )
+
+
+def squashed_homography(pair: Pair, squash: tuple[int, int] | None) -> np.ndarray:
+    """``(3, 3)``, view 1 to view 2, of views that were brought to the size ``squash``."""
+    assert pair.homography is not None  # required when the manifest was opened
+    if squash is None:
+        return pair.homography
+    into1, into2 = resizing(pair.size1, squash), resizing(pair.size2, squash)
+    return into2 @ pair.homography @ inverse(into1)
 
 
 def validation_photos(photos: set[str], share: float) -> set[str]:

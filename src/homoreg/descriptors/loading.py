@@ -16,6 +16,9 @@ from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
 from homoreg.runs import RunFolder
 
+ROUNDINGS = ("none", "truncate")
+BORDERS = ("replicate", "drop")
+
 # Patches in one pass of the network: 500 keypoints fit in one, and 10,000 do not fill the memory.
 PATCHES_PER_PASS = 1024
 
@@ -51,6 +54,11 @@ class NetworkDescriptor:
         regularizer: the arm it was trained under; empty for what was not.
         seed: of its training.
         device: where the network runs; CUDA where there is one, by default.
+        keypoint_rounding: ``"none"`` centres a window on its keypoint to a fraction of a pixel;
+            ``"truncate"`` cuts ``[x − support // 2, x + support // 2)`` of the truncated keypoint,
+            as the study sliced it.
+        border: ``"replicate"`` repeats the edge in windows that leave the image; ``"drop"`` does
+            not describe their keypoints, as the study did.
     """
 
     metric = "l2"
@@ -64,7 +72,15 @@ class NetworkDescriptor:
         regularizer: str = "",
         seed: int | None = None,
         device: str | torch.device | None = None,
+        keypoint_rounding: str = "none",
+        border: str = "replicate",
     ) -> None:
+        if keypoint_rounding not in ROUNDINGS:
+            raise HomoregError(
+                f"evaluation.patch.keypoint_rounding={keypoint_rounding}: give none or truncate"
+            )
+        if border not in BORDERS:
+            raise HomoregError(f"evaluation.patch.border={border}: give replicate or drop")
         self.device = pick_device(device)
         network = network.float().eval().to(self.device)
         self.network = network.to(memory_format=torch.channels_last)
@@ -73,13 +89,22 @@ class NetworkDescriptor:
         self.name = name
         self.regularizer = regularizer
         self.seed = seed
+        self.keypoint_rounding = keypoint_rounding
+        self.border = border
 
     @torch.inference_mode()
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """See :class:`Descriptor`; keypoints outside the image get a row of NaN."""
         keypoints = np.asarray(keypoints, np.float64).reshape(-1, 2)
         inside = inside_image(image, keypoints)
-        patches = cut_patches(image, keypoints[inside], support=self.support, size=self.size)
+        centres = keypoints
+        if self.keypoint_rounding == "truncate":
+            # An even window has its centre between two pixels.
+            centres = np.floor(keypoints) - (0.5 if self.support % 2 == 0 else 0.0)
+        if self.border == "drop":
+            half = (self.support - 1) / 2
+            inside &= inside_image(image, centres - half) & inside_image(image, centres + half)
+        patches = cut_patches(image, centres[inside], support=self.support, size=self.size)
         passes = [
             self.network(to_network(part.to(self.device))).float().cpu()
             for part in torch.from_numpy(patches).split(PATCHES_PER_PASS)
@@ -122,7 +147,9 @@ def load_descriptor(source: str | Path, *, checkpoint: str = "", device: str | N
     if path.is_dir():
         run = RunFolder(path)
         which = checkpoint or run.config["evaluation"]["checkpoint"]
-        return _from_checkpoint(run.checkpoint(which), run.config, device)
+        # The window of the evaluation may differ from that of the training.
+        config = run.config | {"patch": run.config["evaluation"]["patch"]}
+        return _from_checkpoint(run.checkpoint(which), config, device)
     if path.is_file():
         return _from_checkpoint(path, None, device)
     if path.suffix == ".ckpt" or len(path.parts) > 1:
@@ -156,8 +183,7 @@ def _from_checkpoint(
         ) from error
     return NetworkDescriptor(
         network,
-        support=config["patch"]["support"],
-        size=config["patch"]["size"],
+        **config["patch"],
         regularizer=config["regularizer"]["name"],
         seed=config["seed"],
         device=device,
@@ -208,10 +234,4 @@ def untrained_descriptor(
     model: Mapping[str, Any], patch: Mapping[str, Any], seed: int, device: str | None = None
 ) -> NetworkDescriptor:
     """The control that every table needs: the network as a run of this seed starts with it."""
-    return NetworkDescriptor(
-        build_network(model, seed),
-        support=patch["support"],
-        size=patch["size"],
-        name="untrained",
-        device=device,
-    )
+    return NetworkDescriptor(build_network(model, seed), **patch, name="untrained", device=device)

@@ -28,6 +28,32 @@ def fpr_at_recall(
     return (negatives >= positives[needed - 1]).float().mean()
 
 
+def nearest_accuracy(
+    descriptors1: torch.Tensor, descriptors2: torch.Tensor, groups: torch.Tensor
+) -> torch.Tensor:
+    """How often a descriptor's nearest neighbour in its group is its own counterpart.
+
+    Neither the loss's scale nor the descriptors' can move it, and no group's look solves it.
+
+    Args:
+        descriptors1: ``(N, D)`` of unit length.
+        descriptors2: ``(N, D)``, row by row the same places.
+        groups: ``(N,)``; rows of one group, such as one photo's, are each other's candidates.
+
+    Returns:
+        A scalar in [0, 1]; NaN without rows. A tie counts as wrong.
+
+    >>> first, second = torch.eye(3), torch.eye(3)[[1, 0, 2]]
+    >>> nearest_accuracy(first, second, torch.tensor([0, 0, 1])).item()
+    0.3333333432674408
+    """
+    similarity = descriptors1 @ descriptors2.T
+    similarity.masked_fill_(groups[:, None] != groups, -torch.inf)
+    own = similarity.diagonal().clone()
+    similarity.fill_diagonal_(-torch.inf)
+    return (own > similarity.amax(1)).float().mean() if len(own) else own.new_tensor(torch.nan)
+
+
 def alignment(descriptors1: torch.Tensor, descriptors2: torch.Tensor) -> torch.Tensor:
     """Mean squared distance of positives, E‖f − f⁺‖² (Wang and Isola, ICML 2020).
 

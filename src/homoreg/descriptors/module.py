@@ -11,7 +11,13 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from homoreg.data.datamodule import Batch, PatchPairDataModule
 from homoreg.descriptors.cnn import to_network
-from homoreg.descriptors.metrics import alignment, fpr_at_recall, uniformity, weight_norm
+from homoreg.descriptors.metrics import (
+    alignment,
+    fpr_at_recall,
+    nearest_accuracy,
+    uniformity,
+    weight_norm,
+)
 from homoreg.descriptors.regularizers import Regularizer
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
@@ -91,6 +97,7 @@ class DescriptorModule(pl.LightningModule):
                 "first": first,
                 "second": second,
                 "label": batch["label"],
+                "photo": batch["photo"],
                 "similarity": F.cosine_similarity(first, second),
                 "loss_sum": self.loss(first, second, batch["label"]) * len(first),
             }
@@ -106,6 +113,10 @@ class DescriptorModule(pl.LightningModule):
         self.log("train/weight_norm", weight_norm(self.network))
         train = self.validation_output("train_eval")
         self.log("train/loss_eval", train["loss_sum"].sum() / len(train["label"]))
+        hard = self.validation_output("val_same_photo")
+        places = hard["label"] > 0
+        first, second, photo = (hard[key][places] for key in ("first", "second", "photo"))
+        self.log("val/nn_accuracy", nearest_accuracy(first, second, photo))
         for name, suffix in (("val", ""), ("val_same_photo", "_same_photo")):
             output = self.validation_output(name)
             similarity, label = output["similarity"], output["label"]

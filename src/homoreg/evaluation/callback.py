@@ -1,10 +1,12 @@
 """Judging by homographies from inside a training run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -20,6 +22,7 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.curves import MatchingQuality
 from homoreg.evaluation.figures import pair_figure
+from homoreg.evaluation.shift import shift_response
 from homoreg.evaluation.table import (
     EvaluationProtocol,
     evaluate_benchmark,
@@ -42,10 +45,12 @@ class HomographyEvaluation(pl.Callback):
         run: the run's folder, which gets ``evaluation/`` and ``figures/``.
         benchmark: opens the held-out pairs.
         protocol: how pairs are judged.
+        patch: how the network's patches are cut, as :class:`NetworkDescriptor` takes it.
         checkpoint: which weights are judged after training, ``"last"`` or ``"best"``.
         every_n_epochs: epochs between two looks.
         subset: validation pairs in a look.
-        figure_pairs: held-out pairs that get a figure.
+        figure_pairs: held-out pairs that get a figure: the best, the worst, then those between.
+        shift_pairs: held-out pairs on which the response to shifts is measured; 0 for none.
     """
 
     def __init__(
@@ -53,10 +58,12 @@ class HomographyEvaluation(pl.Callback):
         run: str | Path,
         benchmark: Callable[[], Benchmark],
         protocol: EvaluationProtocol,
+        patch: Mapping[str, Any],
         checkpoint: str = "last",
         every_n_epochs: int = 2,
         subset: int = 8,
         figure_pairs: int = 3,
+        shift_pairs: int = 10,
     ) -> None:
         if checkpoint not in ("last", "best"):
             raise HomoregError(f"evaluation.checkpoint={checkpoint}: give last or best")
@@ -65,10 +72,12 @@ class HomographyEvaluation(pl.Callback):
         self.run = Path(run)
         self.benchmark = benchmark
         self.protocol = protocol
+        self.patch = dict(patch)
         self.checkpoint = checkpoint
         self.every_n_epochs = every_n_epochs
         self.subset = subset
         self.figure_pairs = figure_pairs
+        self.shift_pairs = shift_pairs
         self.seconds = 0.0
         self.table: pd.DataFrame | None = None
 
@@ -81,7 +90,10 @@ class HomographyEvaluation(pl.Callback):
         name = next(iter(self.protocol.estimators))
         watched = replace(self.protocol, estimators={name: self.protocol.estimators[name]})
         # Judged on a copy in float32, as after training; the network in training is left alone.
-        table = evaluate_benchmark(_snapshot(pl_module, data), self._watched_pairs(data), watched)
+        snapshot = NetworkDescriptor(
+            deepcopy(pl_module.network), **self.patch, device=pl_module.device
+        )
+        table = evaluate_benchmark(snapshot, self._watched_pairs(data), watched)
         for column in WATCHED:
             pl_module.log(f"val/{column}", float(np.median(table[column])))
 
@@ -108,14 +120,17 @@ class HomographyEvaluation(pl.Callback):
         matching = MatchingQuality()
         self.table = evaluate_benchmark(descriptor, benchmark, self.protocol, [matching])
         details = {"matching": matching.entries()}
+        if self.shift_pairs:
+            images = (pair.image1 for pair in islice(benchmark, self.shift_pairs))
+            response = shift_response(descriptor, images, detector=self.protocol.detector)
+            details["shift_response"] = [vars(response)]
         write_evaluation(self.table, self.run / "evaluation", benchmark.name, details)
-        ids = self.table["pair_id"].unique()[: self.figure_pairs]
         (self.run / "figures").mkdir(parents=True, exist_ok=True)
-        for pair_id in ids:
+        for name, pair_id in shown_pairs(self.table, self.figure_pairs):
             figure = pair_figure(benchmark.pair(pair_id), [descriptor], self.protocol)
-            figure.savefig(self.run / "figures" / f"pair_{pair_id.replace('/', '_')}.png")
+            figure.savefig(self.run / "figures" / f"{name}_{pair_id.replace('/', '_')}.png")
             for board in tensorboards(trainer):
-                board.add_figure(f"held-out pair {pair_id}", figure, trainer.current_epoch)
+                board.add_figure(f"held-out {name} {pair_id}", figure, trainer.current_epoch)
         self.seconds = time.perf_counter() - started
 
     def final_metrics(self) -> dict[str, float]:
@@ -132,7 +147,21 @@ class HomographyEvaluation(pl.Callback):
         return metrics
 
 
-def _snapshot(module: DescriptorModule, data: PatchPairDataModule) -> NetworkDescriptor:
-    return NetworkDescriptor(
-        deepcopy(module.network), support=data.support, size=data.size, device=module.device
-    )
+def shown_pairs(table: pd.DataFrame, count: int) -> list[tuple[str, str]]:
+    """What to call them and the ids of so many pairs: the best, the worst, then evenly between.
+
+    Pairs go by the corner error of the last estimator, the robust one where there is one.
+
+    >>> rows = [("a", "dlt", 2.0), ("b", "dlt", 9.0), ("c", "dlt", 1.0)]
+    >>> table = pd.DataFrame(rows, columns=["pair_id", "estimator", "corner_error_px"])
+    >>> shown_pairs(table, 2)
+    [('pair_best', 'c'), ('pair_worst', 'b')]
+    """
+    rows = table[table["estimator"] == table["estimator"].iloc[-1]]
+    ids = rows.sort_values("corner_error_px", kind="stable")["pair_id"].tolist()
+    between = np.linspace(0, len(ids) - 1, max(count, 2)).round().astype(int)[1:-1]
+    places = [("pair_best", 0), ("pair_worst", len(ids) - 1), *(("pair", i) for i in between)]
+    chosen: dict[str, str] = {}
+    for name, place in places[:count]:
+        chosen.setdefault(ids[place], name)
+    return [(name, pair_id) for pair_id, name in chosen.items()]

@@ -13,6 +13,7 @@ from homoreg.data import images
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import check_limit, index_of
 from homoreg.evaluation.pair import ViewPair, is_homography
+from homoreg.geometry.homography import resizing
 
 # H_1_2 (HPatches), H1to2p (Oxford), H1to3p.xml (OpenCV).
 HOMOGRAPHY_FILE = re.compile(r"H_?(\d+)(?:_|to)(\d+)p?(?:\.(?:txt|xml))?")
@@ -177,6 +178,5 @@ def limit_short_side(image: np.ndarray, short_side: int | None) -> tuple[np.ndar
         return image, np.eye(3)
     scale = short_side / min(width, height)
     size = round(width * scale), round(height * scale)
-    sx, sy = size[0] / width, size[1] / height
-    scaling = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scaling
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return resized, resizing((width, height), size)

@@ -233,6 +233,18 @@ def inverse(homography: ArrayLike) -> Array:
     return np.stack(columns, axis=-1)
 
 
+def resizing(old: Size, new: Size) -> Array:
+    """How points move ``(3, 3)`` when a view is resized: ``x → s·x + (s − 1)/2`` on each axis.
+
+    Centres of pixels count, as in OpenCV's ``resize``.
+
+    >>> transform_points([[0, 0], [3, 1]], resizing((4, 2), (2, 2))).tolist()
+    [[-0.25, 0.0], [1.25, 1.0]]
+    """
+    sx, sy = new[0] / old[0], new[1] / old[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
+
+
 def corners_of(size: Size) -> Array:
     """The corners ``(4, 2)`` of a view, clockwise from the top left, at pixel centres.
 
