@@ -1,10 +1,11 @@
+import contextlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from homoreg.data import PatchPairDataModule, cut_patches
 from homoreg.data.correspondences import POSITIVE, PairSampling
@@ -22,7 +23,7 @@ def module(root: Path, **options: object) -> PatchPairDataModule:
 
 
 def epoch_of(data: PatchPairDataModule, epoch: int) -> list[Batch]:
-    data.trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+    data._epoch = lambda resample: lambda: epoch if resample else 0  # type: ignore[method-assign]
     return list(data.train_dataloader())
 
 
@@ -62,26 +63,44 @@ class Watcher(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def watch(data: PatchPairDataModule, epochs: int, folder: Path, go_on: Path | None = None):
+class Break(pl.Callback):
+    """Ends a training in the middle of an epoch."""
+
+    def __init__(self, epoch: int | None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.current_epoch == self.epoch and trainer.fit_loop.epoch_loop.batch_idx == 1:
+            raise InterruptedError
+
+
+def watch(
+    data: PatchPairDataModule, folder: Path, break_in: int | None = None, go_on: Path | None = None
+) -> dict[tuple[str, int], torch.Tensor]:
+    """What a training of three epochs was given; it leaves ``last.ckpt`` after each."""
     watcher = Watcher()
+    last = ModelCheckpoint(
+        dirpath=folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
     trainer = pl.Trainer(
-        max_epochs=epochs,
+        max_epochs=3,
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        default_root_dir=folder,
+        callbacks=[last, Break(break_in)],
     )
-    trainer.fit(watcher, data, ckpt_path=go_on, weights_only=True if go_on else None)
-    return {key: torch.cat(patches) for key, patches in watcher.seen.items()}, trainer
+    with contextlib.suppress(InterruptedError):
+        trainer.fit(watcher, data, ckpt_path=go_on, weights_only=True if go_on else None)
+    return {key: torch.cat(patches) for key, patches in watcher.seen.items()}
 
 
 def test_a_trainer_gets_new_samples_every_epoch_and_the_same_validation(
     prepared: Path, tmp_path: Path
 ) -> None:
-    seen, _ = watch(module(prepared), 3, tmp_path)
+    seen = watch(module(prepared), tmp_path)
     for epoch in range(3):
         expected = torch.cat([batch["patches1"] for batch in epoch_of(module(prepared), epoch)])
         assert torch.equal(seen["train", epoch], expected)
@@ -90,12 +109,16 @@ def test_a_trainer_gets_new_samples_every_epoch_and_the_same_validation(
     assert not torch.equal(seen["train", 0], seen["train", 1])
 
 
-def test_a_resumed_trainer_gets_the_samples_of_its_epoch(prepared: Path, tmp_path: Path) -> None:
-    whole, _ = watch(module(prepared), 3, tmp_path)
-    _, trainer = watch(module(prepared), 2, tmp_path)
-    trainer.save_checkpoint(tmp_path / "two.ckpt")
-    rest, _ = watch(module(prepared), 3, tmp_path, tmp_path / "two.ckpt")
-    assert torch.equal(rest["train", 2], whole["train", 2])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_trainer_gets_the_samples_of_its_epoch(
+    prepared: Path, tmp_path: Path, workers: int
+) -> None:
+    whole = watch(module(prepared, num_workers=workers), tmp_path / "whole")
+    watch(module(prepared, num_workers=workers), tmp_path, break_in=1)
+    rest = watch(module(prepared, num_workers=workers), tmp_path, go_on=tmp_path / "last.ckpt")
+    assert {epoch for kind, epoch in rest if kind == "train"} == {1, 2}
+    for epoch in (1, 2):
+        assert torch.equal(rest["train", epoch], whole["train", epoch])
 
 
 def test_batches_hold_every_sample_of_an_epoch_once() -> None:
@@ -187,7 +210,7 @@ def test_a_split_by_sample_shows_the_same_photos_on_both_sides(prepared: Path) -
 
 
 def test_validation_may_be_drawn_again_as_the_study_did(prepared: Path, tmp_path: Path) -> None:
-    seen, _ = watch(module(prepared, validation_resample=True), 2, tmp_path)
+    seen = watch(module(prepared, validation_resample=True), tmp_path)
     assert not torch.equal(seen["val 0", 0], seen["val 0", 1])
 
 

@@ -115,8 +115,7 @@ class EpochBatches(Sampler[list[int]]):
     Args:
         length: samples in an epoch.
         batch_size: samples in a batch; a last, smaller batch is dealt too.
-        epoch: tells the epoch. Asked when an epoch's batches are first dealt, since Lightning's
-            ``set_epoch`` comes too late for the workers of a run that is resumed.
+        epoch: tells the epoch; asked when its first batch is dealt.
     """
 
     def __init__(self, length: int, batch_size: int, epoch: Callable[[], int]) -> None:
@@ -267,7 +266,11 @@ class PatchPairDataModule(pl.LightningDataModule):
 
     def _epoch(self, resample: bool) -> Callable[[], int]:
         """What tells the epoch whose samples are dealt: the trainer, or the first for ever."""
-        return lambda: self.trainer.current_epoch if self.trainer and resample else 0
+        # A resumed run deals its first batches before Lightning has set ``current_epoch`` right;
+        # how many epochs lie behind the checkpoint is known from the start.
+        return lambda: (
+            self.trainer.fit_loop.epoch_progress.total.processed if self.trainer and resample else 0
+        )
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
         return DataLoader(
