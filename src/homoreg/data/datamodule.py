@@ -266,11 +266,15 @@ class PatchPairDataModule(pl.LightningDataModule):
 
     def _epoch(self, resample: bool) -> Callable[[], int]:
         """What tells the epoch whose samples are dealt: the trainer, or the first for ever."""
+
         # A resumed run deals its first batches before Lightning has set ``current_epoch`` right;
         # how many epochs lie behind the checkpoint is known from the start.
-        return lambda: (
-            self.trainer.fit_loop.epoch_progress.total.processed if self.trainer and resample else 0
-        )
+        def epoch() -> int:
+            if not (self.trainer and resample):
+                return 0
+            return self.trainer.fit_loop.epoch_progress.total.processed  # type: ignore[attr-defined]
+
+        return epoch
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
         return DataLoader(
