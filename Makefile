@@ -9,10 +9,11 @@ SWEEP ?= $(shell ls -t multirun/*/*/run.json 2>/dev/null | head -1 | cut -d/ -f1
 BIN := $(VENV)/bin
 READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
+STUDY ?= study
 
 PEERS := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test lint prepare sweep eval report judge dashboard clean
+.PHONY: help demo test lint prepare sweep study eval report judge dashboard clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +50,10 @@ prepare: $(READY)  ## choose photographs and make the pairs
 
 sweep: $(READY)  ## train and judge the four arms
 	$(BIN)/python -m homoreg.train -m regularizer=$(ARMS) $(ARGS)
+
+study: $(READY)  ## the four arms at twelve seeds: make study STUDY=name ARGS="size=small"
+	$(BIN)/python -m homoreg.train -m experiment=study study=$(STUDY) $(ARGS)
+	$(BIN)/python -m homoreg.report runs=multirun/$(STUDY)
 
 eval: $(READY)  ## judge the newest sweep again, beside its controls
 	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }

@@ -13,7 +13,8 @@ FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml
 # Where a command's config has the group, so that its interpolations resolve.
 COMMAND = {"descriptors": "evaluate"}
 # Built by Hydra itself, or only from inside a run.
-NOT_INSTANTIATED = ("hydra", "paths", "prepare", "evaluation", "experiment", "correction")
+RESTATING = ("experiment", "correction", "size", "hparams_search")
+NOT_INSTANTIATED = ("hydra", "paths", "prepare", "evaluation", *RESTATING)
 # A line that states no choice of its own.
 SELF_EXPLAINING = re.compile(r"^\s*(_\w+_:|defaults:|- |#|$|[\w.]+:$|[\w]+: \$\{)")
 
@@ -24,9 +25,7 @@ def choice(file: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_option_says_what_it_does(file: Path) -> None:
-    if file.parts[0] in ("experiment", "correction") or (
-        file.name == "none.yaml" and file.parts[0] == "descriptors"
-    ):
+    if file.parts[0] in RESTATING or file == Path("descriptors/none.yaml"):
         return  # restates options, or has none
     for line in (conf_dir() / file).read_text(encoding="utf-8").splitlines():
         assert "#" in line or SELF_EXPLAINING.match(line), f"{file}: {line}"

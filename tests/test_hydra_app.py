@@ -72,6 +72,25 @@ def test_a_sweep_goes_on_and_names_each_job_that_failed(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
+def test_a_study_is_four_arms_at_twelve_seeds_unless_the_command_line_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path, "-m", "experiment=study", "study=all")
+    jobs = {path.name for path in (tmp_path / "multirun" / "all").iterdir() if path.is_dir()}
+    assert jobs == {
+        f"regularizer-{arm}+seed-{seed}"
+        for arm in ("none", "l2", "dropout", "hybrid")
+        for seed in range(12)
+    }
+    few = run(tmp_path, "seed=0,3", "-m", "experiment=study", "regularizer=l2", "study=few")
+    jobs = {path.name for path in (tmp_path / "multirun" / "few").iterdir() if path.is_dir()}
+    assert jobs == {"regularizer-l2+seed-0", "regularizer-l2+seed-3"}
+    assert (few.returncode, few.stdout.splitlines()[-1]) == (
+        0,
+        "2 jobs: 0 done before, 0 resumed, 0 retried, 2 new, 0 failed",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

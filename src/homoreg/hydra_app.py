@@ -5,10 +5,9 @@ import logging
 import os
 import re
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +25,7 @@ from pydantic import ValidationError
 
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
+from homoreg.sweeps import Sweep, summary
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     """Make a function of a config a command: ``main()`` reads the command line and runs it.
 
     A single run ends with exit code 0, with 2 and one line on a user's error, with 1 and a
-    traceback on a bug. A sweep runs all its jobs, then prints one line for each that failed and
-    ends with exit code 2.
+    traceback on a bug. A sweep runs all its jobs, then prints one line for each that failed and one
+    that counts them all, and ends with exit code 2 where a job failed.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -52,7 +52,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 except Exception as error:
                     # Raised, it would get lines of Hydra's before ours.
                     _exit(error)
-            with _failure_noted(Path(HydraConfig.get().runtime.output_dir)):
+            assert SweepStart.sweep is not None
+            with SweepStart.sweep.job(Path(HydraConfig.get().runtime.output_dir), one_line):
                 check_types(cfg, config_name)
                 return function(cfg)
 
@@ -62,20 +63,21 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             os.environ["HYDRA_FULL_ERROR"] = "1"
             sys.argv[1:] = _arguments(sys.argv[1:])
             run = hydra.main(str(conf_dir()), config_name, version_base="1.3")(job)
-            started = time.time()
+            SweepStart.sweep = None
+            error: Exception | None = None
             try:
                 run()
             except KeyboardInterrupt:
+                if SweepStart.sweep is not None:
+                    print(summary(SweepStart.sweep.notes()))
                 print("homoreg: interrupted; the same command goes on from here", file=sys.stderr)
                 sys.exit(130)
-            except Exception as error:
-                if not _sweep_failures(started):
-                    _exit(error)
-            failures = _sweep_failures(started)
-            for name, line in failures:
-                print(f"homoreg: job {name} failed: {line}", file=sys.stderr)
-            if failures:
-                sys.exit(2)
+            except Exception as raised:
+                error = raised
+            if SweepStart.sweep is not None:
+                _end(SweepStart.sweep, error)
+            elif error is not None:
+                _exit(error)
 
         return main
 
@@ -232,47 +234,47 @@ def _parses(overrides: list[str]) -> bool:
     return True
 
 
-class SweepFolder(Callback):
-    """Remembers where the sweep of this process writes, so that its failures can be listed."""
+class SweepStart(Callback):
+    """Begins the sweep of this process, and takes it along to where a launcher runs the jobs."""
 
-    path: Path | None = None
+    sweep: Sweep | None = None
 
     def __init__(self) -> None:
         register_resolvers()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"sweep": SweepStart.sweep}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A launcher that starts processes sends this object along before it names the folders.
         register_resolvers()
+        SweepStart.sweep = state["sweep"]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         # A name that cannot be resolved ends the sweep right after, with its own line.
         with suppress(OmegaConfBaseException):
-            SweepFolder.path = Path(config.hydra.sweep.dir)
+            SweepStart.sweep = Sweep.starting(config.hydra.sweep.dir)
 
 
-@contextmanager
-def _failure_noted(folder: Path) -> Iterator[None]:
-    """Leave ``error.txt`` in a job's folder when the job fails: the line, then the traceback."""
-    file = folder / "error.txt"
-    file.unlink(missing_ok=True)
-    try:
-        yield
-    except Exception as error:
-        lines = [one_line(error), "", *traceback.format_exception(error)]
-        file.write_text("\n".join(lines), encoding="utf-8")
-        raise
+def _end(sweep: Sweep, error: Exception | None) -> None:
+    """Tell how the jobs of a sweep went; exit with 2 where one did not end well.
 
-
-def _sweep_failures(since: float) -> list[tuple[str, str]]:
-    """Name and error line of the sweep's jobs that failed after ``since`` (seconds)."""
-    if SweepFolder.path is None:
-        return []
-    files = sorted(SweepFolder.path.glob("*/error.txt"))
-    return [
-        (file.parent.name, file.read_text(encoding="utf-8").splitlines()[0])
-        for file in files
-        if file.stat().st_mtime >= since
-    ]
+    Args:
+        error: what Hydra raised: a job's own, or that the jobs could not be started or waited for.
+    """
+    notes = sweep.notes()
+    for name, note in notes.items():
+        if note["outcome"] == "failed":
+            print(f"homoreg: job {name} failed: {note['error']}", file=sys.stderr)
+        elif note["outcome"] == "broke off":
+            print(f"homoreg: job {name} broke off: its process was killed", file=sys.stderr)
+    if notes:
+        print(summary(notes))
+    outcomes = {note["outcome"] for note in notes.values()}
+    if error is not None and ("failed" not in outcomes or "broke off" in outcomes):
+        _exit(error)
+    if outcomes - {"done"}:
+        sys.exit(2)
 
 
 def _exit(error: Exception) -> NoReturn:

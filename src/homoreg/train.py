@@ -74,18 +74,22 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
     identity = {"config_hash": config_hash(config), "manifest_hash": data.manifest.hash}
     checkpoint = resume_point(run, identity, cfg.ckpt)
+    log.info("%s %s", run.path, how_it_starts(run, checkpoint))
     if run.status == "done":
-        log.info("%s is done already", run.path)
         return dict(run.record["metrics"])
 
     write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
-    run.update_record(status="running", **identity, **surroundings(), seed=cfg.seed)
-    run.update_record(analysis=config["analysis"])
+    about = {"seed": cfg.seed, "analysis": config["analysis"], **identity, **surroundings()}
+    run.update_record(status="running", error=None, **about)
     try:
         metrics = fit(cfg, config, run, data, checkpoint, seconds)
-    except BaseException as error:
+    except Exception as error:
         run.update_record(status="failed", error=one_line(error))
+        log.info("%s failed: %s", run.path, one_line(error))
         raise
+    except SystemExit as ended:
+        # What Lightning makes of Ctrl-C and of SIGTERM; the run broke off and can be resumed.
+        raise KeyboardInterrupt from ended
     finally:
         # The jobs of a sweep share this process and its devices.
         gc.collect()
@@ -212,9 +216,23 @@ def resume_point(run: RunFolder, identity: dict[str, str], ckpt: str | None) -> 
         read_checkpoint(Path(ckpt))
         return Path(ckpt)
     if run.status in ("running", "failed") and own.is_file():
-        log.info("going on from %s", own)
         return own
     return None
+
+
+def how_it_starts(run: RunFolder, checkpoint: Path | None) -> str:
+    """What a run does with what its folder holds, as the end of a line that names the folder."""
+    if run.status == "done":
+        return "is done already"
+    begins = {
+        "absent": "is new",
+        "running": "broke off and is resumed",
+        "failed": f"failed ({run.record.get('error')}) and is retried",
+    }[run.status]
+    if checkpoint is None:
+        return begins
+    epochs = read_checkpoint(checkpoint)["epoch"] + 1
+    return f"{begins}, going on from {checkpoint} after {epochs} epochs"
 
 
 def _alive(record: dict[str, Any]) -> bool:
