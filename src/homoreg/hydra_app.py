@@ -135,11 +135,12 @@ def job_name(overrides: Sequence[str], constant: Sequence[str]) -> str:
         overrides: the job's own, such as ``["regularizer=l2", "seed=0", "data.root=/photos"]``.
         constant: keys with one value in the whole sweep; they are left out, but for the arm's.
 
-    >>> job_name(["regularizer=l2", "seed=0", "data.root=/photos"], ["data.root"])
+    >>> job_name(["seed=0", "regularizer=l2", "data.root=/photos"], ["data.root"])
     'regularizer-l2+seed-0'
     """
     parts = []
-    for override in overrides:
+    # The seed stands last, however the sweep goes through its jobs.
+    for override in sorted(overrides, key=lambda text: text.startswith("seed=")):
         key, _, value = override.partition("=")
         if key in constant and key not in IDENTITY:
             continue

@@ -72,10 +72,10 @@ class CnnDescriptor(nn.Module):
 
         layers: list[nn.Module] = []
         width = in_channels
-        for out, kernel in zip(channels, kernel_sizes, strict=True):
-            if layers:
-                layers.append(nn.MaxPool2d(2))
-            layers += [nn.Conv2d(width, out, kernel, padding=kernel // 2), nn.ReLU()]
+        for number, (out, kernel) in enumerate(zip(channels, kernel_sizes, strict=True), start=1):
+            # The largest of four is the same before ReLU, which then has a quarter of the work.
+            pool = [nn.MaxPool2d(2)] if number < len(channels) else []
+            layers += [nn.Conv2d(width, out, kernel, padding=kernel // 2), *pool, nn.ReLU()]
             width = out
         self.features = nn.Sequential(*layers)
 
@@ -94,7 +94,8 @@ class CnnDescriptor(nn.Module):
             patches = (patches - mean) / (deviation + 1 / 255)
         elif self.normalisation == "standard":
             patches = (patches - MEAN_GRAY) / DEVIATION_GRAY
-        features = self.features(patches).mean(dim=(2, 3))
+        # Averaged with channels last, so that the gradient lies as the convolutions read it.
+        features = self.features(patches).permute(0, 2, 3, 1).flatten(1, 2).mean(1)
         return F.normalize(self.head(features).float(), dim=1)
 
 
