@@ -11,6 +11,11 @@ READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
 STUDY ?= study
 
+# What TensorBoard shows: name:folder of each run's curves.
+BOARDS = $(foreach run,$(patsubst %/tb,%,$(wildcard $(SWEEP)/*/tb)),$(notdir $(run)):$(run)/tb)
+comma := ,
+space := $(subst ,, )
+
 PEERS := untrained,raw_patches,sift,rootsift,orb
 
 .PHONY: help demo test lint prepare sweep study eval report judge dashboard clean
@@ -69,8 +74,9 @@ judge: $(READY)  ## the arms, controls and peers on a folder: make judge PHOTOS=
 	    source=folder source.root=$(PHOTOS) $(ARGS)
 	$(BIN)/python -m homoreg.evaluate runs=multirun/judge descriptors=[$(PEERS)] reruns=5
 
-dashboard: $(READY)  ## TensorBoard over all sweeps and runs
-	$(BIN)/tensorboard --logdir_spec sweeps:multirun,runs:outputs
+dashboard: $(READY)  ## TensorBoard over the newest sweep, its runs by their names
+	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
+	$(BIN)/tensorboard --logdir_spec $(subst $(space),$(comma),$(BOARDS))
 
 clean:  ## remove what the tools cache; data and results stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -14,6 +14,7 @@ import subprocess
 import time
 import warnings
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 from typing import Any, cast
 
@@ -213,7 +214,7 @@ def fit(
         )
         for board in tensorboards(trainer):
             for name in known_by(cfg):
-                board.add_scalar(f"hp/{name}", metrics[name], trainer.current_epoch)
+                board.add_scalar(f"hp/{name}", metrics.get(name, nan), trainer.current_epoch)
     finally:
         for logger in trainer.loggers:
             logger.finalize("done")
@@ -356,7 +357,7 @@ def git_revision() -> str | None:
 
 def log_start(trainer: pl.Trainer, cfg: DictConfig, config: dict[str, Any]) -> None:
     """Put the resolved config and the hyperparameters on TensorBoard, their metrics to come."""
-    nothing_yet = {f"hp/{name}": float("nan") for name in known_by(cfg)}
+    nothing_yet = {f"hp/{name}": nan for name in known_by(cfg)}
     for logger in trainer.loggers:
         if hasattr(logger, "experiment"):
             logger.log_hyperparams(hyperparameters(cfg), nothing_yet)
