@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
+from tests.study.simulated import study
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError
@@ -38,7 +39,6 @@ from homoreg.study.statistics import (
     summarise_runs,
     t_interval,
 )
-from tests.study.simulated import study
 
 some_differences = st.lists(st.integers(-20, 20), min_size=1, max_size=9).map(
     lambda numbers: np.array(numbers) / 10
@@ -272,8 +272,8 @@ def test_holm_over_three_contrasts_with_one_baseline_errs_in_one_study_of_twenty
     rng = np.random.default_rng(5)
     values = getattr(rng, draw)(size=(3000, 4, seeds))
     p = sign_flip_test(values[:, 1:] - values[:, :1])
-    adjusted = np.array([holm(contrasts) for contrasts in p])
-    rate, error = share((adjusted <= ALPHA).any(1))
+    # Holm rejects something where its first step does.
+    rate, error = share(p.min(1) <= ALPHA / 3)
     assert rate <= ALPHA + error
 
 
