@@ -7,7 +7,7 @@ import pandas as pd
 
 from homoreg.study.tables import ARMS
 
-RUN_SD = 0.02  # of log10 between runs of one arm
+RUN_SD = 0.01  # of log10 between runs of one arm
 
 
 def study(
@@ -41,7 +41,9 @@ def study(
     """
     rng = np.random.default_rng([key, seeds, pairs])
     difficulty = rng.normal(0, 0.3, pairs)
-    pattern = rng.normal(0, 0.15, pairs)  # κ of the pairs
+    pattern = rng.normal(0, 0.15, pairs)  # κ of the pairs, unrelated to their difficulty
+    centred = difficulty - difficulty.mean()
+    pattern = pattern - centred * (centred @ pattern) / (centred @ centred)
     parts = []
     for arm in ARMS:
 

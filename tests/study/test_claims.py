@@ -37,7 +37,7 @@ def verdicts(rows: pd.DataFrame, training: pd.DataFrame) -> dict[int, str]:
 
 TRUE = {
     "matches": {"dropout": 1.5, "hybrid": 1.5},
-    "kappa": {"dropout": 0.87, "hybrid": 0.87},
+    "kappa": {"dropout": 0.89, "hybrid": 0.89},
     "kappa_spread": {"dropout": 0.3},
     "error": {"dropout": 2.0, "hybrid": 4.0},
 }
