@@ -6,7 +6,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import yaml
@@ -27,6 +27,8 @@ from homoreg.study.tables import (
     read_epochs,
 )
 
+Record = dict[str, Any]
+Records = list[Record]
 NOT_COMPARED = ("paths", "study", "callbacks", "logger", "ckpt")  # parts of a config
 
 
@@ -73,7 +75,7 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
 
     done = [
         (record, run)
-        for record, run in zip(table.to_dict("records"), runs, strict=True)
+        for record, run in zip(cast(Records, table.to_dict("records")), runs, strict=True)
         if run.status == "done"
     ]
     epochs = [
@@ -106,11 +108,11 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
     )
 
 
-def _who(record: dict[str, Any]) -> dict[str, Any]:
+def _who(record: Record) -> dict[str, Any]:
     return {key: record[key] for key in ("protocol", "arm", "run", "seed")}
 
 
-def _examples(done: list[tuple[dict[str, Any], RunFolder]]) -> dict[str, dict[str, RunFolder]]:
+def _examples(done: list[tuple[Record, RunFolder]]) -> dict[str, dict[str, RunFolder]]:
     """The first run of each arm, in the arms' order, by protocol and by the run's name."""
     examples: dict[str, dict[str, RunFolder]] = {}
     for protocol in order_protocols(record["protocol"] for record, _ in done):
@@ -150,11 +152,10 @@ def _differences(examples: dict[str, dict[str, RunFolder]]) -> pd.DataFrame:
     if len(configs) < 2:
         return pd.DataFrame()
     table = pd.DataFrame(configs).map(lambda value: "" if value is None else str(value)).fillna("")
-    table = table[table.nunique(axis=1) > 1]
-    named = [str(option) for option in table.index]
-    elsewhere = [option.partition(".")[0] in NOT_COMPARED for option in named]
+    compared = ~table.index.str.partition(".").get_level_values(0).isin(NOT_COMPARED)
     paths = table.map(os.path.isabs).any(axis=1)
-    return table[~(paths | elsewhere)].rename_axis("option").reset_index()
+    differ = table.nunique(axis=1) > 1
+    return table[compared & differ & ~paths].rename_axis("option").reset_index()
 
 
 def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:

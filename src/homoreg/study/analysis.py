@@ -32,7 +32,7 @@ class Analysis:
         for name in ("kappa", "error", "drop_failures", "max_kappa"):
             values = runs.get(f"analysis.{name}", pd.Series(dtype=object)).dropna()
             if len(values):
-                chosen[name] = values.mode().iloc[0]
+                chosen[name] = values.mode().tolist()[0]
         return cls(**chosen)
 
     def keeps(self, rows: pd.DataFrame) -> pd.Series:
@@ -54,7 +54,7 @@ class Analysis:
         kept = self.keeps(rows)
         if kept.all():
             return ""
-        reasons = ["failures"] * self.drop_failures
+        reasons = ["failures"] if self.drop_failures else []
         if self.max_kappa is not None:
             reasons.append(f"κ > {self.max_kappa:.0e}".replace("e+0", "e"))
         return (

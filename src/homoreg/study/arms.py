@@ -80,10 +80,12 @@ def training_arms(training: pd.DataFrame) -> pd.DataFrame:
     keys = ["protocol", "arm"]
     losses = ["final_train_loss", "final_val_loss"]
     options = [name for name in training if name not in (*keys, *losses, "seed", "run")]
-    shared = training.groupby(keys, sort=False)[options].agg(
-        lambda values: ", ".join(dict.fromkeys(map(str, values)))
-    )
+    shared = training.groupby(keys, sort=False)[options].agg(_all_values)
     return sort_models(over_seeds(training, keys, losses).merge(shared, on=keys), keys)
+
+
+def _all_values(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -20,8 +20,8 @@ from matplotlib.ticker import MaxNLocator
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.study.tables import ARMS, METRICS, finite_points, order_arms
 
-BOXES = ("match_count", "precision_3px", "log10_kappa", "rmse_gray")
-BOXES += ("corner_error_px", "predicted_corner_error_px")
+BOXES = ["match_count", "precision_3px", "log10_kappa", "rmse_gray"]
+BOXES += ["corner_error_px", "predicted_corner_error_px"]
 LOG_SCALED = ("corner_error_px", "predicted_corner_error_px")
 WIDTH_IN = 9.0
 COLUMNS = 4  # panels beside one another

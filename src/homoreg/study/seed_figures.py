@@ -1,6 +1,7 @@
 """Figures whose unit is the training run: seeds, differences from `none`, doses, trials."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,18 @@ from matplotlib.figure import Figure
 from homoreg.study.figures import COLUMNS, STYLES, WIDTH_IN, Style, look, panel_title
 from homoreg.study.tables import METRICS, order_arms
 
-INTERVAL = {"color": "black", "linewidth": 1.8, "zorder": 4}
+INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4}
 
 
 def _grid(
-    titles: Sequence[str], draw: Callable[[Axes, str], None], height: float, **shared: bool
+    titles: Sequence[str], draw: Callable[[Axes, str], None], height: float, sharey: bool
 ) -> Figure:
     """A panel per title, at most four in a line, each ``height`` inches."""
     columns = min(COLUMNS, len(titles))
     lines = -(-len(titles) // columns)
     with look():
         figure = Figure(figsize=(WIDTH_IN * max(columns, 2) / COLUMNS, 0.5 + height * lines))
-        axes = figure.subplots(lines, columns, squeeze=False, **shared).flatten()
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=sharey).flatten()
         for ax, title in zip(axes, titles, strict=False):
             draw(ax, title)
         for ax in axes[len(titles) :]:
@@ -43,7 +44,8 @@ def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, Styl
         of_estimator = models[models["estimator"] == estimator]
         for _, of_seed in of_estimator.groupby("seed"):
             ax.plot(of_seed["arm"].map(places), of_seed["auc_5px"], color="#cccccc", lw=0.6)
-        for arm, runs in of_estimator.groupby("arm"):
+        for arm in names:
+            runs = of_estimator[of_estimator["arm"] == arm]
             style = styles[arm]
             ax.plot(
                 [places[arm]] * len(runs),
@@ -247,7 +249,7 @@ def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
         ax.set_title(metrics[metric], loc="left", fontsize=8.5)
 
     shown = [name for name in metrics if f"{name}_mean" in doses]
-    figure = _grid(shown, panel, 2.7)
+    figure = _grid(shown, panel, 2.7, sharey=False)
     figure.supxlabel("weight decay (λ per step)", fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, handlelength=3.5)

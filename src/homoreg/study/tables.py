@@ -107,7 +107,7 @@ def varied_settings(runs: pd.DataFrame) -> pd.DataFrame:
         index=runs.index,
         dtype=object,
     ).fillna("")
-    names = sorted(set(settings) - {"seed", "ckpt", "study"})
+    names = sorted(set(map(str, settings)) - {"seed", "ckpt", "study"})
     return settings[[name for name in names if settings[name].nunique() > 1]]
 
 

@@ -47,8 +47,8 @@ def ablation_table(runs: pd.DataFrame, rows: pd.DataFrame, models: pd.DataFrame)
         return pd.DataFrame()
     table = pd.DataFrame(records)
     baseline = table[table["correction"] == "none"].groupby(["arm", "seed"])["auc_5px"].first()
-    paired = pd.MultiIndex.from_frame(table[["arm", "seed"]]).map(baseline)
-    table["auc_5px_difference"] = table["auc_5px"] - np.asarray(paired, float)
+    paired = table[["arm", "seed"]].join(baseline.rename("baseline"), on=["arm", "seed"])
+    table["auc_5px_difference"] = table["auc_5px"] - paired["baseline"]
     table.loc[table["correction"] == "none", "auc_5px_difference"] = np.nan
     keys = ["arm", "correction", "protocol", "estimator", "pairs", "error_column", "kappa_column"]
     table = over_seeds(table, keys, [*ABLATION, "auc_5px_difference"])
@@ -122,7 +122,8 @@ def trial_table(runs: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     trials = runs[runs["objective"] != ""]
     parts = []
-    for (objective, direction), group in trials.groupby(["objective", "objective_direction"]):
+    for _, group in trials.groupby(["objective", "objective_direction"]):
+        objective, direction = group[["objective", "objective_direction"]].iloc[0]
         options = varied_settings(group).apply(_numbers)
         table = group[["run", "seed"]].assign(value=group["objective_value"].astype(float))
         table = pd.concat([table, options], axis=1).sort_values(

@@ -189,7 +189,16 @@ def _model_table(
     """
     labels = {metric: tables.METRICS[metric] for metric in metrics}
     if study.many_runs:
-        columns = [*WHO_ARM, *(with_interval(key, text, number(1)) for key, text in plain.items())]
+        columns = [
+            *WHO_ARM,
+            # The others have theirs in the CSV.
+            *(
+                with_interval(key, text, number(1))
+                if key == "auc_5px"
+                else Column(f"{key}_mean", text, number(1))
+                for key, text in plain.items()
+            ),
+        ]
         columns += [
             Column(f"{key}_median_mean", metric.label, number(metric.decimals))
             if key in REFERENCES

@@ -10,11 +10,12 @@ JUDGED = re.compile(r"pair_(best|worst)_(.+)")
 
 
 def pictures(study: Gathered) -> Section | None:
-    arms = study.done.set_index("run")[["protocol", "arm", "seed"]]
+    runs = {str(record["run"]): record for record in study.done.to_dict("records")}
     parts: list[Part] = []
     for run, files in study.pictures.items():
-        protocol, arm, seed = arms.loc[run]
-        who = f"{arm}, {PROTOCOLS[protocol]}, seed {seed} ({run})"
+        record = runs[run]
+        protocol = PROTOCOLS[record["protocol"]]
+        who = f"{record['arm']}, {protocol}, seed {record['seed']} ({run})"
         for file in files:
             judged = JUDGED.fullmatch(file.stem)
             what = f"{judged[1].capitalize()} pair, {judged[2]}" if judged else _plain(file.stem)

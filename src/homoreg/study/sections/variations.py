@@ -80,13 +80,11 @@ def dose(study: Gathered) -> Section | None:
     ]
     shown = pd.concat([doses[_where(doses, *chosen)] for chosen in primary])
     parts: list[Part] = []
-    for number_, (key, own) in enumerate(
-        shown.groupby(["protocol", "estimator", "arm"], sort=False)
-    ):
-        protocol, estimator, arm = key
+    for place, (_, own) in enumerate(shown.groupby(["protocol", "estimator", "arm"], sort=False)):
+        protocol, estimator, arm = own[["protocol", "estimator", "arm"]].iloc[0]
         parts.append(
             Plate(
-                "dose" if not number_ else f"dose_{number_ + 1}",
+                f"dose_{place + 1}" if place else "dose",
                 f"{arm}, {estimator}, {PROTOCOLS[protocol]}: response to weight decay (λ in the "
                 "optimizer, per step), a line per dropout rate. Means over n seeds of each run's "
                 "median over the pairs (of its AUC of the corner error), with 95 % t intervals.",
