@@ -5,6 +5,7 @@
 
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
+from homoreg.data import PairManifest
 from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
 from homoreg.hydra_app import command
@@ -70,6 +72,7 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         metrics_csv=[_link(run.metrics_csv, folder) for run in runs],
         config_yaml=[_link(run.config_file, folder) for run in runs],
     )
+    table = table.assign(**_objectives(runs))
     for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
         table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
 
@@ -84,7 +87,7 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         if run.metrics_csv.is_file()
     ]
     rows = {
-        record["run"]: read_evaluation(run.evaluation_csv(benchmark))
+        record["run"]: _with_photos(read_evaluation(run.evaluation_csv(benchmark)), run)
         for record, run in done
         if run.evaluation_csv(benchmark).is_file()
     }
@@ -106,6 +109,37 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
             pictures=_pictures(examples),
         ),
     )
+
+
+def _objectives(runs: list[RunFolder]) -> pd.DataFrame:
+    """What each run's search went by, and what it got; empty where it served none."""
+    columns = ["objective", "objective_value", "objective_direction"]
+    records: list[tuple[str, float | None, str]] = []
+    for run in runs:
+        if not any(override.startswith("hparams_search=") for override in _overrides(run)):
+            records.append(("", None, ""))
+            continue
+        hydra = yaml.safe_load((run.path / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+        objective = run.config["optimized_metric"]
+        value = run.record.get("metrics", {}).get(objective)
+        records.append((objective, value, str(hydra["hydra"]["sweeper"]["direction"])))
+    return pd.DataFrame(records, columns=columns)
+
+
+def _with_photos(rows: pd.DataFrame, run: RunFolder) -> pd.DataFrame:
+    """The rows with each pair's ``photo`` where the benchmark's manifest is still there.
+
+    Pairs of one photo are no independent evidence, and a bootstrap draws them together.
+    """
+    manifest = Path(str(run.config.get("benchmark", {}).get("manifest", "")))
+    if not manifest.is_file():
+        return rows.assign(photo=rows["pair_id"])
+    return rows.assign(photo=rows["pair_id"].map(_photos(manifest)).fillna(rows["pair_id"]))
+
+
+@lru_cache(maxsize=8)
+def _photos(manifest: Path) -> dict[str, str]:
+    return {pair.id: pair.photo for pair in PairManifest.load(manifest).pairs}
 
 
 def _who(record: Record) -> dict[str, Any]:

@@ -4,63 +4,36 @@ The study dropped failures and every κ above 2·10⁷. Its figures and its clai
 under its protocol; all other tables and figures keep every row.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
+from homoreg.study.statistics import Analysis
 
-@dataclass(frozen=True)
-class Analysis:
-    """The ``analysis`` options of a run; the defaults are the corrected protocol's.
 
-    Attributes:
-        kappa, error: columns of the evaluation.
-        drop_failures: whether failed estimates are left out.
-        max_kappa: rows whose ``kappa`` is larger are left out; ``None`` keeps them all.
-    """
+def analysis_of(runs: pd.DataFrame) -> Analysis:
+    """The ``analysis`` options that most of these runs were configured with."""
+    chosen = {}
+    for name in ("protocol", "kappa", "error", "drop_failures", "max_kappa"):
+        values = runs.get(f"analysis.{name}", pd.Series(dtype=object)).dropna()
+        if len(values):
+            chosen[name] = values.mode().tolist()[0]
+    return Analysis(**chosen)
 
-    kappa: str = "kappa"
-    error: str = "corner_error_px"
-    drop_failures: bool = False
-    max_kappa: float | None = None
 
-    @classmethod
-    def of(cls, runs: pd.DataFrame) -> "Analysis":
-        """What most of these runs were configured with."""
-        chosen = {}
-        for name in ("kappa", "error", "drop_failures", "max_kappa"):
-            values = runs.get(f"analysis.{name}", pd.Series(dtype=object)).dropna()
-            if len(values):
-                chosen[name] = values.mode().tolist()[0]
-        return cls(**chosen)
+def picture_error(analysis: Analysis) -> str:
+    """The study's RMSE: the column read as error if it is one, else that of the valid parts."""
+    return analysis.error if analysis.error.startswith("rmse") else "rmse_gray"
 
-    def keeps(self, rows: pd.DataFrame) -> pd.Series:
-        """Which rows this analysis looks at."""
-        kept = pd.Series(True, index=rows.index)
-        if self.drop_failures:
-            kept &= rows["status"] == "ok"
-        if self.max_kappa is not None:
-            kept &= ~(rows[self.kappa] > self.max_kappa)
-        return kept
 
-    @property
-    def picture_error(self) -> str:
-        """The study's RMSE: the column read as error if it is one, else that of the valid parts."""
-        return self.error if self.error.startswith("rmse") else "rmse_gray"
-
-    def left_out(self, rows: pd.DataFrame) -> str:
-        """One sentence on the rows that are left out; empty where none is."""
-        kept = self.keeps(rows)
-        if kept.all():
-            return ""
-        reasons = ["failures"] if self.drop_failures else []
-        if self.max_kappa is not None:
-            reasons.append(f"κ > {self.max_kappa:.0e}".replace("e+0", "e"))
-        return (
-            f"As in the study, {' and '.join(reasons)} are left out: "
-            f"{int((~kept).sum())} of {len(rows)} rows."
-        )
+def left_out(analysis: Analysis, rows: pd.DataFrame) -> str:
+    """One sentence on the rows that an analysis leaves out; empty where it leaves out none."""
+    dropped = len(rows) - len(analysis.apply(rows))
+    if not dropped:
+        return ""
+    reasons = ["failures"] if analysis.drop_failures else []
+    if analysis.max_kappa is not None:
+        reasons.append(f"κ > {analysis.max_kappa:.0e}".replace("e+0", "e"))
+    return f"As in the study, {' and '.join(reasons)} are left out: {dropped} of {len(rows)} rows."
 
 
 def primary_estimator(rows: pd.DataFrame, protocol: str = "corrected") -> str:

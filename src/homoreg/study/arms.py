@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from homoreg.study.statistics import t_interval
 from homoreg.study.tables import METRICS, sort_models
 
-CONFIDENCE = 0.95
 # The numbers of a run that are averaged: columns of `model_table`.
 OF_A_RUN = ["auc_1px", "auc_3px", "auc_5px", "auc_10px", "failed_percent"]
 OF_A_RUN += [f"{metric}_median" for metric in METRICS]
@@ -27,14 +26,10 @@ def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
     (inf, nan, nan)
     """
     numbers = np.asarray(list(values), float)
-    if not numbers.size or not np.isfinite(numbers).all():
-        return (float(numbers.mean()) if numbers.size else np.nan, np.nan, np.nan)
+    if not numbers.size:
+        return np.nan, np.nan, np.nan
     mean = float(numbers.mean())
-    if numbers.size < 2:
-        return mean, np.nan, np.nan
-    error = float(numbers.std(ddof=1)) / np.sqrt(numbers.size)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, numbers.size - 1)) * error
-    return mean, mean - reach, mean + reach
+    return mean, *(t_interval(numbers) if np.isfinite(mean) else (np.nan, np.nan))
 
 
 def over_seeds(

@@ -127,12 +127,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Plate:
-    """A drawn figure; ``csv`` names the frame that holds what it shows."""
+    """A figure, drawn when it is saved; ``csv`` names the frame that holds what it shows."""
 
     name: str
     caption: str
     csv: str
-    figure: Figure
+    draw: Callable[[], Figure]
     kind: str = "plate"
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from homoreg.study import tables
-from homoreg.study.analysis import Analysis, primary_estimator
+from homoreg.study.analysis import analysis_of, primary_estimator
 from homoreg.study.arms import arm_table
 from homoreg.study.figures import Style, arm_styles
+from homoreg.study.statistics import Analysis
 
 MANY_RUNS = 12  # up to so many finished runs have rows of their own on the page
 MANY_ARMS = 12  # up to so many arms have panels of their own in the figures
@@ -24,8 +25,8 @@ class Gathered:
         title: the study's name.
         runs: a row per run, as :mod:`homoreg.study.tables` describes it, with an ``arm``, and
             ``evaluation_csv``, ``metrics_csv`` and ``config_yaml`` relative to the report's folder
-            (empty where missing). ``objective``, ``objective_value`` and ``objective_direction``
-            are there where runs served a search.
+            (empty where missing), ``objective`` (what a search went by, empty where a run served
+            none), ``objective_value`` and ``objective_direction``.
         epochs: a row per epoch of the finished runs; may be empty.
         rows: a row per model, pair and estimator; may be empty.
         shifts: a row per run and shift of the shift response; may be empty.
@@ -63,6 +64,14 @@ class Gathered:
         judged = list(self.rows["arm"]) if len(self.rows) else []
         return arm_styles([*self.done["arm"], *judged])
 
+    @cached_property
+    def varied_on_purpose(self) -> pd.Series:
+        """Finished runs of an ablation or a search, which are not arms to compare by seeds."""
+        corrected = self.done["overrides"].map(
+            lambda overrides: any(o.lstrip("+").startswith("correction=") for o in overrides)
+        )
+        return corrected | (self.done["objective"] != "")
+
     @property
     def many_runs(self) -> bool:
         return len(self.done) > MANY_RUNS
@@ -70,8 +79,13 @@ class Gathered:
     def rows_of(self, protocol: str) -> pd.DataFrame:
         return self.rows[self.rows["protocol"] == protocol] if len(self.rows) else self.rows
 
-    def analysis(self, protocol: str) -> Analysis:
-        return Analysis.of(self.done[self.done["protocol"] == protocol])
+    @cached_property
+    def analyses(self) -> dict[str, Analysis]:
+        """How each protocol reads its rows."""
+        return {
+            protocol: analysis_of(self.done[self.done["protocol"] == protocol])
+            for protocol in self.protocols
+        }
 
     def primary(self, protocol: str) -> str:
         return primary_estimator(self.rows_of(protocol), protocol)
@@ -90,6 +104,11 @@ class Gathered:
                 label = tables.PROTOCOLS[protocol]
                 label = f"{label[0].upper()}{label[1:]}. " if several else ""
                 yield protocol, f"_{protocol}" if several else "", label, own
+
+    def readable(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame less what would make a page's table too long: of many arms, one estimator."""
+        primary = frame["protocol"].map({name: self.primary(name) for name in self.crowded()})
+        return frame[primary.isna() | (frame["estimator"] == primary)]
 
     def crowded(self) -> list[str]:
         """Protocols with more arms than figures have panels for."""

@@ -8,6 +8,8 @@ from homoreg.study.document import Section
 from homoreg.study.gathered import MANY_ARMS, Gathered
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, relations, stability
+from homoreg.study.sections.claims import claims
+from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.pairs import pictures
 from homoreg.study.sections.record import what_was_run
@@ -23,11 +25,13 @@ SECTIONS: list[Callable[[Gathered], Section | None]] = [
     accuracy,
     stability,
     relations,
+    comparison,
     shift_response,
     pictures,
     ablation,
     dose,
     trials,
+    claims,
 ]
 
 

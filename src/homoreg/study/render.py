@@ -40,7 +40,7 @@ def write_sections(
                 latex = latex_table(part.view, part.caption)
                 write_text(folder / "tables" / f"{part.name}.tex", latex)
             elif isinstance(part, Plate):
-                images[part.name] = _save_figure(part.figure, folder, part.name)
+                images[part.name] = _save_figure(part.draw(), folder, part.name)
             elif isinstance(part, Picture):
                 images[part.name] = _save_picture(part.path, folder, part.name)
     for template, name in [("report.html.j2", "index.html"), ("report.md.j2", "report.md")]:

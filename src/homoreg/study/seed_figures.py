@@ -1,6 +1,7 @@
 """Figures whose unit is the training run: seeds, differences from `none`, doses, trials."""
 
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from homoreg.study.figures import COLUMNS, STYLES, WIDTH_IN, Style, look, panel_title
+from homoreg.study.figures import COLUMNS, STYLES, WIDTH_IN, Style, look
 from homoreg.study.tables import METRICS, order_arms
 
+TITLE_WIDTH = 26  # characters over a panel
 INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4}
 
 
@@ -113,11 +115,14 @@ def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict)
         ax.set_ylim(len(arms) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
         seeds = sorted(set(of_metric["seeds"]))
-        panel_title(ax, labels.get(metric, metric), f"n = {'/'.join(map(str, seeds))} seeds")
+        title = "\n".join(wrap(labels[metric], TITLE_WIDTH))
+        ax.set_title(title, loc="left", fontsize=8, fontweight="bold", pad=15, parse_math=False)
+        count = f"n = {'/'.join(map(str, seeds))} seeds"
+        ax.text(0, 1.03, count, transform=ax.transAxes, fontsize=7.5, color="#444444")
         ax.set_yticks(range(len(arms)), arms, parse_math=False)
 
     metrics = list(dict.fromkeys(comparisons["metric"]))
-    figure = _grid(metrics, panel, 1.0 + 0.25 * len(arms), sharey=True)
+    figure = _grid(metrics, panel, 1.15 + 0.25 * len(arms), sharey=True)
     figure.supxlabel("difference from none", fontsize=9)
     return figure
 

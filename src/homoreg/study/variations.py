@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from homoreg.study.analysis import Analysis, primary_estimator
+from homoreg.study.analysis import analysis_of, primary_estimator
 from homoreg.study.arms import over_seeds
 from homoreg.study.tables import name_arms, order_protocols, sort_models, varied_settings
 
@@ -59,10 +59,10 @@ def ablation_table(runs: pd.DataFrame, rows: pd.DataFrame, models: pd.DataFrame)
 
 def _judged(run: pd.Series, rows: pd.DataFrame, models: pd.DataFrame) -> dict[str, object]:
     """The numbers of one run of an ablation, by its own analysis."""
-    analysis = Analysis.of(run.to_frame().T)
+    analysis = analysis_of(run.to_frame().T)
     estimator = primary_estimator(rows, run["protocol"])
     own = rows[rows["estimator"] == estimator]
-    kept = own[analysis.keeps(own)]
+    kept = analysis.apply(own)
     [model] = models[(models["run"] == run["run"]) & (models["estimator"] == estimator)].to_dict(
         "records"
     )
@@ -93,6 +93,7 @@ def dose_table(runs: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
         with ``seeds`` and the ``_mean``, ``_low`` and ``_high`` of :data:`DOSE_METRICS`.
     """
     parts = []
+    runs = runs[runs["objective"] == ""]  # a search leaves no grid behind
     for protocol in order_protocols(runs["protocol"]):
         of_protocol = runs[runs["protocol"] == protocol]
         swept = [name for name in DOSES if name in varied_settings(of_protocol)]
@@ -111,15 +112,13 @@ def trial_table(runs: pd.DataFrame) -> pd.DataFrame:
     """The trials of searches, best first: a row per finished run that had an objective.
 
     Args:
-        runs: with ``objective`` (the metric's name, empty where a run served no search),
-            ``objective_value`` and ``objective_direction`` (``maximize`` or ``minimize``).
+        runs: with ``objective``, ``objective_value`` and ``objective_direction`` (``maximize`` or
+            ``minimize``).
 
     Returns:
         Columns ``objective, direction, rank, value, run, seed`` and one for each option that the
         trials set differently, as numbers where they are numbers.
     """
-    if "objective" not in runs:
-        return pd.DataFrame()
     trials = runs[runs["objective"] != ""]
     parts = []
     for _, group in trials.groupby(["objective", "objective_direction"]):
@@ -138,11 +137,8 @@ def trial_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 def hyperparameters(trials: pd.DataFrame) -> list[str]:
     """The options of :func:`trial_table` that are numbers, which a scatter can show."""
-    return [
-        name
-        for name in map(str, trials)
-        if name not in TRIAL and pd.api.types.is_numeric_dtype(trials[name])
-    ]
+    options = trials.drop(columns=TRIAL)
+    return list(map(str, options.select_dtypes("number")))
 
 
 def _numbers(values: pd.Series) -> pd.Series:
@@ -153,9 +149,8 @@ def _numbers(values: pd.Series) -> pd.Series:
 def _without(runs: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """The same runs as if their command lines had not set these options."""
     prefixes = tuple(f"{name}=" for name in names)
-    return runs.assign(
-        overrides=[
-            [override for override in overrides if not override.lstrip("+").startswith(prefixes)]
-            for overrides in runs["overrides"]
-        ]
-    )
+    kept = [
+        [override for override in overrides if not override.lstrip("+").startswith(prefixes)]
+        for overrides in runs["overrides"]
+    ]
+    return runs.assign(overrides=pd.Series(kept, index=runs.index))

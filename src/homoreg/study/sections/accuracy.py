@@ -1,13 +1,14 @@
 """The proper counterparts: how far the corners end from the truth, and how sure that is."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.study import figures as draw
 from homoreg.study import seed_figures, tables
-from homoreg.study.analysis import box_table
+from homoreg.study.analysis import box_table, picture_error
 from homoreg.study.document import (
     Column,
     Part,
@@ -68,7 +69,7 @@ def accuracy(study: Gathered) -> Section | None:
                 "area under this curve, up to linear interpolation. Seeds of an arm are pooled; n "
                 "counts pairs times seeds.",
                 "evaluation",
-                draw.recall_curves(rows, study.styles),
+                partial(draw.recall_curves, rows, study.styles),
             )
         )
     trained = models[models["run"] != ""]
@@ -81,7 +82,7 @@ def accuracy(study: Gathered) -> Section | None:
                 "the runs of one seed, which share initial weights, data order and pairs. Bars: "
                 "mean and 95 % t interval over the n runs of an arm.",
                 "models",
-                seed_figures.auc_by_seed(own, arms, study.styles),
+                partial(seed_figures.auc_by_seed, own, arms, study.styles),
             )
         )
     frames = {"evaluation": study.rows, "models": models, "arms": study.arms}
@@ -128,7 +129,7 @@ def stability(study: Gathered) -> Section | None:
                     "box: how many of the pairs have a value; the others failed and are in no box. "
                     "Vertical lines: median RMSE of the two references.",
                     "boxes",
-                    draw.box_plots(own, study.styles),
+                    partial(draw.box_plots, own, study.styles),
                 )
             )
     frames = {"boxes": pd.concat(boxes)} if boxes else {}
@@ -141,12 +142,12 @@ def relations(study: Gathered) -> Section | None:
     for protocol, suffix, label, rows in study.drawn(study.rows):
         estimator = study.primary(protocol)
         own = rows[rows["estimator"] == estimator]
-        analysis = study.analysis(protocol)
-        shown = draw.relation_of(analysis.kappa, analysis.picture_error)  # by the study's figures
+        analysis = study.analyses[protocol]
+        shown = draw.relation_of(analysis.kappa, picture_error(analysis))  # by the study's figures
         for relation in draw.RELATIONS:
             if relation.x not in own or relation.y not in own:
                 continue
-            if relation == shown and analysis.keeps(own).all():
+            if relation == shown and len(analysis.apply(own)) == len(own):
                 continue
             line = tables.regression(own, relation.x, relation.y)
             lines.append(line)
@@ -164,7 +165,7 @@ def relations(study: Gathered) -> Section | None:
                     f"the pairs with both values. {unfiltered}Dots: `tables/evaluation.csv`; "
                     "lines:",
                     "regression",
-                    draw.scatter(own, line, relation, study.styles),
+                    partial(draw.scatter, own, line, relation, study.styles),
                 )
             )
     if not parts:
@@ -210,7 +211,7 @@ def _model_table(
             "arm with a run whose median is infinite has an infinite mean. The runs one by one: "
             "`tables/models.csv`."
         )
-        shown = view(study.arms, columns, by=["protocol", "estimator"])
+        shown = view(study.readable(study.arms), columns, by=["protocol", "estimator"])
         return Table(name, caption, "arms", shown)
     columns = [*WHO_RUN, *(Column(key, text, number(1)) for key, text in plain.items())]
     columns += [
@@ -223,5 +224,5 @@ def _model_table(
         for key, metric in labels.items()
     ]
     caption += " With first and third quartile."
-    shown = view(study.models, columns, by=["protocol", "estimator"])
+    shown = view(study.readable(study.models), columns, by=["protocol", "estimator"])
     return Table(name, caption, "models", shown)

@@ -35,7 +35,7 @@ def claims(study: Gathered) -> Section | None:
             if len(own := study.rows_of(protocol))
         ]
     )
-    verdicts, statements = judge_claims(rows, _losses(study.done, whole))
+    verdicts, statements = judge_claims(rows, _losses(study.done, whole), study.analyses)
     parts: list[Part] = [
         Text(
             "Each claim is a conjunction of statements about paired differences between seeds. All "
@@ -66,7 +66,8 @@ def claims(study: Gathered) -> Section | None:
         Table(
             "statements",
             "Their statements: the estimate over seeds with its 95 % interval, Holm's p, and "
-            "whether the statement holds, its opposite does, or neither.",
+            "whether the statement holds, its opposite does, or neither. Effect sizes, margins, "
+            "the p of the opposites and what was left out are in the CSV.",
             "statements",
             view(_statements(statements, verdicts), _statement_columns(whole), by=["claim"]),
         )
@@ -121,12 +122,8 @@ def _statements(statements: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFram
     keys = ["claim", "statement"]
     table = judged[keys].drop_duplicates()
     for protocol, own in judged.groupby("protocol", sort=False):
-        numbers = own[[*keys, "seeds", "estimate", "low", "high", "p_holm", "says"]]
-        table = table.merge(
-            numbers.rename(columns=lambda key: key if key in keys else f"{protocol}_{key}"),
-            on=keys,
-            how="left",
-        )
+        numbers = own.set_index(keys)[["seeds", "estimate", "low", "high", "p_holm", "says"]]
+        table = table.join(numbers.add_prefix(f"{protocol}_"), on=keys)
     table = table.sort_values("claim", kind="stable")
     return table.assign(claim=table["claim"].map(lambda claim: f"{claim}. {texts[claim]}"))
 

@@ -1,6 +1,11 @@
 """Every arm against `none`, seed by seed."""
 
+from functools import partial
+
+import pandas as pd
+
 from homoreg.study import seed_figures
+from homoreg.study.analysis import left_out
 from homoreg.study.document import (
     Column,
     Part,
@@ -16,7 +21,9 @@ from homoreg.study.gathered import Gathered
 from homoreg.study.statistics import OUTCOMES, compare_arms
 
 BASELINE = "none"
+LABELS = {name: outcome.label for name, outcome in OUTCOMES.items()}
 COLUMNS = [
+    Column("metric", "outcome", str),
     Column("arm", "arm"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
@@ -34,19 +41,22 @@ COLUMNS = [
 ]
 
 
+# Under the corrected protocol the page shows these; the notebook's own columns are in the CSV.
+OF_BOTH = ["auc_5px", "log10_predicted_corner_error", "log10_kappa", "log10_corner_error"]
+OF_BOTH += ["match_count", "failure_rate", "precision_3px", "recall_3px"]
+OF_NOTEBOOK = ["log10_kappa_notebook", "log10_rmse_notebook"]
+
+
 def comparison(study: Gathered) -> Section | None:
-    """Differences from the baseline; absent where a protocol has no such arm, or no other."""
-    trained = study.rows[study.rows["run"] != ""] if len(study.rows) else study.rows
-    protocols = [
-        protocol
-        for protocol in study.protocols
-        if {BASELINE} < set(study.rows_of(protocol).get("arm", [])) & set(study.done["arm"])
-    ]
-    if not protocols:
+    """Differences from the baseline; absent where no protocol has it and another arm beside it."""
+    rows = _comparable(study)
+    if not len(rows):
         return None
-    comparisons = compare_arms(trained[trained["protocol"].isin(protocols)], baseline=BASELINE)
+    comparisons = compare_arms(rows, BASELINE, study.analyses)
     # Robust estimators are in the CSV.
     shown = comparisons[comparisons["estimator"] == comparisons["protocol"].map(study.primary)]
+    own_columns = shown["metric"].isin(OF_NOTEBOOK) & (shown["protocol"] == "notebook")
+    shown = shown[shown["metric"].isin(OF_BOTH) | own_columns]
     parts: list[Part] = [
         Text(
             "The unit of inference is the training run. Arms share initial weights, data order, "
@@ -58,30 +68,46 @@ def comparison(study: Gathered) -> Section | None:
             "result was seen. With too few seeds no verdict is possible, whatever the interval."
         )
     ]
-    for _, suffix, label, own in study.drawn(shown):
+    for protocol, suffix, label, own in study.drawn(shown):
+        estimator = study.primary(protocol)
+        note = left_out(study.analyses[protocol], rows[_of(rows, protocol, estimator)])
         parts.append(
             Plate(
                 f"forest{suffix}",
-                f"{label}{own['estimator'].iloc[0]}: difference of each arm from {BASELINE}, mean "
-                "and 95 % t interval over n seeds. Gray: within the margin of equivalence.",
+                f"{label}{estimator}: difference of each arm from {BASELINE}, mean and 95 % t "
+                f"interval over n seeds. Gray: within the margin of equivalence. {note}",
                 "comparisons",
-                seed_figures.forest_plot(
-                    own, {name: outcome.label for name, outcome in OUTCOMES.items()}, study.styles
-                ),
+                partial(seed_figures.forest_plot, own, LABELS, study.styles),
             )
         )
-    labelled = shown.assign(metric=shown["metric"].map(lambda name: OUTCOMES[name].label))
     parts.append(
         Table(
             "comparisons",
-            f"Differences from {BASELINE} over paired seeds, {_estimators(study, protocols)}; "
-            "other estimators are in `tables/comparisons.csv`.",
+            f"Differences from {BASELINE} over paired seeds. Other estimators, and the interval of "
+            "the inverted sign-flip test, are in the CSV.",
             "comparisons",
-            view(labelled, COLUMNS, by=["protocol", "metric"]),
+            view(_labelled(shown), COLUMNS, by=["protocol", "estimator"]),
         )
     )
     return Section("comparison", f"Against {BASELINE}", parts, {"comparisons": comparisons})
 
 
-def _estimators(study: Gathered, protocols: list[str]) -> str:
-    return " and ".join(dict.fromkeys(study.primary(protocol) for protocol in protocols))
+def _comparable(study: Gathered) -> pd.DataFrame:
+    """Rows of the protocols' plain arms: corrections and searches have sections of their own."""
+    if not len(study.rows):
+        return study.rows
+    runs = study.done[~study.varied_on_purpose]
+    rows = study.rows[study.rows["run"].isin(runs["run"])]
+    arms = rows.groupby("protocol")["arm"].agg(set)
+    compared = [protocol for protocol, names in arms.items() if {BASELINE} < names]
+    return rows[rows["protocol"].isin(compared)]
+
+
+def _of(rows: pd.DataFrame, protocol: str, estimator: str) -> pd.Series:
+    return (rows["protocol"] == protocol) & (rows["estimator"] == estimator)
+
+
+def _labelled(shown: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes by their names, each once above its arms."""
+    repeated = shown.duplicated(["protocol", "estimator", "metric"])
+    return shown.assign(metric=shown["metric"].map(LABELS).mask(repeated, ""))

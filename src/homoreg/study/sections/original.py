@@ -1,10 +1,12 @@
 """The study's own figures: boxes of RMSE, log₁₀ κ and matches, and RMSE against log₁₀ κ."""
 
+from functools import partial
+
 import pandas as pd
 
 from homoreg.study import figures as draw
 from homoreg.study import tables
-from homoreg.study.analysis import box_table
+from homoreg.study.analysis import box_table, left_out, picture_error
 from homoreg.study.document import Part, Plate, Section, Text
 from homoreg.study.gathered import Gathered
 
@@ -13,14 +15,14 @@ def original_figures(study: Gathered) -> Section | None:
     parts: list[Part] = []
     boxes, lines = [], []
     for protocol, suffix, label, rows in study.drawn(study.rows):
-        analysis = study.analysis(protocol)
+        analysis = study.analyses[protocol]
         estimator = study.primary(protocol)
         own = rows[rows["estimator"] == estimator]
-        metrics = [analysis.picture_error, f"log10_{analysis.kappa}", "match_count"]
+        metrics = [picture_error(analysis), f"log10_{analysis.kappa}", "match_count"]
         if not set(metrics) <= set(own):
             continue
-        kept = own[analysis.keeps(own)]
-        note = analysis.left_out(own)
+        kept = analysis.apply(own)
+        note = left_out(analysis, own)
         boxes.append(box_table(kept, metrics))
         parts.append(
             Plate(
@@ -30,10 +32,10 @@ def original_figures(study: Gathered) -> Section | None:
                 "interquartile ranges; dots: pairs beyond. At the right of each box: how many of "
                 "the rows have a value.",
                 "study_boxes",
-                draw.box_plots(kept, study.styles, metrics, columns=3),
+                partial(draw.box_plots, kept, study.styles, metrics, columns=3),
             )
         )
-        relation = draw.relation_of(analysis.kappa, analysis.picture_error)
+        relation = draw.relation_of(analysis.kappa, picture_error(analysis))
         line = tables.regression(kept, relation.x, relation.y)
         lines.append(line)
         parts.append(
@@ -44,7 +46,7 @@ def original_figures(study: Gathered) -> Section | None:
                 f"the other arms in gray. {note} ρ is Spearman's rank correlation; n counts the "
                 "pairs with both values. Dots: `tables/evaluation.csv`; lines:",
                 "study_regression",
-                draw.scatter(kept, line, relation, study.styles),
+                partial(draw.scatter, kept, line, relation, study.styles),
             )
         )
     if not parts:

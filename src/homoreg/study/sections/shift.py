@@ -1,5 +1,7 @@
 """Shift response: whether a descriptor remembers what it saw, and forgets where."""
 
+from functools import partial
+
 from homoreg.study import seed_figures
 from homoreg.study.arms import shift_table
 from homoreg.study.document import Part, Plate, Section
@@ -19,7 +21,7 @@ def shift_response(study: Gathered) -> Section | None:
             "the similarity of points in different pictures, which is what a curve can fall to. "
             "The runs one by one: `tables/shift_runs.csv`.",
             "shift",
-            seed_figures.shift_curves(own, study.styles),
+            partial(seed_figures.shift_curves, own, study.styles),
         )
         for _, suffix, label, own in study.drawn(curves)
     ]

@@ -1,5 +1,7 @@
 """The training table and the loss curves."""
 
+from functools import partial
+
 from homoreg.study import arms, tables
 from homoreg.study import figures as draw
 from homoreg.study.document import Column, Part, Plate, Section, Table, number, view, with_interval
@@ -60,7 +62,7 @@ def training(study: Gathered) -> Section:
                     "included; it does not compare between arms. The runs one by one: "
                     "`tables/epochs.csv`.",
                     "loss",
-                    draw.loss_curves(own, study.styles),
+                    partial(draw.loss_curves, own, study.styles),
                 )
             )
     return Section("training", "Training", parts, frames)

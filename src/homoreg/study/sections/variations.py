@@ -1,5 +1,7 @@
 """What a sweep varied on purpose: corrections, doses, a search's trials."""
 
+from functools import partial
+
 import pandas as pd
 
 from homoreg.study import seed_figures, variations
@@ -39,7 +41,7 @@ def ablation(study: Gathered) -> Section | None:
             "Medians of precision and recall at 3 px and AUC of the corner error at 5 px after "
             "each correction alone; bars: 95 % t intervals over n seeds; dotted: no correction.",
             "ablation",
-            seed_figures.ablation_plot(table),
+            partial(seed_figures.ablation_plot, table),
         ),
     ]
     return Section("ablation", "What each correction is worth", parts, {"ablation": table})
@@ -89,7 +91,7 @@ def dose(study: Gathered) -> Section | None:
                 "optimizer, per step), a line per dropout rate. Means over n seeds of each run's "
                 "median over the pairs (of its AUC of the corner error), with 95 % t intervals.",
                 "dose",
-                seed_figures.dose_curves(own, metrics),
+                partial(seed_figures.dose_curves, own, metrics),
             )
         )
     parts.append(
@@ -135,7 +137,7 @@ def trials(study: Gathered) -> Section | None:
                     f"{objective} of each trial against each option that the search chose; the "
                     "star is the best trial.",
                     "trials",
-                    seed_figures.trial_scatter(own, names),
+                    partial(seed_figures.trial_scatter, own, names),
                 )
             )
     return Section("trials", "Hyperparameter search", parts, {"trials": table})
