@@ -306,10 +306,10 @@ def sign_flip_test(differences: ArrayLike, alternative: Alternative = "two-sided
     >>> float(sign_flip_test([3.0, 1.0, 2.0], "greater"))
     0.125
     """
-    differences = np.asarray(differences, float)
-    sums, _ = _flipped_sums(differences)
+    d = np.asarray(differences, float)
+    sums, _ = _flipped_sums(d)
     # What is 0 but for rounding is 0: 0.1 + 0.2 − 0.3 is a tie.
-    rounding = 1e-12 * np.abs(differences).sum(-1, keepdims=True)
+    rounding = 1e-12 * np.abs(d).sum(-1, keepdims=True)
     greater, less = (sums <= rounding).mean(-1), (sums >= -rounding).mean(-1)
     if alternative == "two-sided":
         return np.minimum(1.0, 2 * np.minimum(greater, less))
@@ -360,9 +360,9 @@ def equivalence_test(differences: ArrayLike, margin: float) -> np.ndarray:
     >>> float(equivalence_test([0.01, -0.02, 0.0, 0.01, -0.01], 0.1))  # 1 of 32 flips
     0.03125
     """
-    differences = np.asarray(differences, float)
-    above = sign_flip_test(differences + margin, "greater")
-    return np.maximum(above, sign_flip_test(differences - margin, "less"))
+    d = np.asarray(differences, float)
+    above = sign_flip_test(d + margin, "greater")
+    return np.maximum(above, sign_flip_test(d - margin, "less"))
 
 
 def outside_test(differences: ArrayLike, margin: float) -> np.ndarray:
@@ -370,9 +370,9 @@ def outside_test(differences: ArrayLike, margin: float) -> np.ndarray:
 
     Twice the smaller p-value of a mean above margin and one below −margin, since one is enough.
     """
-    differences = np.asarray(differences, float)
-    above = sign_flip_test(differences - margin, "greater")
-    return np.minimum(1.0, 2 * np.minimum(above, sign_flip_test(differences + margin, "less")))
+    d = np.asarray(differences, float)
+    above = sign_flip_test(d - margin, "greater")
+    return np.minimum(1.0, 2 * np.minimum(above, sign_flip_test(d + margin, "less")))
 
 
 def t_interval(differences: ArrayLike, level: float = 1 - ALPHA) -> tuple[float, float]:
@@ -381,12 +381,11 @@ def t_interval(differences: ArrayLike, level: float = 1 - ALPHA) -> tuple[float,
     >>> [round(end, 3) for end in t_interval([1.0, 2.0, 3.0])]
     [-0.484, 4.484]
     """
-    differences = np.asarray(differences, float)
-    n = differences.size
-    if n < 2:
+    d = np.asarray(differences, float)
+    if d.size < 2:
         return np.nan, np.nan
-    half = stats.t.ppf((1 + level) / 2, n - 1) * stats.sem(differences)
-    return float(differences.mean() - half), float(differences.mean() + half)
+    half = stats.t.ppf((1 + level) / 2, d.size - 1) * stats.sem(d)
+    return float(d.mean() - half), float(d.mean() + half)
 
 
 def effect_size(differences: ArrayLike) -> float:
@@ -398,12 +397,12 @@ def effect_size(differences: ArrayLike) -> float:
     >>> round(effect_size([1.0, 2.0, 3.0]), 3)  # d_z = 2
     1.128
     """
-    differences = np.asarray(differences, float)
-    f = differences.size - 1
-    if f < 2 or np.ptp(differences) == 0:
+    d = np.asarray(differences, float)
+    f = d.size - 1
+    if f < 2 or np.ptp(d) == 0:
         return np.nan
     factor = np.exp(special.gammaln(f / 2) - special.gammaln((f - 1) / 2)) / np.sqrt(f / 2)
-    return float(factor * differences.mean() / differences.std(ddof=1))
+    return float(factor * d.mean() / d.std(ddof=1))
 
 
 def holm(p: ArrayLike) -> np.ndarray:
@@ -412,8 +411,8 @@ def holm(p: ArrayLike) -> np.ndarray:
     >>> holm([0.01, 0.04, float("nan")]).round(6).tolist()
     [0.03, 0.08, 1.0]
     """
-    p = np.nan_to_num(np.asarray(p, float), nan=1.0)
-    return multipletests(p, method="holm")[1] if p.size else p
+    known = np.nan_to_num(np.asarray(p, float), nan=1.0)
+    return multipletests(known, method="holm")[1] if known.size else known
 
 
 # How many seeds
@@ -432,6 +431,7 @@ def fewest_seeds(tests: int = 3, alternative: Alternative = "two-sided") -> int:
     return int(np.ceil(np.log2(sides * tests / ALPHA)))
 
 
+MOST_SEEDS = 1000  # nobody trains more
 MIN_SEEDS = fewest_seeds(3)  # the study's three contrasts against none
 
 
@@ -473,7 +473,6 @@ def seeds_needed(
     tests: int = 3,
     alternative: Alternative = "two-sided",
     power: float = 0.8,
-    most: int = 1000,
 ) -> int | None:
     """The fewest seeds at which an effect is found with this power, as in :func:`sign_flip_power`.
 
@@ -481,7 +480,7 @@ def seeds_needed(
     with more seeds the two tests' powers differ by less than a seed's worth.
 
     Returns:
-        The number; ``None`` above ``most``.
+        The number; ``None`` above :data:`MOST_SEEDS`.
 
     >>> seeds_needed(1.0), seeds_needed(3.0), seeds_needed(0.01)
     (14, 7, None)
@@ -496,9 +495,9 @@ def seeds_needed(
     def too_few(seeds: int) -> bool:  # statsmodels has NaN where the power is 1 to all digits
         return TTestPower().power(min(size, 3.0), seeds, ALPHA / tests, alternative=sides) < power
 
-    if too_few(most):
+    if too_few(MOST_SEEDS):
         return None
-    low, high = fewest, most
+    low, high = fewest, MOST_SEEDS
     while low < high:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if too_few(middle) else (low, middle)
@@ -720,7 +719,9 @@ def rank_correlations_by_seed(
 ) -> pd.DataFrame:
     """Spearman's ρ of two columns over the pairs of each run.
 
-    A pair that lacks a number, as a failed one does, has the worst rank.
+    A failed pair has no κ and no finite error. To rank both last would make the two related by
+    what they lack, so that ρ is over the pairs that have both numbers (an infinite error is one),
+    and ``spearman_all`` shows what the others would make of it.
 
     Args:
         rows: as :func:`summarise_runs` takes them.
@@ -729,23 +730,33 @@ def rank_correlations_by_seed(
         analyses: by protocol.
 
     Returns:
-        ``protocol, estimator, arm, x, y, seed``; ``n`` pairs and ``left_out`` by the analysis;
-        ``spearman``, ``low`` and ``high``, its 95 % interval over pairs.
+        ``protocol, estimator, arm, x, y, seed``; ``pairs`` that were judged, ``left_out`` by the
+        analysis, ``n`` that have both numbers; ``spearman`` with ``low`` and ``high``, its 95 %
+        interval over the n; ``spearman_all`` over all that the analysis keeps, a missing number
+        counting as the worst.
     """
     records = []
     for (protocol, estimator), group in protocol_groups(rows, analyses):
         for arm in order_arms(group["arm"]):
             for seed, of_run in group[group["arm"] == arm].groupby("seed"):
                 kept = analyses[protocol].apply(of_run)
-                columns = [kept[c].astype(float).fillna(WORST.get(c, np.inf)) for c in (x, y)]
-                rho = spearman(*(column.to_numpy() for column in columns))
-                low, high = spearman_interval(rho, len(kept))
-                counts = {"n": len(kept), "left_out": len(of_run) - len(kept)}
+                rho, rho_all, n = run_correlation(kept, x, y)
+                low, high = spearman_interval(rho, n)
                 who = {"protocol": protocol, "estimator": estimator, "arm": arm}
                 what = {"x": x, "y": y, "seed": seed}
-                interval = {"spearman": rho, "low": low, "high": high}
-                records.append(who | what | counts | interval)
+                counts = {"pairs": len(of_run), "left_out": len(of_run) - len(kept), "n": n}
+                found = {"spearman": rho, "low": low, "high": high, "spearman_all": rho_all}
+                records.append(who | what | counts | found)
     return pd.DataFrame(records)
+
+
+def run_correlation(rows: pd.DataFrame, x: str, y: str) -> tuple[float, float, int]:
+    """A run's ρ over the pairs that have both numbers, over all, and how many have."""
+    values = rows[[x, y]].astype(float)
+    has = values.notna().all(axis=1)
+    of_all = values.fillna({x: WORST.get(x, np.inf), y: WORST.get(y, np.inf)})
+    rho, rho_all = (spearman(*part.to_numpy().T) for part in (values[has], of_all))
+    return rho, rho_all, int(has.sum())
 
 
 def rank_correlations_over_seeds(by_seed: pd.DataFrame) -> pd.DataFrame:
