@@ -139,7 +139,10 @@ def _with_photos(rows: pd.DataFrame, run: RunFolder) -> pd.DataFrame:
 
 @lru_cache(maxsize=8)
 def _photos(manifest: Path) -> dict[str, str]:
-    return {pair.id: pair.photo for pair in PairManifest.load(manifest).pairs}
+    try:
+        return {pair.id: pair.photo for pair in PairManifest.load(manifest).pairs}
+    except HomoregError:  # its pictures have gone, which a report does not need
+        return {}
 
 
 def _who(record: Record) -> dict[str, Any]:
