@@ -53,12 +53,17 @@ def main(cfg: DictConfig) -> None:
 
 
 def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> Path:
-    """Gather the runs' files and write the report; returns the page's path.
+    """Gather the runs' files and write the report; returns the page's path."""
+    return write_report(folder, gather(runs, root, folder, benchmark))
+
+
+def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> Gathered:
+    """The runs' files as tables.
 
     Args:
         runs: finished or not; at least one finished.
         root: a folder above all runs, which names the study; runs are named relative to it.
-        folder: where the report goes.
+        folder: where the report goes, from where its links lead.
         benchmark: whose evaluation table is shown.
     """
     # Whole numbers stay whole where a run that never finished has none.
@@ -97,17 +102,14 @@ def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         for response in _own_shift_responses(run)
     ]
     examples = _examples(done)
-    return write_report(
-        folder,
-        Gathered(
-            title=_title(runs, root),
-            runs=table,
-            epochs=pd.concat(epochs, ignore_index=True) if epochs else pd.DataFrame(),
-            rows=gather_rows(rows, table) if rows else pd.DataFrame(),
-            shifts=pd.concat(shifts, ignore_index=True) if shifts else pd.DataFrame(),
-            configs=_differences(examples),
-            pictures=_pictures(examples),
-        ),
+    return Gathered(
+        title=_title(runs, root),
+        runs=table,
+        epochs=pd.concat(epochs, ignore_index=True) if epochs else pd.DataFrame(),
+        rows=gather_rows(rows, table) if rows else pd.DataFrame(),
+        shifts=pd.concat(shifts, ignore_index=True) if shifts else pd.DataFrame(),
+        configs=_differences(examples),
+        pictures=_pictures(examples),
     )
 
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from homoreg.evaluation.shift import SHIFTS_PX
-from homoreg.report import report
+from homoreg.report import gather, report
 from homoreg.runs import find_runs
+from homoreg.study.gathered import Gathered
 
 ARM_ERROR_PX = {"none": 2.0, "l2": 2.2, "dropout": 3.2, "hybrid": 3.6}
 PEER_ERROR_PX = {"rootsift": 4.0, "untrained": 9.0}
@@ -200,6 +201,41 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "regularizer-none+seed-3").mkdir()
     (folder / "regularizer-none+seed-3" / "run.json").write_text('{"status": "running"}')
     return folder
+
+
+CORRECTED = {
+    "protocol": "corrected",
+    "kappa": "kappa",
+    "error": "corner_error_px",
+    "drop_failures": False,
+    "max_kappa": None,
+}
+
+
+@pytest.fixture(scope="session")
+def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The notebook's study and the corrected one: four arms, four seeds each; read only."""
+    folder = tmp_path_factory.mktemp("multirun")
+    for name, analysis, gain in [("notebook", NOTEBOOK, 3.0), ("study", CORRECTED, 1.0)]:
+        for seed in range(4):
+            for regularizer in ("none", "l2", "dropout", "hybrid"):
+                write_run(
+                    folder / name / f"regularizer-{regularizer}+seed-{seed}",
+                    regularizer,
+                    seed,
+                    analysis=analysis,
+                    overrides=[f"experiment={name}"],
+                    gain=gain,
+                    pairs=12,
+                )
+    return [folder / "notebook", folder / "study"]
+
+
+@pytest.fixture(scope="session")
+def both(protocols: list[Path]) -> Gathered:
+    """The two of them gathered into one report's tables."""
+    root = protocols[0].parent
+    return gather(find_runs(protocols), root, root / "report")
 
 
 @pytest.fixture(scope="session")

@@ -106,9 +106,16 @@ class Gathered:
                 yield protocol, f"_{protocol}" if several else "", label, own
 
     def readable(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A frame less what would make a page's table too long: of many arms, one estimator."""
-        primary = frame["protocol"].map({name: self.primary(name) for name in self.crowded()})
-        return frame[primary.isna() | (frame["estimator"] == primary)]
+        """A frame by arm less what would make a page's table too long.
+
+        The trials of a search have a table of their own, and of many arms one estimator will do.
+        """
+        trials = set(self.done.loc[self.done["objective"] != "", "arm"])
+        shown = frame[~frame["arm"].isin(trials)]
+        if "estimator" not in shown:
+            return shown
+        primary = shown["protocol"].map({name: self.primary(name) for name in self.crowded()})
+        return shown[primary.isna() | (shown["estimator"] == primary)]
 
     def crowded(self) -> list[str]:
         """Protocols with more arms than figures have panels for."""

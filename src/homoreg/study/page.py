@@ -1,10 +1,11 @@
 """The report: one page, the same as Markdown, and every table and figure as a file."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from homoreg.study import tables
-from homoreg.study.document import Section
+from homoreg.study.document import Part, Section, Table
 from homoreg.study.gathered import MANY_ARMS, Gathered
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, relations, stability
@@ -41,8 +42,16 @@ def write_report(folder: Path, study: Gathered) -> Path:
     ``index.html`` needs nothing but itself; ``report.md``, ``tables/*.csv``, ``tables/*.tex`` and
     ``figures/`` hold the same. Files of an earlier report are replaced.
     """
-    sections = [section for make in SECTIONS if (section := make(study)) is not None]
+    sections = [
+        replace(section, parts=[part for part in section.parts if _filled(part)])
+        for make in SECTIONS
+        if (section := make(study)) is not None
+    ]
     return write_sections(folder, study.title, _lead(study), _notes(study), sections)
+
+
+def _filled(part: Part) -> bool:
+    return not isinstance(part, Table) or any(rows for _, rows in part.view.groups)
 
 
 def _lead(study: Gathered) -> str:

@@ -140,7 +140,7 @@ def shift_curves(curves: pd.DataFrame, styles: dict[str, Style]) -> Figure:
     places = {shift: place for place, shift in enumerate(shifts)}
     end = len(shifts) + 0.3
     with look():
-        figure = Figure(figsize=(0.75 * WIDTH_IN, 3.4))
+        figure = Figure(figsize=(WIDTH_IN, 3.4))
         ax = figure.subplots()
         arms = order_arms(curves["arm"])
         for number, arm in enumerate(arms):
@@ -257,7 +257,9 @@ def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
     figure = _grid(shown, panel, 2.7, sharey=False)
     figure.supxlabel("weight decay (λ per step)", fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, handlelength=3.5)
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=5, handlelength=3.5, frameon=False
+    )
     return figure
 
 

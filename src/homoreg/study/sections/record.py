@@ -46,7 +46,7 @@ def what_was_run(study: Gathered) -> Section:
                 "options, hashes and the way to its own tables, in "
                 "`tables/runs.csv`.",
                 "cost",
-                view(costs, _cost_columns(costs), by=["protocol"]),
+                view(study.readable(costs), _cost_columns(costs), by=["protocol"]),
             )
         )
     else:

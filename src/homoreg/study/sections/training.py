@@ -36,7 +36,7 @@ def training(study: Gathered) -> Section:
             f"Mean over the seeds of an arm at their last epoch, with its 95 % t interval. "
             f"{EXPLAINED} The runs one by one: `tables/training.csv`.",
             "training_arms",
-            view(of_arms, [*columns, *OPTIONS], by=["protocol"]),
+            view(study.readable(of_arms), [*columns, *OPTIONS], by=["protocol"]),
         )
     else:
         columns = [Column("arm", "arm"), Column("seed", "seed")]
@@ -45,7 +45,7 @@ def training(study: Gathered) -> Section:
             "training",
             f"Each run at its last epoch. {EXPLAINED}",
             "training",
-            view(of_runs, [*columns, *OPTIONS], by=["protocol"]),
+            view(study.readable(of_runs), [*columns, *OPTIONS], by=["protocol"]),
         )
     parts: list[Part] = [table]
     if len(study.epochs):
