@@ -188,7 +188,8 @@ def judge_claims(
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
         ValueError: several estimators.
     """
-    claims, statements = [], []
+    claims: list[dict[str, Any]] = []
+    statements = []
     for (protocol, _), group in protocol_groups(rows, analyses):
         if any(record["protocol"] == protocol for record in claims):
             raise ValueError("claims are about one estimator: pass the rows of one")
