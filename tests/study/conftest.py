@@ -12,7 +12,9 @@ from PIL import Image
 from homoreg.evaluation.shift import SHIFTS_PX
 from homoreg.report import gather, report
 from homoreg.runs import find_runs
+from homoreg.study.document import Section
 from homoreg.study.gathered import Gathered
+from homoreg.study.page import SECTIONS
 
 ARM_ERROR_PX = {"none": 2.0, "l2": 2.2, "dropout": 3.2, "hybrid": 3.6}
 PEER_ERROR_PX = {"rootsift": 4.0, "untrained": 9.0}
@@ -236,6 +238,12 @@ def both(protocols: list[Path]) -> Gathered:
     """The two of them gathered into one report's tables."""
     root = protocols[0].parent
     return gather(find_runs(protocols), root, root / "report")
+
+
+@pytest.fixture(scope="session")
+def sections(both: Gathered) -> list[Section]:
+    """Those of the report on both, undrawn."""
+    return [section for make in SECTIONS if (section := make(both)) is not None]
 
 
 @pytest.fixture(scope="session")

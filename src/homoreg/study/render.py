@@ -16,7 +16,7 @@ from homoreg.study.document import Cell, Picture, Plate, Section, Table, View
 from homoreg.study.figures import look
 from homoreg.study.latex import latex_table
 
-FIGURE_DPI = 200
+FIGURE_DPI = 150
 PICTURE_WIDTH = 1200  # pixels of an embedded picture; the runs' files keep theirs
 
 
