@@ -152,7 +152,8 @@ def write_run(
     (folder / "run.json").write_text(json.dumps(run))
     config = {"seed": seed, "data": {"root": str(folder), "squash": None}}
     if analysis:
-        config |= {"analysis": analysis, "data": config["data"] | {"squash": [256, 256]}}
+        config["analysis"] = analysis
+        config["data"]["squash"] = [256, 256] if analysis["protocol"] == "notebook" else None
     (folder / "config.yaml").write_text(json.dumps(config))
     (folder / ".hydra").mkdir()
     given = [f"regularizer={regularizer}", f"seed={seed}", *overrides]
