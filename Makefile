@@ -13,7 +13,7 @@ STUDY ?= study
 
 PEERS := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test lint prepare sweep study eval report judge dashboard clean
+.PHONY: help demo test lint prepare sweep study eval report judge notebooks dashboard clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -68,6 +68,10 @@ judge: $(READY)  ## the arms, controls and peers on a folder: make judge PHOTOS=
 	$(BIN)/python -m homoreg.train -m study=judge regularizer=$(ARMS) data.root=data/judge \
 	    source=folder source.root=$(PHOTOS) $(ARGS)
 	$(BIN)/python -m homoreg.evaluate runs=multirun/judge descriptors=[$(PEERS)] reruns=5
+
+notebooks: $(READY)  ## the notebooks with their outputs, as pages in notebooks/rendered/
+	$(BIN)/python -m nbconvert --execute --to html --output-dir notebooks/rendered \
+	    --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= notebooks/*.ipynb $(ARGS)
 
 dashboard: $(READY)  ## TensorBoard over all sweeps and runs
 	$(BIN)/tensorboard --logdir_spec sweeps:multirun,runs:outputs
