@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.data.datamodule import PatchPairDataModule
@@ -46,6 +47,10 @@ NOT_HASHED = {
     "trainer": (
         "accelerator",
         "devices",
+        "num_nodes",
+        "strategy",
+        "compile",
+        "compile_mode",
         "enable_progress_bar",
         "log_every_n_steps",
         "enable_model_summary",
@@ -63,6 +68,10 @@ def main(cfg: DictConfig) -> dict[str, float]:
     # The run can be judged from another folder than the one that it was started in.
     cfg.data.root = str(Path(cfg.data.root).absolute())
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    if getattr(rank_zero_only, "rank", 0):
+        # Lightning started this process to share the run; its first process prepared everything.
+        resumed = run.record["resumed_from"]
+        return fit(cfg, config, run, instantiate(cfg.data), resumed and Path(resumed), {})
     started = time.perf_counter()
     prepare_missing(cfg)
     seconds = {"prepare": time.perf_counter() - started}
@@ -80,6 +89,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
     write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
     about = {"seed": cfg.seed, "analysis": config["analysis"], **identity, **surroundings()}
+    about["resumed_from"] = checkpoint and str(checkpoint.absolute())
     run.update_record(status="running", error=None, **about)
     try:
         metrics = fit(cfg, config, run, data, checkpoint, seconds)
@@ -128,8 +138,12 @@ def fit(
 ) -> dict[str, float]:
     """Train, evaluate, and complete the run's record; returns its final metrics."""
     # Lightning tells its own options over again; what a run is made of stands in its config.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's use of torch, not ours
+    # Devices that share a run log the same numbers, so there is nothing to average.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated.*")  # Lightning's as well
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, config)
     throughput = Throughput()
@@ -143,6 +157,7 @@ def fit(
         logger=list(instantiate(cfg.logger).values()),
         default_root_dir=str(run.path),
     )
+    data.check_devices(trainer.world_size)
     log_start(trainer, config)
     try:
         started = time.perf_counter()
@@ -150,6 +165,8 @@ def fit(
         evaluation_seconds = evaluation.seconds if evaluation else 0.0
         seconds["fit"] = time.perf_counter() - started - evaluation_seconds
         seconds["evaluation"] = evaluation_seconds
+        if not trainer.is_global_zero:
+            return {}
         logged = last_logged(trainer, run)
         metrics = logged | (evaluation.final_metrics() if evaluation else {})
         run.update_record(
