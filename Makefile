@@ -13,7 +13,7 @@ STUDY ?= study
 
 PEERS := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test lint prepare sweep study eval report judge notebooks dashboard clean
+.PHONY: help demo test lint prepare sweep study eval report judge notebooks dashboard bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -75,6 +75,9 @@ notebooks: $(READY)  ## the notebooks with their outputs, as pages in notebooks/
 
 dashboard: $(READY)  ## TensorBoard over all sweeps and runs
 	$(BIN)/tensorboard --logdir_spec sweeps:multirun,runs:outputs
+
+bench: $(READY)  ## how fast it is on this machine: make bench [PHOTOS=folder] [ARGS=--quick]
+	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 clean:  ## remove what the tools cache; data and results stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
