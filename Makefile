@@ -18,7 +18,7 @@ space := $(subst ,, )
 
 PEERS := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test lint prepare sweep study eval report judge dashboard clean
+.PHONY: help demo test lint prepare sweep study eval report judge notebooks dashboard bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -74,9 +74,16 @@ judge: $(READY)  ## the arms, controls and peers on a folder: make judge PHOTOS=
 	    source=folder source.root=$(PHOTOS) $(ARGS)
 	$(BIN)/python -m homoreg.evaluate runs=multirun/judge descriptors=[$(PEERS)] reruns=5
 
+notebooks: $(READY)  ## the notebooks with their outputs, as pages in notebooks/rendered/
+	$(BIN)/python -m nbconvert --execute --to html --output-dir notebooks/rendered \
+	    --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= notebooks/*.ipynb $(ARGS)
+
 dashboard: $(READY)  ## TensorBoard over the newest sweep, its runs by their names
 	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
 	$(BIN)/tensorboard --logdir_spec $(subst $(space),$(comma),$(BOARDS))
+
+bench: $(READY)  ## how fast it is on this machine: make bench [PHOTOS=folder] [ARGS=--quick]
+	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 clean:  ## remove what the tools cache; data and results stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

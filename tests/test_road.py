@@ -268,6 +268,54 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
+def test_two_processes_train_as_one_does(prepared: Path, tmp_path: Path) -> None:
+    common = [f"data.root={prepared}", *SMALL, "trainer.max_epochs=2", "trainer.accelerator=cpu"]
+    # A batch-wide loss, in float32: what is left is the order in which numbers are added.
+    common += ["loss=hardest_in_batch", "trainer.precision=32-true"]
+    two = ["trainer=ddp", "trainer.devices=2"]
+    for name, options in (("one", ["trainer=cpu"]), ("two", two)):
+        ended = run_alone(tmp_path, "train", *common, *options, f"hydra.run.dir={name}")
+        assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("two is new") == 1
+    one, two = tmp_path / "one", tmp_path / "two"
+    metrics = [pd.read_csv(run / "csv" / "metrics.csv") for run in (one, two)]
+    pd.testing.assert_frame_equal(*metrics, rtol=1e-4, atol=1e-5, check_like=True)
+    first, second = weights_of(one), weights_of(two)
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
+    assert len(table_of(two)) == len(table_of(one))
+    files = [
+        sorted(str(p.relative_to(run)) for p in run.rglob("*") if "tfevents" not in p.name)
+        for run in (one, two)
+    ]
+    assert files[0] == files[1]
+    records = [json.loads((run / "run.json").read_text()) for run in (one, two)]
+    assert records[1]["status"] == "done"
+    assert records[0]["config_hash"] == records[1]["config_hash"]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike_and_a_missing_compiler_is_one_line(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["experiment=debug", f"data.root={prepared}", "evaluation=none", "trainer=cpu"]
+    common += ["trainer.precision=32-true"]
+    succeed(tmp_path, "train", *common, "hydra.run.dir=plain")
+    compiled = [*common, "trainer.compile=true", "hydra.run.dir=compiled"]
+    ended = run_alone(tmp_path, "train", *compiled)
+    assert ended.returncode == 0, ended.stderr
+    first, second = weights_of(tmp_path / "plain"), weights_of(tmp_path / "compiled")
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-3)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    refused = run_alone(tmp_path, "train", *compiled[:-1], "hydra.run.dir=refused")
+    assert refused.returncode == 2, refused.stderr
+    assert "trainer.compile=true: the network cannot be compiled here" in refused.stderr
+
+
+@pytest.mark.slow
 def test_one_batch_can_be_learned_by_heart(prepared: Path, tmp_path: Path) -> None:
     succeed(
         tmp_path, "train", "experiment=overfit", f"data.root={prepared}", "hydra.run.dir=out",

@@ -15,7 +15,6 @@ import pytest
 import requests
 import torch
 import yaml
-from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.program import TensorBoard
 
@@ -24,7 +23,6 @@ from homoreg.descriptors.loading import read_checkpoint
 from homoreg.evaluation import read_evaluation
 from homoreg.machine import claim
 from homoreg.sweeps import Sweep, summary
-from homoreg.train import takes_several_processes
 from tests.commands import run, run_alone, succeed
 
 TINY = [
@@ -72,24 +70,8 @@ def test_processes_share_out_the_gpus_evenly(tmp_path: Path) -> None:
     assert claim(["0", "1"], tmp_path) == "0"
 
 
-@pytest.mark.parametrize(
-    ("options", "several"),
-    [
-        ({"devices": 1}, False),
-        ({"devices": "1", "strategy": "auto"}, False),
-        ({"devices": [2]}, False),
-        ({"devices": 2}, True),
-        ({"devices": [0, 1]}, True),
-        ({"devices": "auto"}, True),
-        ({"devices": 1, "strategy": "ddp"}, True),
-    ],
-)
-def test_what_would_start_processes_is_known(options: dict[str, Any], several: bool) -> None:
-    assert takes_several_processes(OmegaConf.create(options)) == several
-
-
 def test_a_sweep_refuses_runs_on_several_devices(prepared: Path, tmp_path: Path) -> None:
-    ended = run(tmp_path, "train", "-m", f"data.root={prepared}", "trainer.devices=2", "seed=0")
+    ended = run(tmp_path, "train", "-m", f"data.root={prepared}", "trainer=ddp", "seed=0")
     assert ended.returncode == 2
     assert "trainer.devices=2 in a sweep" in ended.stderr.splitlines()[-1]
     assert "hydra/launcher=joblib" in ended.stderr.splitlines()[-1]

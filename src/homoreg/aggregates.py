@@ -40,15 +40,67 @@ def corner_error_auc(errors: ArrayLike, thresholds: Sequence[float]) -> list[flo
     if not values.size:
         return [float("nan")] * len(thresholds)
 
-    curve = np.concatenate([[0.0], values])
-    recall = np.arange(curve.size) / values.size
-    areas = []
-    for threshold in thresholds:
-        below = int(np.searchsorted(curve, threshold))
-        x = np.append(curve[:below], threshold)
-        y = np.append(recall[:below], recall[below - 1])
-        areas.append(float(100 * np.trapezoid(y, x) / threshold))
-    return areas
+    once = np.ones((1, values.size))
+    return [float(resampled_auc(values, once, threshold)[0]) for threshold in thresholds]
+
+
+def resampled_auc(errors: np.ndarray, counts: np.ndarray, threshold: float) -> np.ndarray:
+    """:func:`corner_error_auc` of many samples of the same pairs at once.
+
+    Args:
+        errors: ``(P,)`` in pixels, ≥ 0, infinite for a failed estimate.
+        counts: ``(B, P)`` how often each pair occurs in each sample, 0 included.
+        threshold: in pixels, > 0.
+
+    Returns:
+        ``(B,)`` in [0, 100]; NaN for a sample without pairs.
+
+    >>> resampled_auc(np.array([2.0, np.inf]), np.array([[1, 1], [2, 0]]), 4)
+    array([37.5, 62.5])
+    """
+    order = np.argsort(errors)
+    ends = np.minimum(errors[order], threshold)
+    widths = np.diff(ends, prepend=0.0, append=threshold)
+    before = np.pad(np.cumsum(counts[:, order], axis=1, dtype=float), [(0, 0), (1, 0)])
+    below = before[:, [np.searchsorted(ends, threshold)]]
+    # Up to the last error below the threshold, each stretch rises by one pair at its end, though
+    # several may be there at once; from it on the curve is flat.
+    heights = before + 0.5 * (before < below)
+    return _per_pair(100 / threshold * (heights @ widths), before[:, -1])
+
+
+def resampled_median(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The median of many samples of the same values at once.
+
+    Args:
+        values: ``(P,)``; infinities are numbers.
+        counts: ``(B, P)`` how often each value occurs in each sample, 0 included.
+
+    Returns:
+        ``(B,)``, NaN for an empty sample.
+
+    >>> resampled_median(np.array([3.0, 1.0, 2.0]), np.array([[1, 1, 1], [2, 2, 0]]))
+    array([2., 2.])
+    """
+    order = np.argsort(values)
+    ordered = np.append(values[order], np.nan)  # the last is what an empty sample gets
+    reached = np.cumsum(counts[:, order], axis=1)
+    total = reached[:, -1:] if values.size else np.zeros((len(counts), 1))
+    lower = ordered[(reached <= (total - 1) // 2).sum(1)]
+    return (lower + ordered[(reached <= total // 2).sum(1)]) / 2
+
+
+def resampled_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean of many samples of the same values at once; shapes as above.
+
+    >>> resampled_mean(np.array([3.0, 0.0]), np.array([[1, 1], [2, 1]]))
+    array([1.5, 2. ])
+    """
+    return _per_pair(counts @ values, counts.sum(1))
+
+
+def _per_pair(sums: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return np.divide(sums, pairs, out=np.full(len(sums), np.nan), where=pairs > 0)
 
 
 def mean_matching_accuracy(errors: Sequence[ArrayLike], thresholds: Sequence[float]) -> list[float]:

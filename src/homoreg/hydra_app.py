@@ -224,9 +224,12 @@ def _arguments(arguments: list[str]) -> list[str]:
     parsed = OverridesParser.create().parse_overrides(overrides) if _parses(overrides) else []
     constant = [o.key_or_group for o in parsed if not o.is_sweep_override()]
     quoted = ",".join(f"'{key}'" for key in constant if not key.startswith("hydra"))
-    told = f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"
+    told = [f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # A process that shares the training of another one, which tells of both.
+        told.append("hydra/job_logging=disabled")
     # One block of overrides: argparse takes no second one behind an option such as --cfg.
-    return [*flags, *options, *overrides, told]
+    return [*flags, *options, *overrides, *told]
 
 
 def _parses(overrides: list[str]) -> bool:

@@ -1,5 +1,6 @@
 """Progress bars for everything that takes more than a few seconds."""
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -16,5 +17,7 @@ def progress(items: Iterable[T], title: str, total: int | None = None) -> Iterat
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, refresh_per_second=4) as bar:
+    # Of the processes that share a training, the first one shows how it goes.
+    follows = os.environ.get("LOCAL_RANK", "0") != "0"
+    with Progress(*columns, refresh_per_second=4, disable=follows) as bar:
         yield from bar.track(items, total=total, description=title)

@@ -25,7 +25,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
 
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
@@ -50,6 +51,10 @@ NOT_HASHED = {
     "trainer": (
         "accelerator",
         "devices",
+        "num_nodes",
+        "strategy",
+        "compile",
+        "compile_mode",
         "enable_progress_bar",
         "log_every_n_steps",
         "enable_model_summary",
@@ -86,6 +91,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     # The run can be judged from another folder than the one that it was started in.
     cfg.data.root = str(Path(cfg.data.root).absolute())
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    if getattr(rank_zero_only, "rank", 0):
+        # Lightning started this process to share the run; its first process prepared everything.
+        resumed = run.record["resumed_from"]
+        return fit(cfg, config, run, instantiate(cfg.data), resumed and Path(resumed), {})
     started = time.perf_counter()
     prepare_missing(cfg)
     seconds = {"prepare": time.perf_counter() - started}
@@ -103,6 +112,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
     about = {"seed": cfg.seed, "analysis": config["analysis"], **identity, **surroundings()}
+    about["resumed_from"] = checkpoint and str(checkpoint.absolute())
     run.update_record(status="running", error=None, **about)
     try:
         metrics = fit(cfg, config, run, data, checkpoint, seconds)
@@ -128,26 +138,17 @@ def share_the_machine(cfg: DictConfig) -> None:
         HomoregError: a job of a sweep asks for several devices.
     """
     hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN and takes_several_processes(cfg.trainer):
+    if hydra.mode == RunMode.MULTIRUN and cfg.trainer.devices > 1:
         raise HomoregError(
             f"trainer.devices={cfg.trainer.devices} in a sweep: the processes of a run would each "
             "start the sweep again; give each job one device and run several jobs at a time "
-            "(trainer.devices=1 hydra/launcher=joblib), or start each run by itself, without -m"
+            "(trainer=auto hydra/launcher=joblib), or start each run by itself, without -m"
         )
     if "n_jobs" in hydra.launcher:
         cores = take_share(hydra.launcher.n_jobs)
         if not any(o.startswith("data.num_workers=") for o in hydra.overrides.task):
             # One core less for each process that cuts patches; with a single core, none.
             cfg.data.num_workers = min(cfg.data.num_workers, cores - 1)
-
-
-def takes_several_processes(trainer: DictConfig) -> bool:
-    """Whether Lightning would start more processes than one for a run."""
-    devices = trainer.devices
-    several = (
-        len(devices) > 1 if isinstance(devices, ListConfig) else str(devices) not in ("0", "1")
-    )
-    return several or "ddp" in str(trainer.get("strategy"))
 
 
 def prepare_missing(cfg: DictConfig) -> None:
@@ -180,8 +181,12 @@ def fit(
 ) -> dict[str, float]:
     """Train, evaluate, and complete the run's record; returns its final metrics."""
     # Lightning tells its own options over again; what a run is made of stands in its config.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's use of torch, not ours
+    # Devices that share a run log the same numbers, so there is nothing to average.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated.*")  # Lightning's as well
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, config)
     throughput = Throughput()
@@ -195,6 +200,7 @@ def fit(
         logger=list(loggers(cfg, checkpoint).values()),
         default_root_dir=str(run.path),
     )
+    data.check_devices(trainer.world_size)
     log_start(trainer, cfg, config)
     try:
         started = time.perf_counter()
@@ -202,6 +208,8 @@ def fit(
         evaluation_seconds = evaluation.seconds if evaluation else 0.0
         seconds["fit"] = time.perf_counter() - started - evaluation_seconds
         seconds["evaluation"] = evaluation_seconds
+        if not trainer.is_global_zero:
+            return {}
         logged = last_logged(trainer, run)
         metrics = logged | (evaluation.final_metrics() if evaluation else {})
         run.update_record(
@@ -370,7 +378,8 @@ def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
     hydra = HydraConfig.get()
     constant = hydra.job.config.override_dirname.exclude_keys
     told = dict(override.lstrip("+").partition("=")[::2] for override in hydra.overrides.task)
-    varied = {key: text for key, text in told.items() if key not in constant}
+    sweep = hydra.mode == RunMode.MULTIRUN
+    varied = {key: text for key, text in told.items() if sweep and key not in constant}
     values = {key: OmegaConf.select(cfg, key) for key in (*HYPERPARAMETERS, *varied)}
     return {
         # A choice of a group, such as regularizer=l2, is known by its name.

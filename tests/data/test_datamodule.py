@@ -128,6 +128,23 @@ def test_batches_hold_every_sample_of_an_epoch_once() -> None:
     assert [item for batch in batches for item in batch] == list(range(80, 120))
 
 
+def test_devices_share_each_batch_and_see_each_sample_once() -> None:
+    whole = list(EpochBatches(40, 16, lambda: 2))
+    shares = [list(EpochBatches(40, 16, lambda: 2, 4, device)) for device in range(4)]
+    for number, batch in enumerate(whole):
+        of_batch = [share[number] for share in shares]
+        assert len({len(items) for items in of_batch}) == 1
+        # Taken by turns the shares are the batch in its order, as the module gathers them.
+        assert [item for turn in zip(*of_batch, strict=True) for item in turn] == batch
+
+
+def test_what_devices_cannot_share_evenly_is_named(prepared: Path) -> None:
+    data = module(prepared)
+    data.check_devices(2)
+    with pytest.raises(HomoregError, match="data.batch_size=16: 3 devices"):
+        data.check_devices(3)
+
+
 def test_a_batch_is_cut_where_the_samples_say(prepared: Path) -> None:
     data = module(prepared)
     batch = epoch_of(data, 1)[2]

@@ -1,7 +1,7 @@
 """Run folders as ``homoreg.train`` leaves them, with made-up but plausible numbers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,52 +9,58 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from homoreg.report import report
+from homoreg.evaluation.shift import SHIFTS_PX
+from homoreg.report import gather, report
 from homoreg.runs import find_runs
+from homoreg.study.document import Section
+from homoreg.study.gathered import Gathered
+from homoreg.study.page import SECTIONS
 
 ARM_ERROR_PX = {"none": 2.0, "l2": 2.2, "dropout": 3.2, "hybrid": 3.6}
 PEER_ERROR_PX = {"rootsift": 4.0, "untrained": 9.0}
 PAIRS = 40
 
 
-def evaluation_rows(descriptor: str, regularizer: str, seed: int | None, error_px: float):
+def evaluation_rows(
+    descriptor: str, regularizer: str, seed: int | None, error_px: float, pairs: int = PAIRS
+) -> pd.DataFrame:
     """A pair's difficulty is its own; a model's error scales it; a few estimates fail."""
     rng = np.random.default_rng([len(descriptor), len(regularizer), (seed or 0) + 1])
-    difficulty = np.random.default_rng(0).lognormal(0, 1.0, PAIRS)
+    difficulty = np.random.default_rng(0).lognormal(0, 1.0, pairs)
     parts = []
     for estimator, gain in [("dlt", 1.0), ("magsac", 0.4)]:
-        corner = error_px * gain * difficulty * rng.lognormal(0, 0.3, PAIRS)
-        kappa = 10 ** rng.normal(0.8, 0.25, PAIRS)
-        identity = rng.normal(60, 4, PAIRS)
+        corner = error_px * gain * difficulty * rng.lognormal(0, 0.3, pairs)
+        kappa = 10 ** rng.normal(0.8, 0.25, pairs)
+        identity = rng.normal(60, 4, pairs)
         rows = pd.DataFrame(
             {
                 "descriptor": descriptor,
                 "regularizer": regularizer,
-                "seed": pd.array([seed] * PAIRS, "Int64"),
+                "seed": pd.array([seed] * pairs, "Int64"),
                 "benchmark": "eval",
-                "pair_id": [f"{number:06d}" for number in range(1, PAIRS + 1)],
+                "pair_id": [f"{number:06d}" for number in range(1, pairs + 1)],
                 "estimator": estimator,
                 "status": "ok",
                 "keypoints_1": 500,
                 "keypoints_2": 480,
-                "match_count": rng.integers(20, 300, PAIRS),
-                "precision_3px": rng.beta(6, 3, PAIRS),
-                "recall_3px": rng.beta(4, 4, PAIRS),
+                "match_count": rng.integers(20, 300, pairs),
+                "precision_3px": rng.beta(6, 3, pairs),
+                "recall_3px": rng.beta(4, 4, pairs),
                 "corner_error_px": corner,
                 "corner_error_rms_px": 1.05 * corner,
                 "kappa": kappa,
-                "kappa_notebook": 10 ** rng.normal(6.8, 0.3, PAIRS),
-                "predicted_corner_error_px": corner * rng.lognormal(0, 0.2, PAIRS),
-                "rmse_gray": np.clip(5 + 6 * np.sqrt(corner) + rng.normal(0, 2, PAIRS), 2, 120),
+                "kappa_notebook": 10 ** rng.normal(6.8, 0.3, pairs),
+                "predicted_corner_error_px": corner * rng.lognormal(0, 0.2, pairs),
+                "rmse_gray": np.clip(5 + 6 * np.sqrt(corner) + rng.normal(0, 2, pairs), 2, 120),
                 "ssim": np.clip(0.9 - 0.05 * np.sqrt(corner), -1, 1),
                 "rmse_identity_gray": identity,
-                "rmse_oracle_gray": rng.normal(3, 0.2, PAIRS),
-                "rmse_notebook_gray": rng.normal(94, 6, PAIRS),
-                "describe_ms": rng.normal(30, 1, PAIRS),
+                "rmse_oracle_gray": rng.normal(3, 0.2, pairs),
+                "rmse_notebook_gray": rng.normal(94, 6, pairs),
+                "describe_ms": rng.normal(30, 1, pairs),
             }
         )
         estimate = ["predicted_corner_error_px", "kappa", "kappa_notebook", "rmse_gray", "ssim"]
-        failed = rng.choice(PAIRS, 4, replace=False)
+        failed = rng.choice(pairs, 4, replace=False)
         rows.loc[failed, [*estimate, "rmse_notebook_gray"]] = np.nan
         rows.loc[failed, ["corner_error_px", "corner_error_rms_px"]] = np.inf
         rows.loc[failed[:3], "status"] = "too_few_matches"
@@ -63,11 +69,58 @@ def evaluation_rows(descriptor: str, regularizer: str, seed: int | None, error_p
     return pd.concat(parts, ignore_index=True)
 
 
-def write_run(folder: Path, regularizer: str, seed: int, *, status: str = "done") -> Path:
-    """One run folder, peers in its evaluation included."""
+NOTEBOOK = {
+    "protocol": "notebook",
+    "kappa": "kappa_notebook",
+    "error": "rmse_notebook_gray",
+    "drop_failures": True,
+    "max_kappa": 2e7,
+}
+
+
+def shift_responses(regularizer: str, seed: int) -> list[dict]:
+    """What ``summary.json`` keeps of the run's own shift response and of a peer's."""
+    rng = np.random.default_rng(seed)
+    reach = 4 if regularizer in ("none", "l2") else 12
+    entries = []
+    for descriptor, arm in [("cnn", regularizer), ("rootsift", "")]:
+        mean = 0.2 + 0.8 * np.exp(-np.array(SHIFTS_PX) / reach) + rng.normal(0, 0.01)
+        entry = {"descriptor": descriptor, "regularizer": arm, "seed": seed if arm else None}
+        entry |= {"images": 5, "points": 100, "shift_px": SHIFTS_PX, "mean": mean.tolist()}
+        entry |= {"quartile_1": (mean - 0.1).tolist(), "median": mean.tolist()}
+        entry |= {"quartile_3": (mean + 0.1).tolist(), "n": [400] * len(SHIFTS_PX)}
+        entries.append(entry | {"left_out": [0] * len(SHIFTS_PX), "unrelated": 0.2})
+    return entries
+
+
+def write_run(
+    folder: Path,
+    regularizer: str,
+    seed: int,
+    *,
+    status: str = "done",
+    analysis: dict | None = None,
+    overrides: Sequence[str] = ("trainer.max_epochs=6",),
+    training: dict | None = None,
+    record: dict | None = None,
+    gain: float = 1.0,
+    pairs: int = PAIRS,
+    peers: Mapping[str, float] = PEER_ERROR_PX,
+) -> Path:
+    """One run folder, peers in its evaluation included.
+
+    Args:
+        analysis: goes into the run's record; ``None`` as in a run of before there were protocols.
+        overrides: of the command line, beside the regularizer's and the seed's.
+        training: fields of the training table's row that differ.
+        record: further fields of the record.
+        gain: multiplies the arm's error.
+        pairs: held-out pairs.
+        peers: their typical error by name.
+    """
     dropout = 0.3 if regularizer in ("dropout", "hybrid") else 0.0
     weight_decay = 1e-4 if regularizer in ("l2", "hybrid") else 0.0
-    record = {
+    run = {
         "status": status,
         "config_hash": f"{regularizer}{seed}".encode().hex(),
         "manifest_hash": "0123456789abcdef",
@@ -90,14 +143,21 @@ def write_run(folder: Path, regularizer: str, seed: int, *, status: str = "done"
             "dropout": dropout,
             "regularizer": regularizer,
             "device": "cpu",
+            **(training or {}),
         },
+        **({"analysis": analysis} if analysis else {}),
+        **(record or {}),
     }
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record))
-    (folder / "config.yaml").write_text(f"seed: {seed}\n")
+    (folder / "run.json").write_text(json.dumps(run))
+    config = {"seed": seed, "data": {"root": str(folder), "squash": None}}
+    if analysis:
+        config["analysis"] = analysis
+        config["data"]["squash"] = [256, 256] if analysis["protocol"] == "notebook" else None
+    (folder / "config.yaml").write_text(json.dumps(config))
     (folder / ".hydra").mkdir()
-    overrides = [f"regularizer={regularizer}", f"seed={seed}", "trainer.max_epochs=6"]
-    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
+    given = [f"regularizer={regularizer}", f"seed={seed}", *overrides]
+    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(given))
     if status != "done":
         return folder
 
@@ -112,14 +172,19 @@ def write_run(folder: Path, regularizer: str, seed: int, *, status: str = "done"
     (folder / "csv").mkdir()
     pd.DataFrame(lines).to_csv(folder / "csv" / "metrics.csv", index=False)
 
-    own = evaluation_rows("cnn", regularizer, seed, ARM_ERROR_PX[regularizer])
-    peers = [evaluation_rows(name, "", None, error) for name, error in PEER_ERROR_PX.items()]
+    own = evaluation_rows("cnn", regularizer, seed, gain * ARM_ERROR_PX[regularizer], pairs)
+    others = [evaluation_rows(name, "", None, error, pairs) for name, error in peers.items()]
     (folder / "evaluation").mkdir()
-    pd.concat([own, *peers]).to_csv(folder / "evaluation" / "eval.csv", index=False)
+    pd.concat([own, *others]).to_csv(folder / "evaluation" / "eval.csv", index=False)
+    if analysis:
+        summary = {"shift_response": shift_responses(regularizer, seed)}
+        (folder / "evaluation" / "summary.json").write_text(json.dumps(summary))
 
     (folder / "figures").mkdir()
     noise = rng.integers(0, 255, (40, 60, 3), np.uint8)
-    Image.fromarray(noise).resize((600, 400)).save(folder / "figures" / "patch_pairs.png")
+    names = ["patch_pairs", *(["pair_best_000001", "pair_worst_000002"] if analysis else [])]
+    for name in names:
+        Image.fromarray(noise).resize((600, 400)).save(folder / "figures" / f"{name}.png")
     return folder
 
 
@@ -139,6 +204,47 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "regularizer-none+seed-3").mkdir()
     (folder / "regularizer-none+seed-3" / "run.json").write_text('{"status": "running"}')
     return folder
+
+
+CORRECTED = {
+    "protocol": "corrected",
+    "kappa": "kappa",
+    "error": "corner_error_px",
+    "drop_failures": False,
+    "max_kappa": None,
+}
+
+
+@pytest.fixture(scope="session")
+def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The notebook's study and the corrected one: four arms, four seeds each; read only."""
+    folder = tmp_path_factory.mktemp("multirun")
+    for name, analysis, gain in [("notebook", NOTEBOOK, 3.0), ("study", CORRECTED, 1.0)]:
+        for seed in range(4):
+            for regularizer in ("none", "l2", "dropout", "hybrid"):
+                write_run(
+                    folder / name / f"regularizer-{regularizer}+seed-{seed}",
+                    regularizer,
+                    seed,
+                    analysis=analysis,
+                    overrides=[f"experiment={name}"],
+                    gain=gain,
+                    pairs=12,
+                )
+    return [folder / "notebook", folder / "study"]
+
+
+@pytest.fixture(scope="session")
+def both(protocols: list[Path]) -> Gathered:
+    """The two of them gathered into one report's tables."""
+    root = protocols[0].parent
+    return gather(find_runs(protocols), root, root / "report")
+
+
+@pytest.fixture(scope="session")
+def sections(both: Gathered) -> list[Section]:
+    """Those of the report on both, undrawn."""
+    return [section for make in SECTIONS if (section := make(both)) is not None]
 
 
 @pytest.fixture(scope="session")

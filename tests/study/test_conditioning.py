@@ -16,9 +16,9 @@ from homoreg.study.conditioning import (
     calibration_figure,
     rank_correlation_figure,
     rank_correlations,
-    spearman_interval,
 )
 from homoreg.study.figures import arm_styles
+from homoreg.study.statistics import spearman_interval
 
 SIZE = (640, 480)
 

@@ -5,13 +5,21 @@ import pandas as pd
 import pytest
 
 from homoreg.study import figures
+from homoreg.study.arms import loss_table
 from homoreg.study.figures import RELATIONS, STYLES, arm_styles
 from homoreg.study.tables import regression
 
 
 def rows(arm: str, error: list[float], **columns: list) -> pd.DataFrame:
     return pd.DataFrame(
-        {"arm": arm, "estimator": "dlt", "run": "r", "corner_error_px": error, **columns}
+        {
+            "protocol": "corrected",
+            "arm": arm,
+            "estimator": "dlt",
+            "run": "r",
+            "corner_error_px": error,
+            **columns,
+        }
     )
 
 
@@ -60,13 +68,14 @@ def test_scatter_draws_the_tables_line_and_points():
 def test_loss_curves_are_means_with_bands_over_seeds():
     epochs = pd.DataFrame(
         {
+            "protocol": "corrected",
             "arm": "none",
             "run": ["a", "a", "b", "b"],
             "epoch": [0, 1, 0, 1],
             "val/loss": [0.4, 0.2, 0.6, 0.4],
         }
     )
-    [ax] = figures.loss_curves(epochs, arm_styles(["none"])).axes
+    [ax] = figures.loss_curves(loss_table(epochs), arm_styles(["none"])).axes
     assert ax.lines[0].get_xydata().ravel() == pytest.approx([1, 0.5, 2, 0.3])
     [band] = ax.collections
     assert band.get_datalim(ax.transData).intervaly == pytest.approx([0.2, 0.6])

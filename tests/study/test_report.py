@@ -14,10 +14,14 @@ from tests.commands import run, succeed
 
 from homoreg.report import report
 from homoreg.runs import find_runs
-from homoreg.study.page import as_text, number
+from homoreg.study.document import as_text, number
 
-FIGURES = ["loss", "recall", "boxes_dlt", "boxes_magsac"]
-FIGURES += ["kappa_rmse", "kappa_corner", "kappa_notebook", "predicted_corner"]
+FIGURES = ["loss", "study_boxes", "study_scatter", "recall", "auc_by_seed"]
+FIGURES += ["boxes_dlt", "boxes_magsac", "kappa_corner", "kappa_notebook", "predicted_corner"]
+TABLES = ["protocols", "runs", "training", "accuracy", "failures", "stability", "pictures"]
+FRAMES = ["runs", "protocols", "cost", "training", "training_arms", "epochs", "loss"]
+FRAMES += ["evaluation", "models", "arms", "boxes", "study_boxes", "regression"]
+FRAMES += ["study_regression"]
 
 
 class Page(HTMLParser):
@@ -48,8 +52,9 @@ class Page(HTMLParser):
 
 
 def test_all_files_are_there(page: Path):
-    tables = ["runs", "training", "epochs", "evaluation", "models", "regression"]
-    expected = {"index.html", *(f"tables/{name}.csv" for name in tables)}
+    expected = {"index.html", "report.md", *(f"tables/{name}.csv" for name in FRAMES)}
+    expected |= {f"tables/{name}.tex" for name in TABLES}
+    expected |= {"figures/regularizer-none+seed-0_patch_pairs.jpg"}
     expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     folder = page.parent
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
@@ -128,11 +133,9 @@ def test_a_run_without_evaluation_still_has_its_losses(tmp_path: Path, make_run:
     shutil.rmtree(run / "figures")
     index = report(find_runs(run), run, run / "report")
     assert "run has no table of the benchmark" in Page(index).text
-    assert sorted(p.name for p in index.parent.glob("tables/*")) == [
-        "epochs.csv",
-        "runs.csv",
-        "training.csv",
-    ]
+    assert {p.stem for p in index.parent.glob("tables/*")} == {
+        *("protocols", "runs", "cost", "training", "training_arms", "epochs", "loss"),
+    }
 
 
 def test_different_manifests_are_warned_of(tmp_path: Path, make_run: Callable):

@@ -74,7 +74,14 @@ def test_model_table_equals_hand_computation(page: Path, sweep: Path, model: str
 
 def one_model(**columns: list) -> pd.DataFrame:
     count = len(next(iter(columns.values())))
-    who = {"estimator": "dlt", "arm": "none", "run": "r", "status": "ok", "corner_error_px": 1.0}
+    who = {
+        "protocol": "corrected",
+        "estimator": "dlt",
+        "arm": "none",
+        "run": "r",
+        "status": "ok",
+        "corner_error_px": 1.0,
+    }
     return pd.DataFrame({**who, **columns}, index=range(count)).assign(
         seed=pd.array([0] * count, "Int64")
     )
@@ -104,6 +111,7 @@ def test_peers_on_other_pairs_are_not_taken_for_the_same():
         descriptor="orb", regularizer="", benchmark="eval"
     )
     runs = pd.DataFrame({"run": ["a", "b"], "arm": ["none", "l2"], "manifest_hash": ["x", "y"]})
+    runs = runs.assign(protocol="corrected")
     assert len(gather_rows({"a": peer, "b": peer}, runs)) == 4
     assert len(gather_rows({"a": peer, "b": peer}, runs.assign(manifest_hash="x"))) == 2
 

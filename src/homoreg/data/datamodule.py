@@ -116,12 +116,23 @@ class EpochBatches(Sampler[list[int]]):
         length: samples in an epoch.
         batch_size: samples in a batch; a last, smaller batch is dealt too.
         epoch: tells the epoch; asked when its first batch is dealt.
+        devices: that share each batch, each in a process of its own.
+        device: number of the one that these batches are for; it gets every ``devices``-th sample.
     """
 
-    def __init__(self, length: int, batch_size: int, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        epoch: Callable[[], int],
+        devices: int = 1,
+        device: int = 0,
+    ) -> None:
         self.length = length
         self.batch_size = batch_size
         self.epoch = epoch
+        self.devices = devices
+        self.device = device
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
@@ -129,7 +140,8 @@ class EpochBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         first = self.epoch() * self.length
         for start in range(0, self.length, self.batch_size):
-            yield list(range(first + start, first + min(start + self.batch_size, self.length)))
+            end = min(start + self.batch_size, self.length)
+            yield list(range(first + start + self.device, first + end, self.devices))
 
 
 class PatchPairDataModule(pl.LightningDataModule):
@@ -256,13 +268,28 @@ class PatchPairDataModule(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader:
-        batches = EpochBatches(self.pairs_per_epoch, self.batch_size, self._epoch(self.resample))
+        batches = self._batches(self.pairs_per_epoch, self.resample)
         return self._loader(self.train, batches, self.num_workers)
 
     def val_dataloader(self) -> list[DataLoader]:
-        epoch = self._epoch(self.validation_resample)
-        batches = EpochBatches(self.validation_pairs, self.batch_size, epoch)
+        batches = self._batches(self.validation_pairs, self.validation_resample)
         return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
+
+    def check_devices(self, devices: int) -> None:
+        """HomoregError where batches cannot be shared evenly among so many devices."""
+        for name in ("batch_size", "pairs_per_epoch", "validation_pairs"):
+            value = getattr(self, name)
+            if value % devices:
+                raise HomoregError(
+                    f"data.{name}={value}: {devices} devices cannot share it evenly, give a "
+                    f"multiple of {devices}"
+                )
+
+    def _batches(self, length: int, resample: bool) -> EpochBatches:
+        devices, device = 1, 0
+        if self.trainer:
+            devices, device = self.trainer.world_size, self.trainer.global_rank
+        return EpochBatches(length, self.batch_size, self._epoch(resample), devices, device)
 
     def _epoch(self, resample: bool) -> Callable[[], int]:
         """What tells the epoch whose samples are dealt: the trainer, or the first for ever."""

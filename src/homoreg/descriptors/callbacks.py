@@ -115,7 +115,8 @@ class Throughput(pl.Callback):
     """Patch pairs per second over steady training steps.
 
     The first steps of an epoch, in which workers start and kernels are chosen, are left out, and so
-    are validation and evaluation. No step waits for the device; the clock is read at the edges.
+    are validation and evaluation. No step waits for the device; the clock is read at the edges. The
+    pairs of all devices count.
 
     Args:
         warm_up: steps of each epoch that are left out.
@@ -144,7 +145,7 @@ class Throughput(pl.Callback):
             self._started = _now(pl_module.device)
             self._pairs = 0
         elif self._started is not None:
-            self._pairs += len(batch["label"])
+            self._pairs += outputs["pairs"]
             if batch_idx + 1 == trainer.num_training_batches:
                 self.seconds += _now(pl_module.device) - self._started
                 self.pairs += self._pairs

@@ -65,41 +65,71 @@ class DescriptorModule(pl.LightningModule):
         if getattr(self.trainer, "channels_last", False):
             self.memory_format = torch.channels_last
         self.network.to(memory_format=self.memory_format)
+        compile_mode = getattr(self.trainer, "compile_mode", None)
+        if compile_mode:
+            self.network.compile(mode=compile_mode)
 
     def describe_both(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Descriptors of a batch's first and second patches, in one pass of the network."""
         patches = to_network(torch.cat([batch["patches1"], batch["patches2"]]))
         if self.training:
             patches = self.augmentation(patches)
-        descriptors = self.network(patches.contiguous(memory_format=self.memory_format))
-        first, second = descriptors.chunk(2)
+        try:
+            descriptors = self.network(patches.contiguous(memory_format=self.memory_format))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise HomoregError(
+                f"trainer.compile=true: the network cannot be compiled here ({reason}); give false"
+            ) from error
+        # A CUDA graph writes its output where it wrote the last one's.
+        first, second = descriptors.clone().chunk(2)
         return first, second
+
+    def describe(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Descriptors, labels and photos of a batch, of all of it where devices share it.
+
+        Every device computes the loss of the whole batch, so that a loss may compare any of its
+        samples. The mean over devices that DDP makes of the gradients is then the gradient of one
+        process: gathering adds up what each device's loss says of a descriptor.
+        """
+        first, second = self.describe_both(batch)
+        described = {"first": first, "second": second}
+        described |= {"label": batch["label"], "photo": batch["photo"]}
+        if self.trainer.world_size == 1:
+            return described
+        for key, share in described.items():
+            shares = self.all_gather(share, sync_grads=torch.is_grad_enabled())
+            assert isinstance(shares, torch.Tensor)
+            # Device d holds samples d, d + devices, …: taken by turns they are in order again.
+            described[key] = shares.transpose(0, 1).flatten(0, 1)
+        return described
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's own stream; here it becomes a function of seed and epoch.
-        torch.manual_seed(keyed_seed(self.seed, "dropout", self.current_epoch))
+        # Devices that share a batch hold different samples, which need masks of their own.
+        device = (self.global_rank,) if self.global_rank else ()
+        torch.manual_seed(keyed_seed(self.seed, "dropout", self.current_epoch, *device))
 
-    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        first, second = self.describe_both(batch)
-        loss = self.loss(first, second, batch["label"])
+    def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
+        described = self.describe(batch)
+        first, second, label = (described[key] for key in ("first", "second", "label"))
+        loss = self.loss(first, second, label)
         loss = loss + self.regularizer.penalty(self.network, first, second)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(first))
-        return loss
+        return {"loss": loss, "pairs": len(first)}
 
     def on_validation_epoch_start(self) -> None:
         self.validation_outputs = {name: [] for name in PatchPairDataModule.VALIDATION_SETS}
 
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
-        first, second = self.describe_both(batch)
+        described = self.describe(batch)
+        first, second, label = (described[key] for key in ("first", "second", "label"))
         name = PatchPairDataModule.VALIDATION_SETS[dataloader_idx]
         self.validation_outputs[name].append(
-            {
-                "first": first,
-                "second": second,
-                "label": batch["label"],
-                "photo": batch["photo"],
+            described
+            | {
                 "similarity": F.cosine_similarity(first, second),
-                "loss_sum": self.loss(first, second, batch["label"]) * len(first),
+                "loss_sum": self.loss(first, second, label) * len(first),
             }
         )
 

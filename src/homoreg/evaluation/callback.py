@@ -83,7 +83,7 @@ class HomographyEvaluation(pl.Callback):
         self.seconds = 0.0
         self.table: pd.DataFrame | None = None
 
-    @rank_zero_only
+    # On every device that shares the training, since each follows what is best by these numbers.
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
             return

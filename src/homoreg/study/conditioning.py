@@ -12,10 +12,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
 
 from homoreg.aggregates import quartiles
 from homoreg.study.figures import WIDTH_IN, Style, look
+from homoreg.study.statistics import spearman, spearman_interval
 from homoreg.study.tables import order_arms
 
 ERROR = "corner_error_rms_px"
@@ -65,7 +65,7 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             values = group[predictor].to_numpy(float)
             has = ~np.isnan(values)
-            rho = _spearman(values[has], error[has])
+            rho = spearman(values[has], error[has])
             low, high = spearman_interval(rho, group.loc[has, "pair_id"].nunique())
             records.append(
                 {
@@ -76,26 +76,10 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
                     "spearman": rho,
                     "low": low,
                     "high": high,
-                    "spearman_all": _spearman(np.where(has, values, worst), error),
+                    "spearman_all": spearman(np.where(has, values, worst), error),
                 }
             )
     return pd.DataFrame(records)
-
-
-def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a rank correlation (Bonett and Wright, Psychometrika 2000).
-
-    Fisher's z with the variance (1 + ρ²/2)/(n − 3). NaN below 4 observations; no width at ρ = ±1.
-
-    >>> [round(end, 3) for end in spearman_interval(0.5, 53)]
-    [0.25, 0.688]
-    """
-    if n < 4 or np.isnan(rho):
-        return np.nan, np.nan
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-    with np.errstate(divide="ignore"):
-        z = np.arctanh(rho)
-    return float(np.tanh(z - half)), float(np.tanh(z + half))
 
 
 def calibration(rows: pd.DataFrame) -> pd.DataFrame:
@@ -197,13 +181,6 @@ def _counts(group: pd.DataFrame, has: np.ndarray) -> dict[str, int | str]:
             for status, count in lacking.items()
         ),
     }
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    ranks = stats.rankdata(x), stats.rankdata(y)  # infinities are equal and last
-    if len(x) < 3 or any(np.ptp(rank) == 0 for rank in ranks):
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _ratios(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:

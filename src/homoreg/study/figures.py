@@ -4,7 +4,7 @@ Colours are told apart by people who do not see red or green, and arms by people
 see no colour at all: each has its marker, line and hatch as well.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,9 @@ from matplotlib.ticker import MaxNLocator
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.study.tables import ARMS, METRICS, finite_points, order_arms
 
+BOXES = ["match_count", "precision_3px", "log10_kappa", "rmse_gray"]
+BOXES += ["corner_error_px", "predicted_corner_error_px"]
+LOG_SCALED = ("corner_error_px", "predicted_corner_error_px")
 WIDTH_IN = 9.0
 COLUMNS = 4  # panels beside one another
 STYLE: dict[Any, Any] = {
@@ -110,6 +113,15 @@ RELATIONS = [
 ]
 
 
+def relation_of(kappa: str, error: str) -> Relation:
+    """The study's own scatter in a protocol's own columns: its error against its log₁₀ κ."""
+    columns = f"log10_{kappa}", error
+    for relation in RELATIONS:
+        if (relation.x, relation.y) == columns:
+            return relation
+    return Relation("study", *columns, METRICS[columns[0]].label, METRICS[error].label)
+
+
 def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
     """A style per arm: the study's own keep theirs whoever else is there, the rest take turns."""
     others = (arm for arm in order_arms(arms) if arm not in ARMS)
@@ -118,20 +130,25 @@ def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
     return styles | {arm: spare[number % len(spare)] for number, arm in enumerate(others)}
 
 
-def box_plots(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
-    """Matches, log₁₀ κ, RMSE and corner error of one estimator, a box per arm (seeds pooled).
+def box_plots(
+    rows: pd.DataFrame,
+    styles: dict[str, Style],
+    metrics: Sequence[str] = BOXES,
+    columns: int = 2,
+) -> Figure:
+    """A panel per metric of one estimator's rows, a box per arm (seeds pooled).
 
     Boxes show the pairs that have a value; how many of how many is written beside each.
     """
-    panels = ["match_count", "log10_kappa", "rmse_gray", "corner_error_px"]
-    panels = [name for name in panels if name in rows]
+    panels = [name for name in metrics if name in rows]
     arms = order_arms(rows["arm"])
+    lines = -(-len(panels) // columns)
     with look():
-        figure = Figure(figsize=(WIDTH_IN, 2 * (0.9 + 0.34 * len(arms))))
-        axes = figure.subplots(2, 2, squeeze=False, sharey=True).flatten()
+        figure = Figure(figsize=(WIDTH_IN, lines * (0.9 + 0.34 * len(arms))))
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
         for ax, name in zip(axes, panels, strict=False):
             groups = [rows.loc[rows["arm"] == arm, name].to_numpy(float) for arm in arms]
-            _boxes(ax, groups, [styles[arm] for arm in arms], log=name == "corner_error_px")
+            _boxes(ax, groups, [styles[arm] for arm in arms], log=name in LOG_SCALED)
             ax.set_xlabel(METRICS[name].label)
             if name == "rmse_gray":
                 _reference_lines(ax, rows)
@@ -153,7 +170,13 @@ def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[Style], log: bool) -
         widths=0.62,
         patch_artist=True,
         medianprops={"color": "black", "linewidth": 1.8},
-        flierprops={"marker": ".", "markersize": 3, "markeredgecolor": "#888888"},
+        # A study has thousands of them: as a picture, or the page would be heavy.
+        flierprops={
+            "marker": ".",
+            "markersize": 3,
+            "markeredgecolor": "#888888",
+            "rasterized": True,
+        },
         whiskerprops={"color": "#444444"},
         capprops={"color": "#444444"},
         manage_ticks=False,
@@ -240,12 +263,12 @@ def scatter(
             )
         line = by_arm[arm]
         slope, rho = _signed(line["slope"]), _signed(line["spearman"])
-        _title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
+        panel_title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
 
-    return _panels(list(by_arm), panel, relation.x_label, relation.y_label)
+    return arm_panels(list(by_arm), panel, relation.x_label, relation.y_label)
 
 
-def _title(ax: Axes, arm: str, detail: str) -> None:
+def panel_title(ax: Axes, arm: str, detail: str) -> None:
     """The arm in bold, with lines of detail between it and the panel."""
     # An arm may be named after an option; a $ or _ in it is no mathematics.
     pad = 15 + 9 * detail.count("\n")
@@ -291,42 +314,53 @@ def recall_curves(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
     return figure
 
 
-def loss_curves(epochs: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def loss_curves(losses: pd.DataFrame, styles: dict[str, Style]) -> Figure:
     """Training and validation loss in evaluation mode, a panel per arm.
 
     Lines are means over an arm's seeds, bands go from the lowest to the highest seed; the thin
     line is the loss that the optimizer saw, with dropout on.
+
+    Args:
+        losses: :func:`homoreg.study.arms.loss_table` of one protocol.
     """
-    curves = [
-        ("val/loss", "validation", "-", 1.8, 1.0),
-        ("train/loss_eval", "training", "--", 1.8, 1.0),
-        ("train/loss", "training, as optimized", ":", 1.0, 0.7),
-    ]
-    curves = [curve for curve in curves if curve[0] in epochs]
+    looks = {
+        "val/loss": ("validation", "-", 1.8, 1.0),
+        "train/loss_eval": ("training", "--", 1.8, 1.0),
+        "train/loss": ("training, as optimized", ":", 1.0, 0.7),
+    }
 
     def panel(ax: Axes, arm: str) -> None:
-        of_arm = epochs[epochs["arm"] == arm]
-        for column, label, linestyle, width, alpha in curves:
-            by_epoch = of_arm.dropna(subset=column).groupby("epoch")[column]
-            mean, low, high = by_epoch.mean(), by_epoch.min(), by_epoch.max()
-            done = mean.index + 1
-            color = styles[arm].color
+        of_arm = losses[losses["arm"] == arm]
+        color = styles[arm].color
+        for loss, (label, linestyle, width, alpha) in looks.items():
+            curve = of_arm[of_arm["loss"] == loss]
+            if curve.empty:
+                continue
+            done = curve["epoch"] + 1
             ax.plot(
-                done, mean, color=color, linestyle=linestyle, lw=width, alpha=alpha, label=label
+                done,
+                curve["mean"],
+                color=color,
+                linestyle=linestyle,
+                lw=width,
+                alpha=alpha,
+                label=label,
             )
-            if column != "train/loss":
-                ax.fill_between(done, low, high, color=color, alpha=0.15, linewidth=0)
-        seeds = of_arm["run"].nunique()
-        _title(ax, arm, f"n = {seeds} seed{'s' * (seeds > 1)}")
+            if loss != "train/loss":
+                ax.fill_between(
+                    done, curve["low"], curve["high"], color=color, alpha=0.15, linewidth=0
+                )
+        seeds = int(of_arm["seeds"].max())
+        panel_title(ax, arm, f"n = {seeds} seed{'s' * (seeds > 1)}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    figure = _panels(order_arms(epochs["arm"]), panel, "epochs", "loss")
+    figure = arm_panels(order_arms(losses["arm"]), panel, "epochs", "loss")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def _panels(
+def arm_panels(
     arms: list[str], draw: Callable[[Axes, str], None], x_label: str, y_label: str
 ) -> Figure:
     """A grid of panels on shared axes, one per arm."""

@@ -1,0 +1,1 @@
+"""How fast homoreg is, beside the study's way and beside the bare arithmetic: ``make bench``."""

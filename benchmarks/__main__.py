@@ -1,0 +1,55 @@
+"""``python -m benchmarks``: measure how fast homoreg is on this machine, and write the table.
+
+Each comparison runs in a process of its own, on pairs made of the embedded photographs or of a
+folder's. The machine should have nothing else to do.
+"""
+
+import argparse
+import importlib
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.measure import Row, Session, alone
+from benchmarks.photos import prepare
+from benchmarks.table import machine, print_table, write_table
+from homoreg.errors import HomoregError
+
+COMPARISONS = ("training", "evaluation", "stages", "growth", "startup")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("comparisons", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
+    parser.add_argument("--photos", help="folder of photographs; default: the embedded ones")
+    parser.add_argument("--out", default="benchmarks/results", help="folder for the table")
+    parser.add_argument("--quick", action="store_true", help="measure next to nothing")
+    asked = parser.parse_args()
+    unknown = set(asked.comparisons) - set(COMPARISONS)
+    if unknown:
+        parser.error(f"there is no comparison {', '.join(sorted(unknown))}")
+
+    console = Console()
+    heading = machine()
+    table: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root, scratch = Path(folder, "data"), Path(folder, "scratch")
+        try:
+            prepare(root, asked.photos)
+        except HomoregError as error:
+            parser.error(str(error))
+        scratch.mkdir()
+        session = Session(root, scratch, asked.quick)
+        for comparison in asked.comparisons or COMPARISONS:
+            measured = alone(importlib.import_module(f"benchmarks.{comparison}").measure, session)
+            print_table(measured, console)
+            table += measured
+    stem = Path(asked.out) / datetime.now().strftime("%Y-%m-%d")
+    write_table(table, heading, stem)
+    console.print(f"wrote {stem}.md and {stem}.csv")
+
+
+if __name__ == "__main__":
+    main()

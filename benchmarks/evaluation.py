@@ -1,0 +1,74 @@
+"""Evaluating pairs, against the study's way and with four networks against one."""
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import Ratio, Row, Session, in_turns, rows, seconds
+from benchmarks.study_evaluation import study_row
+from homoreg.descriptors.loading import NetworkDescriptor, build_network
+from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
+from homoreg.geometry import Estimator, corner_error
+from homoreg.hydra_app import compose
+from homoreg.matching import RatioMatcher, ShiTomasi
+
+# Window and patch; both cut as the study did, so that the rows can be held against each other.
+SETTINGS = {"the study's: 64 px": (64, 64), "the default: 32 px of 64 px": (64, 32)}
+STUDY, ONE, FOUR = "the study's way, one network", "homoreg, one network", "homoreg, four networks"
+SHARE = "homoreg, four networks, each"
+
+
+def measure(session: Session) -> list[Row]:
+    limit = session.pick(4, 2)
+    benchmark = ManifestBenchmark(session.root / "pairs_eval.json", limit=limit)
+    repeats = session.pick(3, 1)
+    return [
+        row
+        for setting, window in SETTINGS.items()
+        for row in compare(setting, *window, benchmark, repeats)
+    ]
+
+
+def compare(
+    setting: str, support: int, size: int, benchmark: ManifestBenchmark, repeats: int
+) -> list[Row]:
+    """Both ways and one network or four, on the same pairs and with the same rows."""
+    networks = [network(seed, support, size) for seed in range(4)]
+    protocol = EvaluationProtocol(ShiTomasi(), RatioMatcher(), {"dlt_raw": Estimator("dlt_raw")})
+
+    def study() -> list[dict]:
+        return [study_row(networks[0].network, pair, support, size) for pair in benchmark.pairs]
+
+    def own(count: int) -> pd.DataFrame:
+        return evaluate_benchmark(networks[:count], benchmark, protocol)
+
+    check_equal(study(), own(1), benchmark)
+    measured = in_turns(
+        {
+            STUDY: lambda: seconds(study) / len(benchmark),
+            ONE: lambda: seconds(lambda: own(1)) / len(benchmark),
+            FOUR: lambda: seconds(lambda: own(4)) / len(benchmark),
+        },
+        repeats,
+    )
+    measured[SHARE] = [value / 4 for value in measured[FOUR]]
+    faster = Ratio(STUDY, "× as fast as the study's way", inverted=True)
+    ratios = {ONE: [faster], FOUR: [Ratio(ONE, "× the time of one")], SHARE: [faster]}
+    return rows("evaluation", setting, "s a pair", measured, ratios)
+
+
+def network(seed: int, support: int, size: int) -> NetworkDescriptor:
+    """The study's network with initial weights: what it has learned changes no time."""
+    model = compose("train", ["experiment=notebook"]).model
+    window = {"keypoint_rounding": "truncate", "border": "drop"}
+    return NetworkDescriptor(build_network(model, seed), support, size, seed=seed, **window)
+
+
+def check_equal(theirs: list[dict], own: pd.DataFrame, benchmark: ManifestBenchmark) -> None:
+    """The two ways must give the same rows, up to the rounding of their solves."""
+    for row, (_, line), pair in zip(theirs, own.iterrows(), benchmark.pairs, strict=True):
+        error = corner_error(row["homography"], pair.homography, pair.size1)
+        row = row | {"corner_error_px": error}
+        assert row["match_count"] == line["match_count"], (pair.id, row, line)
+        for column in ("kappa_notebook", "corner_error_px", "rmse_notebook_gray"):
+            message = f"pair {pair.id}: {column}"
+            np.testing.assert_allclose(row[column], line[column], rtol=1e-4, err_msg=message)

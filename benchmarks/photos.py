@@ -1,0 +1,23 @@
+"""The pairs that everything is measured on: the sample's photographs, or those of a folder."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+
+from homoreg.data.images import SUFFIXES
+from homoreg.data.pairs import prepare_pairs
+from homoreg.hydra_app import compose
+
+# Of a folder; more would change nothing but the time that preparing them takes.
+TRAIN, EVAL = 48, 12
+
+
+def prepare(root: Path, photos: str | None) -> None:
+    """Make the pairs under ``root``, of the embedded photographs where no folder is given."""
+    cfg = compose("prepare", ["source=folder"] if photos else [])
+    if photos:
+        cfg.source.root = str(Path(photos).absolute())
+        found = sum(path.suffix.lower() in SUFFIXES for path in Path(photos).rglob("*"))
+        if found > TRAIN + EVAL:
+            cfg.source.train, cfg.source.eval = TRAIN, EVAL
+    prepare_pairs(instantiate(cfg.source), instantiate(cfg.warp), root, **cfg.prepare)

@@ -1,0 +1,158 @@
+"""Each stage of the road alone, at the default setting."""
+
+from itertools import count
+
+import numpy as np
+from hydra.utils import instantiate
+
+from benchmarks.measure import Ratio, Row, Session, in_turns, milliseconds, now, rows, seconds
+from benchmarks.training import BareStep, training_config
+from homoreg.data.bank import PixelBank
+from homoreg.data.images import decode_image, encode_jpeg, read_image
+from homoreg.data.manifest import PairManifest
+from homoreg.data.pairs import PairRecipe
+from homoreg.data.patches import cut_patches
+from homoreg.geometry import (
+    compare_aligned,
+    conditioning,
+    dlt_homography,
+    rmse_notebook_gray,
+    transform_points,
+)
+from homoreg.hydra_app import compose
+from homoreg.matching import RatioMatcher, ShiTomasi
+
+MATCHES = 200
+
+
+def measure(session: Session) -> list[Row]:
+    repeats = session.pick(7, 1)
+    return [
+        *preparing(session, repeats),
+        *dealing(session, repeats),
+        *learning(session, repeats),
+        *judging(session, repeats),
+    ]
+
+
+def preparing(session: Session, repeats: int) -> list[Row]:
+    """A photo becomes a pair; a manifest's images become a bank."""
+    cfg = compose("prepare", ["warp.repeats=1"])
+    manifest = PairManifest.load(session.root / "pairs_train.json")
+    photo = manifest.pairs[0].img1
+    cfg.source = {"_target_": "homoreg.data.sources.FolderSource", "root": str(photo.parent)}
+    recipe = PairRecipe(instantiate(cfg.source), instantiate(cfg.warp), 0, cfg.prepare.jpeg_quality)
+    folder = session.scratch / "prepared"
+    folder.mkdir()
+    numbers = count(1)
+    view2 = read_image(manifest.pairs[0].img2)
+
+    def coding() -> None:
+        decode_image(photo.read_bytes(), "photo")
+        encode_jpeg(view2, cfg.prepare.jpeg_quality)
+
+    made = {
+        "JPEG coding alone": milliseconds(coding),
+        "a pair of a photo": milliseconds(lambda: recipe.make(photo.name, next(numbers), folder)),
+    }
+    ratios = {"a pair of a photo": [Ratio("JPEG coding alone", "× JPEG coding alone")]}
+    table = rows("stages", "prepare, one thread", "ms", in_turns(made, repeats), ratios)
+
+    images = sorted({path for pair in manifest.pairs for path in (pair.img1, pair.img2)})
+    bank = PixelBank(manifest)
+
+    def build() -> None:
+        bank.path.unlink()
+        PixelBank(manifest)
+
+    def decode() -> None:
+        for path in images:
+            read_image(path)
+
+    built = {
+        "decoding alone, one thread": lambda: 1e3 * seconds(decode) / len(images),
+        "building": lambda: 1e3 * seconds(build) / len(images),
+    }
+    alone = Ratio("decoding alone, one thread", "× as fast as decoding alone", inverted=True)
+    ratios = {"building": [alone]}
+    measured = in_turns(built, session.pick(3, 1))
+    return table + rows("stages", "bank", "ms an image", measured, ratios)
+
+
+def dealing(session: Session, repeats: int) -> list[Row]:
+    """Samples are drawn and their patches cut."""
+    cfg = training_config(session, [])
+    data = instantiate(cfg.data)
+    data.setup()
+    batch = cfg.data.batch_size
+    starts = count(0, batch)
+
+    def numbers() -> np.ndarray:
+        """Of a batch that was not dealt yet."""
+        first = next(starts) % (data.pairs_per_epoch - batch)
+        return np.arange(first, first + batch)
+
+    image = data.train.bank.view1(0)
+    points = np.random.default_rng(0).uniform((0, 0), image.shape[1::-1], (2 * batch, 2))
+    window = {"support": cfg.data.support, "size": cfg.data.size}
+    works = {
+        "drawing correspondences": milliseconds(lambda: data.train.sample(0, numbers())),
+        "cutting both views' patches": milliseconds(lambda: cut_patches(image, points, **window)),
+        "the whole batch by the data set": milliseconds(lambda: data.train[numbers().tolist()]),
+    }
+    return rows("stages", f"a batch of {batch}, one thread", "ms", in_turns(works, repeats))
+
+
+def learning(session: Session, repeats: int) -> list[Row]:
+    """The network's own work on a batch in place."""
+    cfg = training_config(session, [])
+    if session.quick:
+        cfg.data.batch_size = 8
+    step = BareStep(cfg)
+    step()
+    measured: dict[str, list[float]] = {"forward and loss": [], "backward": [], "optimizer": []}
+    for _ in range(repeats):
+        times = [now()]
+        loss = step.loss()
+        times.append(now())
+        step.backward(loss)
+        times.append(now())
+        step.update()
+        times.append(now())
+        for name, duration in zip(measured, np.diff(times), strict=True):
+            measured[name].append(1e3 * float(duration))
+    setting = f"a bare step, batch {cfg.data.batch_size}, {cfg.trainer.precision}"
+    return rows("stages", setting, "ms", measured)
+
+
+def judging(session: Session, repeats: int) -> list[Row]:
+    """What is done with a pair of views, but for the network."""
+    pair = PairManifest.load(session.root / "pairs_eval.json").pairs[0]
+    assert pair.homography is not None
+    view1, view2 = read_image(pair.img1), read_image(pair.img2)
+    random = np.random.default_rng(0)
+    described1 = random.standard_normal((500, 32)).astype(np.float32)
+    described2 = random.standard_normal((500, 32)).astype(np.float32)
+    points1 = random.uniform((0, 0), pair.size1, (MATCHES, 2))
+    points2 = transform_points(points1, pair.homography) + random.normal(0, 1, (MATCHES, 2))
+    solved = dlt_homography(points1, points2).homography
+    H = pair.homography
+
+    def solve_and_judge() -> None:
+        estimate = dlt_homography(points1, points2).homography
+        conditioning(points1, points2, estimate, pair.size1)
+
+    times = session.pick(50, 1)
+    works = {
+        "decoding both views": milliseconds(lambda: (read_image(pair.img1), read_image(pair.img2))),
+        "detection, one view": milliseconds(lambda: ShiTomasi()(view1)),
+        "matching, 500 × 500": milliseconds(lambda: RatioMatcher()(described1, described2)),
+        "DLT, 200 matches": milliseconds(lambda: dlt_homography(points1, points2), times),
+        "conditioning, 200 matches": milliseconds(
+            lambda: conditioning(points1, points2, solved, pair.size1), times
+        ),
+        "DLT and conditioning, 200 matches": milliseconds(solve_and_judge, times),
+        "RMSE and SSIM": milliseconds(lambda: compare_aligned(view1, view2, H)),
+        "the study's RMSE": milliseconds(lambda: rmse_notebook_gray(view1, view2, H)),
+    }
+    return rows("stages", "judging a pair", "ms", in_turns(works, repeats))

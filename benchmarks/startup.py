@@ -1,0 +1,32 @@
+"""How long the commands take to start, and what of it are imports."""
+
+import subprocess
+import sys
+
+from benchmarks.measure import Ratio, Row, Session, in_turns, milliseconds, rows
+
+COMMANDS = ("prepare", "train", "evaluate", "report")
+LIGHTNING = "import lightning.pytorch"
+
+
+def measure(session: Session) -> list[Row]:
+    def python(*arguments: str) -> None:
+        """A process of its own, in a folder where nothing lies."""
+        subprocess.run(
+            [sys.executable, *arguments], cwd=session.scratch, check=True, capture_output=True
+        )
+
+    repeats = session.pick(3, 1)
+    statements = ["pass", LIGHTNING, *(f"import homoreg.{name}" for name in COMMANDS)]
+    imports = {name: milliseconds(lambda name=name: python("-c", name)) for name in statements}
+    starts = {
+        f"homoreg.{name} --cfg job": milliseconds(
+            lambda name=name: python("-m", f"homoreg.{name}", "--cfg", "job")
+        )
+        for name in COMMANDS
+    }
+    measured = in_turns(imports | starts, repeats)
+    ratios = {
+        name: [Ratio(LIGHTNING, "× importing Lightning")] for name in measured if "homoreg" in name
+    }
+    return rows("startup", "a process from start to end", "ms", measured, ratios)

@@ -1,0 +1,298 @@
+"""Figures whose unit is the training run: seeds, differences from `none`, doses, trials."""
+
+from collections.abc import Callable, Sequence
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from homoreg.study.figures import COLUMNS, STYLES, WIDTH_IN, Style, look
+from homoreg.study.tables import METRICS, order_arms
+
+TITLE_WIDTH = 26  # characters over a panel
+INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4}
+
+
+def _grid(
+    titles: Sequence[str], draw: Callable[[Axes, str], None], height: float, sharey: bool
+) -> Figure:
+    """A panel per title, at most four in a line, each ``height`` inches."""
+    columns = min(COLUMNS, len(titles))
+    lines = -(-len(titles) // columns)
+    with look():
+        figure = Figure(figsize=(WIDTH_IN * max(columns, 2) / COLUMNS, 0.5 + height * lines))
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=sharey).flatten()
+        for ax, title in zip(axes, titles, strict=False):
+            draw(ax, title)
+        for ax in axes[len(titles) :]:
+            ax.set_axis_off()
+    return figure
+
+
+def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+    """AUC at 5 px of each run, a panel per estimator; a thin line joins the runs of one seed.
+
+    Args:
+        models: :func:`homoreg.study.tables.model_table` of one protocol's trained arms.
+        arms: :func:`homoreg.study.arms.arm_table` of it.
+    """
+    names = order_arms(models["arm"])
+    places = {arm: place for place, arm in enumerate(names)}
+
+    def panel(ax: Axes, estimator: str) -> None:
+        of_estimator = models[models["estimator"] == estimator]
+        for _, of_seed in of_estimator.groupby("seed"):
+            ax.plot(of_seed["arm"].map(places), of_seed["auc_5px"], color="#cccccc", lw=0.6)
+        for arm in names:
+            runs = of_estimator[of_estimator["arm"] == arm]
+            style = styles[arm]
+            ax.plot(
+                [places[arm]] * len(runs),
+                runs["auc_5px"],
+                linestyle="none",
+                marker=style.marker,
+                markersize=4.5,
+                markerfacecolor=f"{style.color}55",
+                markeredgecolor=style.color,
+                zorder=3,
+            )
+        means = arms[arms["estimator"] == estimator]
+        for mean in means.to_dict("records"):
+            x = places[mean["arm"]] + 0.25
+            ax.plot([x, x], [mean["auc_5px_low"], mean["auc_5px_high"]], **INTERVAL)
+            ax.plot(x, mean["auc_5px_mean"], marker="_", markersize=9, **INTERVAL)
+        counts = dict(zip(means["arm"], means["seeds"], strict=True))
+        ax.set_xticks(
+            range(len(names)),
+            [f"{arm}\nn = {counts.get(arm, 0)}" for arm in names],
+            rotation=90 if len(names) > 5 else 0,
+            parse_math=False,
+        )
+        ax.set_xlim(-0.5, len(names) - 0.3)
+        ax.grid(axis="x", visible=False)
+        ax.set_title(estimator, loc="left", fontweight="bold", parse_math=False)
+        ax.set_ylabel("AUC of the corner error, 5 px (0 to 100)")
+
+    estimators = list(dict.fromkeys(models["estimator"]))
+    with look():
+        figure = Figure(figsize=(WIDTH_IN, 3.4 + 0.8 * (len(names) > 5)))
+        for ax, estimator in zip(
+            figure.subplots(1, len(estimators), squeeze=False)[0], estimators, strict=True
+        ):
+            panel(ax, estimator)
+    return figure
+
+
+def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict) -> Figure:
+    """Differences from the baseline with their 95 % intervals: a panel per metric, a row per arm.
+
+    Args:
+        comparisons: :func:`homoreg.study.statistics.compare_arms` of one protocol and estimator.
+        labels: what each metric is called, with its unit.
+    """
+    arms = order_arms(comparisons["arm"])
+
+    def panel(ax: Axes, metric: str) -> None:
+        of_metric = comparisons[comparisons["metric"] == metric]
+        margin = of_metric["margin"].iloc[0]
+        if np.isfinite(margin):
+            ax.axvspan(-margin, margin, color="#e8e8e8", linewidth=0, zorder=0)
+        ax.axvline(0, color="#444444", linewidth=1, zorder=1)
+        for row in of_metric.to_dict("records"):
+            place, style = arms.index(row["arm"]), styles[row["arm"]]
+            ax.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=1.8)
+            ax.plot(
+                row["difference"],
+                place,
+                marker=style.marker,
+                color=style.color,
+                markersize=6,
+                linestyle="none",
+            )
+        ax.set_ylim(len(arms) - 0.4, -0.6)
+        ax.grid(axis="y", visible=False)
+        seeds = sorted(set(of_metric["seeds"]))
+        title = "\n".join(wrap(labels[metric], TITLE_WIDTH))
+        ax.set_title(title, loc="left", fontsize=8, fontweight="bold", pad=15, parse_math=False)
+        count = f"n = {'/'.join(map(str, seeds))} seeds"
+        ax.text(0, 1.03, count, transform=ax.transAxes, fontsize=7.5, color="#444444")
+        ax.set_yticks(range(len(arms)), arms, parse_math=False)
+
+    metrics = list(dict.fromkeys(comparisons["metric"]))
+    figure = _grid(metrics, panel, 1.15 + 0.25 * len(arms), sharey=True)
+    figure.supxlabel("difference from none", fontsize=9)
+    return figure
+
+
+def shift_curves(curves: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+    """Mean cosine of a descriptor with itself δ pixels further on, a line per arm.
+
+    Bands are the 95 % intervals over seeds; at the right end the similarity of other images.
+
+    Args:
+        curves: :func:`homoreg.study.arms.shift_table` of one protocol.
+    """
+    shifts = sorted(set(curves["shift_px"]))
+    # Evenly spaced: on a scale in pixels the first few shifts would be one.
+    places = {shift: place for place, shift in enumerate(shifts)}
+    end = len(shifts) + 0.3
+    with look():
+        figure = Figure(figsize=(WIDTH_IN, 3.4))
+        ax = figure.subplots()
+        arms = order_arms(curves["arm"])
+        for number, arm in enumerate(arms):
+            curve = curves[curves["arm"] == arm].sort_values("shift_px")
+            style = styles[arm]
+            x = curve["shift_px"].map(places)
+            ax.plot(
+                x,
+                curve["mean_mean"],
+                color=style.color,
+                linestyle=style.linestyle,
+                marker=style.marker,
+                markersize=5,
+                label=f"{arm} (n = {curve['seeds'].max()})",
+            )
+            ax.fill_between(
+                x, curve["mean_low"], curve["mean_high"], color=style.color, alpha=0.15, lw=0
+            )
+            ax.plot(
+                end + 0.15 * (number - len(arms) / 2),
+                curve["unrelated_mean"].iloc[0],
+                marker=style.marker,
+                color=style.color,
+                linestyle="none",
+            )
+        ax.set_xticks([*places.values(), end], [*(f"{s:g}" for s in shifts), "other\nimage"])
+        ax.set_xlabel("shift δ (px)")
+        ax.set_ylabel("cos(f(x), f(x + δ))")
+        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.5)
+    return figure
+
+
+def ablation_plot(table: pd.DataFrame) -> Figure:
+    """Precision, recall and AUC after each correction alone; intervals over seeds.
+
+    Args:
+        table: :func:`homoreg.study.variations.ablation_table`.
+    """
+    corrections = list(dict.fromkeys(table["correction"]))
+    arms = list(dict.fromkeys(table["arm"]))
+    panels = {
+        "precision_3px": "precision at 3 px",
+        "recall_3px": "recall at 3 px",
+        "auc_5px": "AUC of the corner error, 5 px (0 to 100)",
+    }
+    with look():
+        figure = Figure(figsize=(WIDTH_IN, 1.1 + 0.3 * len(corrections)))
+        axes = figure.subplots(1, 3, sharey=True)
+        for ax, (metric, label) in zip(axes, panels.items(), strict=True):
+            for number, arm in enumerate(arms):
+                of_arm = table[table["arm"] == arm]
+                style = STYLES[number % len(STYLES)]
+                lift = 0.5 * (number - (len(arms) - 1) / 2) / max(len(arms), 2)
+                places = np.array([corrections.index(c) + lift for c in of_arm["correction"]])
+                mean = of_arm[f"{metric}_mean"]
+                ax.hlines(
+                    places,
+                    of_arm[f"{metric}_low"].fillna(mean),
+                    of_arm[f"{metric}_high"].fillna(mean),
+                    color=style.color,
+                )
+                ax.plot(
+                    mean,
+                    places,
+                    marker=style.marker,
+                    color=style.color,
+                    linestyle="none",
+                    label=f"{arm} (n = {of_arm['seeds'].max()})",
+                )
+                if metric == "auc_5px" or len(arms) == 1:
+                    baseline = of_arm.loc[of_arm["correction"] == "none", f"{metric}_mean"]
+                    for value in baseline:
+                        ax.axvline(value, color=style.color, linewidth=0.8, linestyle=":")
+            ax.set_xlabel(label)
+        axes[0].set_yticks(range(len(corrections)), corrections, parse_math=False)
+        axes[0].set_ylim(len(corrections) - 0.5, -0.5)
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
+def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
+    """Metrics against weight decay, a line per dropout rate; bars are intervals over seeds.
+
+    Args:
+        doses: :func:`homoreg.study.variations.dose_table` of one protocol, estimator and arm.
+        metrics: what each metric is called.
+    """
+    decays = sorted(set(doses["weight_decay"]))
+    # Evenly spaced, since a grid goes by powers of ten and starts at nothing.
+    places = {decay: place for place, decay in enumerate(decays)}
+    rates = sorted(set(doses["dropout"]))
+
+    def panel(ax: Axes, metric: str) -> None:
+        for number, rate in enumerate(rates):
+            line = doses[doses["dropout"] == rate].sort_values("weight_decay")
+            style = STYLES[number % len(STYLES)]
+            mean, seeds = line[f"{metric}_mean"], line["seeds"].max()
+            reach = mean - line[f"{metric}_low"].fillna(mean)
+            ax.errorbar(
+                line["weight_decay"].map(places) + 0.06 * (number - (len(rates) - 1) / 2),
+                mean.where(np.isfinite(mean)),
+                yerr=reach.where(np.isfinite(reach), 0.0),
+                color=style.color,
+                marker=style.marker,
+                linestyle=style.linestyle,
+                markersize=5,
+                elinewidth=1,
+                label=f"dropout {rate:g} (n = {seeds})",
+            )
+        ax.set_xticks(range(len(decays)), [f"{decay:g}" for decay in decays], rotation=45)
+        ax.set_title(metrics[metric], loc="left", fontsize=8.5)
+
+    shown = [name for name in metrics if f"{name}_mean" in doses]
+    figure = _grid(shown, panel, 2.7, sharey=False)
+    figure.supxlabel("weight decay (λ per step)", fontsize=9)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=5, handlelength=3.5, frameon=False
+    )
+    return figure
+
+
+def trial_scatter(trials: pd.DataFrame, names: Sequence[str]) -> Figure:
+    """The objective against each hyperparameter, a dot per trial; the best is marked.
+
+    Args:
+        trials: :func:`homoreg.study.variations.trial_table` of one objective.
+        names: its columns to show.
+    """
+    best = trials[trials["rank"] == 1]
+
+    def panel(ax: Axes, name: str) -> None:
+        ax.scatter(trials[name], trials["value"], s=18, color="#0072B2", alpha=0.7)
+        ax.scatter(best[name], best["value"], s=120, marker="*", color="#222222", zorder=3)
+        values = trials[name]
+        if values.min() > 0 and values.max() > 30 * values.min():
+            ax.set_xscale("log")
+        ax.set_xlabel(name, fontsize=8, parse_math=False)
+
+    figure = _grid(names, panel, 2.5, sharey=True)
+    objective = trials["objective"].iloc[0]
+    figure.supylabel(f"{objective} (n = {len(trials)} trials)", fontsize=9, parse_math=False)
+    return figure
+
+
+def metric_labels(metrics: Sequence[str]) -> dict[str, str]:
+    """Names of the per-run numbers: `<metric>_median` and AUC."""
+    labels = {}
+    for metric in metrics:
+        plain = metric.removesuffix("_median")
+        if plain.startswith("auc_"):
+            labels[metric] = f"AUC {plain.removeprefix('auc_').removesuffix('px')} px (0 to 100)"
+        else:
+            labels[metric] = METRICS[plain].label if plain in METRICS else metric
+    return labels

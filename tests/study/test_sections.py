@@ -1,0 +1,341 @@
+"""Section by section, without drawing: protocols apart, arms over seeds, each number in a CSV."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from tests.study.conftest import CORRECTED, NOTEBOOK
+
+from homoreg.report import gather
+from homoreg.runs import find_runs
+from homoreg.study.arms import arm_table, loss_table, mean_interval
+from homoreg.study.document import (
+    Cell,
+    Heading,
+    Plate,
+    Section,
+    Table,
+    as_text,
+    number,
+    probability,
+)
+from homoreg.study.gathered import Gathered
+from homoreg.study.sections.accuracy import accuracy, stability
+from homoreg.study.sections.claims import claims
+from homoreg.study.sections.comparison import comparison
+from homoreg.study.sections.original import original_figures
+from homoreg.study.sections.shift import shift_response
+from homoreg.study.sections.training import training
+from homoreg.study.sections.variations import ablation, dose, trials
+
+# One row of these shows both protocols, which are rows of their own in the CSV.
+SIDE_BY_SIDE = {"claims": "claim", "statements": "statement"}
+
+
+def gathered(folder: Path) -> Gathered:
+    return gather(find_runs(folder), folder, folder / "report")
+
+
+def tables(section: Section | None) -> dict[str, Table]:
+    assert section is not None
+    return {part.name: part for part in section.parts if isinstance(part, Table)}
+
+
+def plates(section: Section | None) -> dict[str, Plate]:
+    assert section is not None
+    return {part.name: part for part in section.parts if isinstance(part, Plate)}
+
+
+def formatted(value: object) -> set[str]:
+    """Every way in which the page could write a value."""
+    if isinstance(value, str):
+        return {value, value[:8]}
+    shown = {as_text(value)}
+    if isinstance(value, (bool, np.bool_)) or pd.isna(value):
+        return shown | {"–", ""}
+    return shown | {number(d)(value) for d in range(5)} | {probability(value)}
+
+
+def numbers(row: list[Cell]) -> list[str]:
+    """The numbers of a row as they are written, the ends of intervals apart."""
+    parts = [part for cell in row if cell.kind != "text" for part in cell.text.split(" to ")]
+    return [part for part in parts if part not in ("", "–")]
+
+
+def test_every_number_of_every_table_stands_in_a_row_of_its_csv(sections: list[Section]):
+    checked = 0
+    frames = {name: frame for section in sections for name, frame in section.frames.items()}
+    for section in sections:
+        for table in tables(section).values():
+            frame = frames[table.csv]
+            records = [
+                set().union(*map(formatted, record.values())) for record in frame.to_dict("records")
+            ]
+            if table.name in SIDE_BY_SIDE:
+                key = frame[SIDE_BY_SIDE[table.name]]
+                records = [
+                    set().union(*(r for r, k in zip(records, key, strict=True) if k == value))
+                    for value in key.unique()
+                ]
+            for _, rows in table.view.groups:
+                for row in rows:
+                    shown = set(numbers(row))
+                    assert any(shown <= record for record in records), (table.name, row)
+                    checked += len(shown)
+    assert checked > 1000
+
+
+def test_every_figure_names_a_csv_of_the_report(sections: list[Section]):
+    written = {name for section in sections for name in section.frames}
+    named = {part.csv for section in sections for part in section.parts if isinstance(part, Plate)}
+    assert named <= written
+    assert {"loss", "boxes", "models", "comparisons", "shift", "study_boxes"} <= named
+
+
+def test_arms_of_one_name_stay_apart_by_protocol(both: Gathered):
+    """The notebook's runs have three times the error; nothing is averaged over the two."""
+    assert list(both.arms["protocol"].unique()) == ["notebook", "corrected"]
+    trained = both.arms[both.arms["seeds"] > 0]
+    assert set(trained["seeds"]) == {4}
+    for protocol in ("notebook", "corrected"):
+        own = both.rows[(both.rows["protocol"] == protocol) & (both.rows["arm"] == "none")]
+        own = own[own["estimator"] == "dlt"]
+        by_seed = own.groupby("seed")["corner_error_px"].median()
+        [row] = trained[
+            (trained["protocol"] == protocol)
+            & (trained["arm"] == "none")
+            & (trained["estimator"] == "dlt")
+        ].to_dict("records")
+        assert row["corner_error_px_median_mean"] == pytest.approx(by_seed.mean())
+    names = {*plates(accuracy(both)), *plates(stability(both)), *plates(training(both))}
+    assert {"loss_notebook", "loss_corrected", "boxes_dlt_notebook", "recall_corrected"} <= names
+    boxes = stability(both).frames["boxes"]
+    assert set(boxes.loc[boxes["arm"] == "none", "rows"]) == {4 * 12}
+
+
+def test_many_runs_are_shown_by_arm(both: Gathered):
+    shown = tables(accuracy(both))["accuracy"]
+    assert shown.csv == "arms"
+    rows = [row for _, group in shown.view.groups for row in group]
+    assert len(rows) == len(both.arms) == 2 * 2 * 6
+    assert len(accuracy(both).frames["models"]) == 2 * 2 * (16 + 2)
+
+
+def test_interval_is_students():
+    values = [61.0, 63.5, 60.2, 64.1]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert mean_interval(values) == pytest.approx((np.mean(values), low, high))
+    assert mean_interval([2.0])[0] == 2.0
+    assert np.isnan(mean_interval([2.0])[1:]).all()
+
+
+def test_a_peer_is_no_seed():
+    models = pd.DataFrame(
+        {
+            "protocol": "corrected",
+            "estimator": "dlt",
+            "arm": ["none", "none", "orb"],
+            "run": ["a", "b", ""],
+            "pairs": 10,
+            "auc_5px": [10.0, 20.0, 30.0],
+        }
+    )
+    none, orb = arm_table(models).to_dict("records")
+    assert (none["seeds"], none["auc_5px_mean"]) == (2, 15.0)
+    assert (orb["seeds"], orb["auc_5px_mean"]) == (0, 30.0)
+    assert np.isnan(orb["auc_5px_low"])
+
+
+def test_loss_bands_go_from_the_lowest_to_the_highest_seed():
+    epochs = pd.DataFrame(
+        {
+            "protocol": "corrected",
+            "arm": "none",
+            "run": ["a", "b", "c"],
+            "epoch": 0,
+            "val/loss": [0.4, 0.1, 0.7],
+        }
+    )
+    [row] = loss_table(epochs).to_dict("records")
+    assert (row["seeds"], row["mean"], row["low"], row["high"]) == (3, pytest.approx(0.4), 0.1, 0.7)
+
+
+def test_the_studys_figures_leave_out_what_the_study_left_out(both: Gathered):
+    section = original_figures(both)
+    boxes = section.frames["study_boxes"]
+    rows = both.rows[(both.rows["estimator"] == "dlt") & (both.rows["arm"] == "l2")]
+    for protocol, columns in [
+        ("notebook", {"rmse_notebook_gray", "log10_kappa_notebook", "match_count"}),
+        ("corrected", {"rmse_gray", "log10_kappa", "match_count"}),
+    ]:
+        own = rows[rows["protocol"] == protocol]
+        if protocol == "notebook":
+            own = own[(own["status"] == "ok") & (own["kappa_notebook"] <= 2e7)]
+        shown = boxes[(boxes["protocol"] == protocol) & (boxes["arm"] == "l2")]
+        assert set(shown["metric"]) == columns
+        assert set(shown["rows"]) == {len(own)}
+        [matches] = shown[shown["metric"] == "match_count"].to_dict("records")
+        assert matches["median"] == own["match_count"].median()
+    assert "As in the study" in plates(section)["study_boxes_notebook"].caption
+    assert "As in the study" not in plates(section)["study_boxes_corrected"].caption
+
+
+def test_too_few_seeds_leave_the_comparison_open(sections: list[Section]):
+    section = next(section for section in sections if section.id == "comparison")
+    assert set(section.frames["comparisons"]["verdict"]) == {"open: too few seeds"}
+    shown = tables(section)["comparisons"]
+    texts = {row[-1].text for _, rows in shown.view.groups for row in rows}
+    assert texts == {"open: too few seeds"}
+    assert {"forest_notebook", "forest_corrected"} <= set(plates(section))
+
+
+def test_claims_come_last_with_both_protocols_beside_each_other(sections: list[Section]):
+    section = sections[-1]
+    assert section.id == "claims"
+    shown = tables(section)
+    headings = [cell.text for cell, _ in shown["claims"].view.headings]
+    assert headings[2:4] == ["the notebook's protocol", "the corrected protocol"]
+    [(_, rows)] = shown["claims"].view.groups
+    verdicts = section.frames["claims"].set_index(["protocol", "claim"])["verdict"]
+    assert len(rows) == 6
+    for claim, row in enumerate(rows, start=1):
+        assert row[2].text == verdicts["notebook", claim]
+        assert row[3].text == verdicts["corrected", claim]
+    assert len(shown["statements"].view.groups) == 6
+    assert sum(len(rows) for _, rows in shown["statements"].view.groups) == 26
+
+
+def test_one_protocol_alone_says_what_would_fill_the_other(protocols: list[Path]):
+    section = claims(gathered(protocols[1]))
+    texts = " ".join(part.text for part in section.parts if not isinstance(part, Table | Heading))
+    assert "The notebook's protocol has not been run here" in texts
+    assert "experiment=notebook" in texts
+    [(_, rows)] = tables(section)["claims"].view.groups
+    assert {row[2].text for row in rows} == {"not run"}
+    assert "not run" not in {row[3].text for row in rows}
+
+
+def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: Gathered, sweep: Path):
+    section = shift_response(both)
+    curves = section.frames["shift"]
+    # The runs' own, not their peers'.
+    assert set(curves["arm"]) == {"none", "l2", "dropout", "hybrid"}
+    runs = section.frames["shift_runs"]
+    own = runs[
+        (runs["protocol"] == "corrected") & (runs["arm"] == "none") & (runs["shift_px"] == 8)
+    ]
+    [row] = curves[
+        (curves["protocol"] == "corrected") & (curves["arm"] == "none") & (curves["shift_px"] == 8)
+    ].to_dict("records")
+    assert row["seeds"] == 4
+    assert row["mean_mean"] == pytest.approx(own["mean"].mean())
+    assert shift_response(gathered(sweep)) is None
+
+
+def test_configs_show_what_tells_the_protocols_apart(both: Gathered):
+    options = both.configs.set_index("option")
+    assert options.loc["data.squash", "notebook"] == "[256, 256]"
+    assert "data.root" not in options.index
+
+
+def test_each_correction_is_held_against_none(tmp_path: Path, make_run: Callable):
+    gains = {"all": 0.5, "none": 3.0, "alignment": 2.0}
+    for correction, gain in gains.items():
+        analysis = NOTEBOOK if correction == "none" else NOTEBOOK | {"error": "corner_error_px"}
+        for seed in (0, 1):
+            make_run(
+                tmp_path / f"correction-{correction}+seed-{seed}",
+                "none",
+                seed,
+                analysis=analysis,
+                overrides=["experiment=notebook", f"correction={correction}"],
+                gain=gain,
+            )
+    study = gathered(tmp_path)
+    table = ablation(study).frames["ablation"].set_index("correction")
+    assert list(table.index) == ["none", "alignment", "all"]
+    assert list(table["error_column"]) == ["rmse_notebook_gray", *["corner_error_px"] * 2]
+    models = study.models[study.models["estimator"] == "dlt"].set_index(["arm", "seed"])["auc_5px"]
+    differences = [
+        models["none correction=all", seed] - models["none correction=none", seed]
+        for seed in (0, 1)
+    ]
+    assert table.loc["all", "auc_5px_difference_mean"] == pytest.approx(np.mean(differences))
+    assert np.isnan(table.loc["none", "auc_5px_difference_mean"])
+    rows = study.rows[study.rows["arm"] == "none correction=all"]
+    rows = rows[rows["estimator"] == "dlt"]
+    kept = rows[(rows["status"] == "ok") & (rows["kappa_notebook"] <= 2e7)]
+    by_seed = kept.groupby("seed")["corner_error_px"].median()
+    assert table.loc["all", "error_mean"] == pytest.approx(by_seed.mean())
+    # Corrections are no arms to compare with none.
+    assert comparison(study) is None
+
+
+def test_nothing_varied_shows_no_ablation_dose_or_search(both: Gathered):
+    assert ablation(both) is None
+    assert dose(both) is None
+    assert trials(both) is None
+
+
+def test_doses_are_a_grid_of_what_was_set(tmp_path: Path, make_run: Callable):
+    for decay in (0, 1e-4):
+        for rate in (0, 0.3):
+            for seed in (0, 1):
+                make_run(
+                    tmp_path / f"decay-{decay}+dropout-{rate}+seed-{seed}",
+                    "hybrid",
+                    seed,
+                    analysis=CORRECTED,
+                    training={"weight_decay": decay, "dropout": rate},
+                    overrides=[
+                        f"regularizer.weight_decay={decay}",
+                        f"regularizer.dropout={rate}",
+                    ],
+                    gain=1 + rate,
+                )
+    study = gathered(tmp_path)
+    section = dose(study)
+    table = section.frames["dose"]
+    table = table[table["estimator"] == "dlt"]
+    assert list(zip(table["dropout"], table["weight_decay"], strict=True)) == [
+        *((0, 0), (0, 1e-4), (0.3, 0), (0.3, 1e-4)),
+    ]
+    models = study.models[study.models["estimator"] == "dlt"]
+    own = models["arm"] == "hybrid regularizer.dropout=0.3 regularizer.weight_decay=0.0001"
+    [row] = table[(table["dropout"] == 0.3) & (table["weight_decay"] == 1e-4)].to_dict("records")
+    assert (row["seeds"], row["arm"]) == (2, "hybrid")
+    assert row["auc_5px_mean"] == pytest.approx(models.loc[own, "auc_5px"].mean())
+    ax, *_ = plates(section)["dose"].draw().axes
+    assert len(ax.containers) == 2  # a line per dropout rate
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_trials_are_ranked_by_the_search_own_objective(
+    tmp_path: Path, make_run: Callable, direction: str
+):
+    reached = {1e-3: 0.4, 1e-2: 0.7, 1e-4: 0.5}
+    for rate, value in reached.items():
+        run = make_run(
+            tmp_path / f"lr-{rate}",
+            "hybrid",
+            0,
+            overrides=["hparams_search=optuna", f"optimizer.lr={rate}"],
+            record={"metrics": {"val/nn_accuracy": value}},
+        )
+        (run / "config.yaml").write_text(json.dumps({"optimized_metric": "val/nn_accuracy"}))
+        hydra = {"hydra": {"sweeper": {"direction": direction}}}
+        (run / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra))
+    study = gathered(tmp_path)
+    table = trials(study).frames["trials"]
+    best_first = sorted(reached, key=reached.get, reverse=direction == "maximize")
+    assert list(table["optimizer.lr"]) == best_first
+    assert list(table["value"]) == [reached[rate] for rate in best_first]
+    [ax] = plates(trials(study))["trials_val_nn_accuracy"].draw().axes
+    points = ax.collections[0].get_offsets()
+    assert sorted(map(tuple, np.asarray(points))) == sorted(reached.items())
+    shown = tables(accuracy(study))["accuracy"].view.groups
+    assert {row[0].text for _, rows in shown for row in rows} == {"rootsift", "untrained"}

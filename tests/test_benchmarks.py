@@ -1,0 +1,54 @@
+"""Every comparison of `make bench` at its smallest size: it must run where nobody looks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# What is held against what, by comparison; each must have its ratio in the table.
+RATIOS = {
+    "training": {"× the plain loop", "of the bare step"},
+    "evaluation": {"× as fast as the study's way", "× the time of one"},
+    "stages": {"× JPEG coding alone", "× as fast as decoding alone"},
+    "growth": {"× 20 pairs"},
+    "startup": {"× importing Lightning"},
+}
+
+
+@pytest.mark.slow
+def test_every_comparison_fills_the_table(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    table = pd.read_csv(next(tmp_path.glob("*.csv")))
+    for comparison, ratios in RATIOS.items():
+        rows = table[table["comparison"] == comparison]
+        assert set(rows["against"].dropna()) == ratios
+    assert (table["value"] > 0).all()
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    assert (table["ratio"].dropna() > 0).all()
+    page = next(tmp_path.glob("*.md")).read_text(encoding="utf-8")
+    assert all(f"### {comparison}" in page for comparison in RATIOS)
+    assert page.count("\n| ") == len(table) + 2 * len(RATIOS)
+
+
+def test_a_comparison_that_does_not_exist_is_named() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "trainning"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "there is no comparison trainning" in ended.stderr
