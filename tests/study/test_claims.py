@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tests.study.simulated import study
 
 from homoreg.study.claims import CLAIMS, MIN_SEEDS, STATEMENT_COLUMNS, TESTS, judge_claims
 from homoreg.study.statistics import holm
 from homoreg.study.tables import ARMS
-from tests.study.simulated import study
 
 SEEDS = 12
 
