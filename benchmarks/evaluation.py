@@ -18,7 +18,7 @@ SHARE = "homoreg, four networks, each"
 
 
 def measure(session: Session) -> list[Row]:
-    limit, corners, repeats = session.pick((4, 500, 3), (1, 60, 1))
+    limit, corners, repeats = session.pick((3, 500, 3), (1, 60, 1))
     benchmark = ManifestBenchmark(session.root / "pairs_eval.json", limit=limit)
     return [
         row
