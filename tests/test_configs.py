@@ -5,7 +5,6 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from homoreg.descriptors.callbacks import flat
 from homoreg.errors import HomoregError
 from homoreg.hydra_app import compose, conf_dir
 
@@ -73,6 +72,14 @@ def protocol(*overrides: str) -> dict:
     """A training's config, flat, without what says where things lie."""
     cfg = compose("train", ["paths.run=x", *overrides])
     return flat(OmegaConf.to_container(cfg, resolve=True))
+
+
+def flat(options: dict, prefix: str = "") -> dict:
+    values: dict = {}
+    for key, value in options.items():
+        inner = flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        values |= inner
+    return values
 
 
 def test_the_corrections_together_undo_every_flaw_of_the_notebook() -> None:

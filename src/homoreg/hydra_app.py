@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -99,7 +100,7 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def register_resolvers() -> None:
-    """Teach OmegaConf the names that ``conf/`` uses; doing so twice does no harm."""
+    """Teach OmegaConf and Hydra what ``conf/`` uses; doing so twice does no harm."""
     # A cached resolver gives one answer in a process, so all jobs of a sweep share its folder.
     # Microseconds keep two sweeps of one second apart.
     OmegaConf.register_new_resolver(
@@ -111,6 +112,8 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("homoreg.study", study_name, replace=True)
     OmegaConf.register_new_resolver("homoreg.job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("homoreg.precision", default_precision, replace=True)
+    # Hydra warns where a file of conf/ stands for a plugin's config of the same name.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/")
 
 
 def study_name(study: Any, otherwise: str) -> str:
@@ -271,11 +274,14 @@ def _end(sweep: Sweep, error: Exception | None) -> None:
         if note["outcome"] == "failed":
             print(f"homoreg: job {name} failed: {note['error']}", file=sys.stderr)
         elif note["outcome"] == "broke off":
-            print(f"homoreg: job {name} broke off: its process was killed", file=sys.stderr)
+            why = "it was killed, or still runs on another machine"
+            print(f"homoreg: job {name} has not ended: {why}", file=sys.stderr)
     if notes:
         print(summary(notes))
     outcomes = {note["outcome"] for note in notes.values()}
-    if error is not None and ("failed" not in outcomes or "broke off" in outcomes):
+    if error is not None and "broke off" in outcomes:
+        print(f"homoreg: the launcher says: {one_line(error)}", file=sys.stderr)
+    elif error is not None and "failed" not in outcomes:
         _exit(error)
     if outcomes - {"done"}:
         sys.exit(2)

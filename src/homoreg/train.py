@@ -14,6 +14,7 @@ import subprocess
 import time
 import warnings
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,13 +22,15 @@ import lightning.pytorch as pl
 import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
-from homoreg.descriptors.callbacks import LossBeforeCheckpoint, Throughput, flat, tensorboards
+from homoreg.descriptors.callbacks import LossBeforeCheckpoint, Throughput, tensorboards
 from homoreg.descriptors.loading import build_network, read_checkpoint
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.errors import HomoregError
@@ -35,13 +38,14 @@ from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import write_text
 from homoreg.hydra_app import command, one_line
+from homoreg.machine import take_share
 from homoreg.runs import RunFolder
 
 log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python -m
 
 # Where and how fast a run is computed, and what it is called, is no part of what it computes.
 NOT_HASHED = {
-    "": ("paths", "study", "ckpt", "source", "warp", "prepare", "logger"),
+    "": ("paths", "study", "optimized_metric", "ckpt", "source", "warp", "prepare", "logger"),
     "data": ("root", "num_workers", "fill_bank"),
     "benchmark": ("manifest", "root"),
     "trainer": (
@@ -58,10 +62,29 @@ NOT_HASHED = {
     ),
 }
 
+# What tells the runs of any two studies apart, beside what a sweep varies.
+HYPERPARAMETERS = (
+    *("regularizer.name", "regularizer.weight_decay", "regularizer.dropout", "seed"),
+    *("optimizer.lr", "data.batch_size", "trainer.max_epochs", "patch.size", "analysis.protocol"),
+)
+
 
 @command("train")
-def main(cfg: DictConfig) -> dict[str, float]:
-    """Train one job, or tell that it is done already."""
+def main(cfg: DictConfig) -> dict[str, float] | float:
+    """Train one job; returns its final metrics, or to a search the one that it goes by."""
+    metrics = train(cfg)
+    if HydraConfig.get().runtime.choices["hydra/sweeper"] == "basic":
+        return metrics
+    if cfg.optimized_metric not in metrics:
+        raise HomoregError(
+            f"optimized_metric={cfg.optimized_metric}: a run has {', '.join(sorted(metrics))}"
+        )
+    return metrics[cfg.optimized_metric]
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """A run from its photographs to its final metrics, or those of a run that is done already."""
+    share_the_machine(cfg)
     run = RunFolder(Path(cfg.paths.run))
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
@@ -106,6 +129,26 @@ def main(cfg: DictConfig) -> dict[str, float]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return metrics
+
+
+def share_the_machine(cfg: DictConfig) -> None:
+    """Take a part of it where a launcher runs several jobs, and no more devices than a job may.
+
+    Raises:
+        HomoregError: a job of a sweep asks for several devices.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN and cfg.trainer.devices > 1:
+        raise HomoregError(
+            f"trainer.devices={cfg.trainer.devices} in a sweep: the processes of a run would each "
+            "start the sweep again; give each job one device and run several jobs at a time "
+            "(trainer=auto hydra/launcher=joblib), or start each run by itself, without -m"
+        )
+    if "n_jobs" in hydra.launcher:
+        cores = take_share(hydra.launcher.n_jobs)
+        if not any(o.startswith("data.num_workers=") for o in hydra.overrides.task):
+            # One core less for each process that cuts patches; with a single core, none.
+            cfg.data.num_workers = min(cfg.data.num_workers, cores - 1)
 
 
 def prepare_missing(cfg: DictConfig) -> None:
@@ -154,11 +197,11 @@ def fit(
     trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
-        logger=list(instantiate(cfg.logger).values()),
+        logger=list(loggers(cfg, checkpoint).values()),
         default_root_dir=str(run.path),
     )
     data.check_devices(trainer.world_size)
-    log_start(trainer, config)
+    log_start(trainer, cfg, config)
     try:
         started = time.perf_counter()
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
@@ -178,12 +221,20 @@ def fit(
             training=training_row(cfg, trainer, logged),
         )
         for board in tensorboards(trainer):
-            for name, value in metrics.items():
-                board.add_scalar(f"hp/{name}", value, trainer.current_epoch)
+            for name in known_by(cfg):
+                board.add_scalar(f"hp/{name}", metrics.get(name, nan), trainer.current_epoch)
     finally:
         for logger in trainer.loggers:
             logger.finalize("done")
     return metrics
+
+
+def loggers(cfg: DictConfig, checkpoint: Path | None) -> dict[str, Logger]:
+    """The run's loggers; what TensorBoard was told after the checkpoint is void."""
+    if checkpoint is None or "tensorboard" not in cfg.logger:
+        return instantiate(cfg.logger)
+    step = read_checkpoint(checkpoint)["global_step"]
+    return instantiate(cfg.logger, tensorboard={"purge_step": step})
 
 
 def build_module(cfg: DictConfig, config: dict[str, Any]) -> DescriptorModule:
@@ -312,15 +363,37 @@ def git_revision() -> str | None:
         return None
 
 
-def log_start(trainer: pl.Trainer, config: dict[str, Any]) -> None:
+def log_start(trainer: pl.Trainer, cfg: DictConfig, config: dict[str, Any]) -> None:
     """Put the resolved config and the hyperparameters on TensorBoard, their metrics to come."""
-    nothing_yet = {f"hp/{name}": float("nan") for name in ("dlt/auc_5px", "val/loss")}
+    nothing_yet = {f"hp/{name}": nan for name in known_by(cfg)}
     for logger in trainer.loggers:
         if hasattr(logger, "experiment"):
-            hparams = {k: v for k, v in config.items() if k not in NOT_HASHED[""]}
-            logger.log_hyperparams(flat(hparams), nothing_yet)
+            logger.log_hyperparams(hyperparameters(cfg), nothing_yet)
     for board in tensorboards(trainer):
         board.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
+
+
+def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
+    """The run's columns among TensorBoard's hparams: who it is, and whatever its sweep varies."""
+    hydra = HydraConfig.get()
+    constant = hydra.job.config.override_dirname.exclude_keys
+    told = dict(override.lstrip("+").partition("=")[::2] for override in hydra.overrides.task)
+    sweep = hydra.mode == RunMode.MULTIRUN
+    varied = {key: text for key, text in told.items() if sweep and key not in constant}
+    values = {key: OmegaConf.select(cfg, key) for key in (*HYPERPARAMETERS, *varied)}
+    return {
+        # A choice of a group, such as regularizer=l2, is known by its name.
+        key: value if isinstance(value, (bool, int, float, str)) else varied.get(key, str(value))
+        for key, value in values.items()
+    }
+
+
+def known_by(cfg: DictConfig) -> list[str]:
+    """The final metrics beside the hyperparameters: few enough to be looked at together."""
+    held_out = ("auc_5px", "corner_error_px", "predicted_corner_error_px", "kappa")
+    estimators = cfg.estimators if cfg.evaluation.enabled else ()
+    judged = [f"{estimator}/{metric}" for estimator in estimators for metric in held_out]
+    return ["val/nn_accuracy", "val/loss", "val/gap", *judged]
 
 
 def last_logged(trainer: pl.Trainer, run: RunFolder) -> dict[str, float]:

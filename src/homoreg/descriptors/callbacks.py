@@ -1,12 +1,10 @@
 """What a training run leaves behind beside its weights: a table of epochs, a speed, pictures."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -17,23 +15,34 @@ from homoreg.data.sheets import patch_sheet
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.files import atomic_path
 
-# Charts of TensorBoard's "custom scalars" page, where the runs of a sweep lie over each other.
+# TensorBoard's "custom scalars" page: a section for each question of the study, in whose charts the
+# runs of a sweep lie over each other. Names are patterns, searched for in a scalar's name.
 LAYOUT = {
-    "training": {
-        "loss": ["Multiline", ["train/loss$", "train/loss_eval", "val/loss"]],
-        "weight norm": ["Multiline", ["train/weight_norm"]],
+    "Does it generalise?": {
+        "loss in evaluation mode": ["Multiline", ["train/loss_eval", "^val/loss"]],
+        "gap, validation less training": ["Multiline", ["^val/gap"]],
     },
-    "patches": {
-        "FPR95": ["Multiline", ["val/fpr95$", "val/fpr95_same_photo"]],
+    "Does it tell places apart?": {
+        "1-NN accuracy within a photo": ["Multiline", ["^val/nn_accuracy"]],
+        "false positives at 95 % recall": ["Multiline", ["^val/fpr95$", "val/fpr95_same_photo"]],
         "average precision": [
             "Multiline",
-            ["val/average_precision$", "val/average_precision_same_photo"],
+            ["^val/average_precision$", "val/average_precision_same_photo"],
         ],
-        "alignment and uniformity": ["Multiline", ["val/alignment", "val/uniformity"]],
+        "alignment and uniformity": ["Multiline", ["^val/alignment", "^val/uniformity"]],
     },
-    "homographies": {
-        "corner error, px": ["Multiline", ["val/corner_error_px"]],
-        "precision and recall at 3 px": ["Multiline", ["val/precision_3px", "val/recall_3px"]],
+    "Does it find the place?": {
+        "corner error, px": ["Multiline", ["^val/corner_error_px"]],
+        "precision and recall at 3 px": ["Multiline", ["^val/precision_3px", "^val/recall_3px"]],
+        "matches": ["Multiline", ["^val/match_count"]],
+    },
+    "Is the homography stable?": {
+        "predicted corner error, px": ["Multiline", ["^val/predicted_corner_error_px"]],
+        "κ": ["Multiline", ["^val/kappa"]],
+    },
+    "What does the regularizer do?": {
+        "loss in training, with dropout": ["Multiline", ["^train/loss$"]],
+        "weight norm": ["Multiline", ["^train/weight_norm"]],
     },
 }
 
@@ -190,19 +199,3 @@ class TrainingPictures(pl.Callback):
 def tensorboards(trainer: pl.Trainer) -> list[SummaryWriter]:
     """The writers of a trainer's TensorBoard loggers; none where it logs elsewhere."""
     return [x.experiment for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options as one level, ``{"optimizer.lr": 0.001}``, for TensorBoard's hparams.
-
-    >>> flat({"optimizer": {"lr": 0.001}, "seed": 0})
-    {'optimizer.lr': 0.001, 'seed': 0}
-    """
-    values: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            values |= flat(value, f"{prefix}{key}.")
-        else:
-            plain = isinstance(value, (bool, int, float, str, np.number))
-            values[f"{prefix}{key}"] = value if plain else str(value)
-    return values

@@ -137,12 +137,15 @@ class DescriptorModule(pl.LightningModule):
         val = self.validation_output("val")
         count = len(val["label"])
         positive = val["label"] > 0
-        self.log("val/loss", val["loss_sum"].sum() / count, prog_bar=True)
+        loss = val["loss_sum"].sum() / count
+        self.log("val/loss", loss, prog_bar=True)
         self.log("val/alignment", alignment(val["first"][positive], val["second"][positive]))
         self.log("val/uniformity", uniformity(val["first"]))
         self.log("train/weight_norm", weight_norm(self.network))
         train = self.validation_output("train_eval")
-        self.log("train/loss_eval", train["loss_sum"].sum() / len(train["label"]))
+        train_loss = train["loss_sum"].sum() / len(train["label"])
+        self.log("train/loss_eval", train_loss)
+        self.log("val/gap", loss - train_loss)
         hard = self.validation_output("val_same_photo")
         places = hard["label"] > 0
         first, second, photo = (hard[key][places] for key in ("first", "second", "photo"))

@@ -31,8 +31,10 @@ from homoreg.evaluation.table import (
 )
 from homoreg.keyed import keyed_seed
 
-WATCHED = ("corner_error_px", "precision_3px", "recall_3px", "match_count")
-KNOWN_BY = (*WATCHED, "kappa")
+WATCHED = (
+    *("corner_error_px", "predicted_corner_error_px", "kappa"),
+    *("precision_3px", "recall_3px", "match_count"),
+)
 
 
 class HomographyEvaluation(pl.Callback):
@@ -142,7 +144,7 @@ class HomographyEvaluation(pl.Callback):
             estimator = entry["estimator"]
             metrics[f"{estimator}/auc_5px"] = entry["auc"]["5px"]
             metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]
-            for column in KNOWN_BY:
+            for column in WATCHED:
                 metrics[f"{estimator}/{column}"] = entry["median"][column]
         return metrics
 
