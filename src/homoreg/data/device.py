@@ -51,11 +51,11 @@ def _cut(
     area = torch.lerp(area[:, :, :-1], area[:, :, 1:], fraction[:, :1])
     area = torch.lerp(area[:, :-1], area[:, 1:], fraction[:, 1:])
     if support != size:
-        # OpenCV rounds the window before it reduces it.
+        # OpenCV rounds the window, halves upwards, before it reduces it.
         weights = resizing_weights(support, size).to(pixels.device)
-        area = torch.einsum("iy,nyxc->nixc", weights, area.round())
+        area = torch.einsum("iy,nyxc->nixc", weights, (area + 0.5).floor())
         area = torch.einsum("jx,nixc->nijc", weights, area)
-    return area.round().clamp_(0, 255).byte()
+    return (area + 0.5).floor().clamp_(0, 255).byte()
 
 
 @lru_cache
