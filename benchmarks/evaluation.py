@@ -18,25 +18,32 @@ SHARE = "homoreg, four networks, each"
 
 
 def measure(session: Session) -> list[Row]:
-    limit = session.pick(4, 2)
+    limit, corners, repeats = session.pick((3, 500, 3), (1, 60, 1))
     benchmark = ManifestBenchmark(session.root / "pairs_eval.json", limit=limit)
-    repeats = session.pick(3, 1)
     return [
         row
         for setting, window in SETTINGS.items()
-        for row in compare(setting, *window, benchmark, repeats)
+        for row in compare(setting, *window, benchmark, corners, repeats)
     ]
 
 
 def compare(
-    setting: str, support: int, size: int, benchmark: ManifestBenchmark, repeats: int
+    setting: str,
+    support: int,
+    size: int,
+    benchmark: ManifestBenchmark,
+    corners: int,
+    repeats: int,
 ) -> list[Row]:
     """Both ways and one network or four, on the same pairs and with the same rows."""
     networks = [network(seed, support, size) for seed in range(4)]
-    protocol = EvaluationProtocol(ShiTomasi(), RatioMatcher(), {"dlt_raw": Estimator("dlt_raw")})
+    solver = {"dlt_raw": Estimator("dlt_raw")}
+    protocol = EvaluationProtocol(ShiTomasi(corners), RatioMatcher(), solver)
 
     def study() -> list[dict]:
-        return [study_row(networks[0].network, pair, support, size) for pair in benchmark.pairs]
+        return [
+            study_row(networks[0].network, pair, support, size, corners) for pair in benchmark.pairs
+        ]
 
     def own(count: int) -> pd.DataFrame:
         return evaluate_benchmark(networks[:count], benchmark, protocol)

@@ -68,7 +68,7 @@ class PatchPairs(Dataset):
 
 
 def plain_throughput(
-    network: nn.Module, samples: PatchPairs, batch_size: int, steps: int, warm_up: int = 3
+    network: nn.Module, samples: PatchPairs, batch_size: int, steps: int, warm_up: int = 2
 ) -> float:
     """Patch pairs per second over ``steps`` steady steps, after ``warm_up`` that are not counted.
 

@@ -1,5 +1,6 @@
 """Each stage of the road alone, at the default setting."""
 
+import shutil
 from itertools import count
 
 import numpy as np
@@ -59,11 +60,10 @@ def preparing(session: Session, repeats: int) -> list[Row]:
     table = rows("stages", "prepare, one thread", "ms", in_turns(made, repeats), ratios)
 
     images = sorted({path for pair in manifest.pairs for path in (pair.img1, pair.img2)})
-    bank = PixelBank(manifest)
 
     def build() -> None:
-        bank.path.unlink()
-        PixelBank(manifest)
+        shutil.rmtree(PixelBank(manifest).path)
+        PixelBank(manifest).fill()
 
     def decode() -> None:
         for path in images:

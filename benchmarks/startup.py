@@ -16,7 +16,7 @@ def measure(session: Session) -> list[Row]:
             [sys.executable, *arguments], cwd=session.scratch, check=True, capture_output=True
         )
 
-    repeats = session.pick(3, 1)
+    repeats = session.pick(2, 1)
     statements = ["pass", LIGHTNING, *(f"import homoreg.{name}" for name in COMMANDS)]
     imports = {name: milliseconds(lambda name=name: python("-c", name)) for name in statements}
     starts = {

@@ -18,7 +18,7 @@ from homoreg.data.manifest import Pair
 RATIO = 0.8
 
 
-def study_row(network: nn.Module, pair: Pair, support: int, size: int) -> dict:
+def study_row(network: nn.Module, pair: Pair, support: int, size: int, corners: int = 500) -> dict:
     """Match count, κ, homography and RMSE of one network on one pair, by the study's definitions.
 
     Args:
@@ -26,10 +26,11 @@ def study_row(network: nn.Module, pair: Pair, support: int, size: int) -> dict:
         pair: paths of the views.
         support: side of the window around a corner, pixels.
         size: side of the patch, pixels; the study's equals the window.
+        corners: the most of a view.
     """
     image1, image2 = (np.array(Image.open(path).convert("RGB")) for path in (pair.img1, pair.img2))
-    points1, descriptors1 = described(network, image1, support, size)
-    points2, descriptors2 = described(network, image2, support, size)
+    points1, descriptors1 = described(network, image1, support, size, corners)
+    points2, descriptors2 = described(network, image2, support, size, corners)
     distances, neighbours = cKDTree(descriptors2).query(descriptors1, k=2)
     kept = [i for i, (first, second) in enumerate(distances) if first < RATIO * second]
     matched1 = np.array([points1[i] for i in kept])
@@ -52,11 +53,11 @@ def study_row(network: nn.Module, pair: Pair, support: int, size: int) -> dict:
 
 
 def described(
-    network: nn.Module, image: np.ndarray, support: int, size: int
+    network: nn.Module, image: np.ndarray, support: int, size: int, most: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Corners that have room for a window, and a descriptor for each."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    corners = cv2.goodFeaturesToTrack(gray, 500, qualityLevel=0.01, minDistance=8)
+    corners = cv2.goodFeaturesToTrack(gray, most, qualityLevel=0.01, minDistance=8)
     half = support // 2
     height, width = image.shape[:2]
     device = next(network.parameters()).device

@@ -29,7 +29,7 @@ OWN = "homoreg, end to end"
 
 def measure(session: Session) -> list[Row]:
     warm_up = session.pick(5, 1)
-    steps = {PLAIN: session.pick(6, 1), OWN: session.pick(24, 2), BARE: session.pick(20, 1)}
+    steps = {PLAIN: session.pick(5, 1), OWN: session.pick(24, 2), BARE: session.pick(20, 1)}
     table: list[Row] = []
     for setting, overrides in SETTINGS.items():
         cfg = training_config(session, overrides)
@@ -40,7 +40,7 @@ def measure(session: Session) -> list[Row]:
         cfg.data.pairs_per_epoch = (warm_up + steps[OWN]) * cfg.data.batch_size
         measured = in_turns(
             {
-                PLAIN: partial(plain_loop, cfg, steps[PLAIN], session.pick(3, 1)),
+                PLAIN: partial(plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
                 BARE: partial(bare_throughput, cfg, steps[BARE], session.pick(2, 1)),
                 OWN: partial(own_throughput, cfg, warm_up),
             },

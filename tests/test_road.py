@@ -268,10 +268,15 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(prepared: Path, tmp_path: Path) -> None:
-    common = [f"data.root={prepared}", *SMALL, "trainer.max_epochs=2", "trainer.accelerator=cpu"]
-    # A batch-wide loss, in float32: what is left is the order in which numbers are added.
-    common += ["loss=hardest_in_batch", "trainer.precision=32-true"]
+# The hardest negative needs the whole batch; which one it is can turn on a rounding, so that its
+# run is held to one epoch.
+@pytest.mark.parametrize(("loss", "epochs"), [("cosine", 2), ("hardest_in_batch", 1)])
+def test_two_processes_train_as_one_does(
+    prepared: Path, tmp_path: Path, loss: str, epochs: int
+) -> None:
+    common = [f"data.root={prepared}", *SMALL, f"loss={loss}", f"trainer.max_epochs={epochs}"]
+    # In float32 what differs is the order in which numbers are added.
+    common += ["trainer.accelerator=cpu", "trainer.precision=32-true"]
     two = ["trainer=ddp", "trainer.devices=2"]
     for name, options in (("one", ["trainer=cpu"]), ("two", two)):
         ended = run_alone(tmp_path, "train", *common, *options, f"hydra.run.dir={name}")
@@ -279,10 +284,10 @@ def test_two_processes_train_as_one_does(prepared: Path, tmp_path: Path) -> None
     assert ended.stdout.count("two is new") == 1
     one, two = tmp_path / "one", tmp_path / "two"
     metrics = [pd.read_csv(run / "csv" / "metrics.csv") for run in (one, two)]
-    pd.testing.assert_frame_equal(*metrics, rtol=1e-4, atol=1e-5, check_like=True)
+    pd.testing.assert_frame_equal(*metrics, rtol=1e-5, atol=1e-6, check_like=True)
     first, second = weights_of(one), weights_of(two)
     for key, value in first.items():
-        torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-5)
     assert len(table_of(two)) == len(table_of(one))
     files = [
         sorted(str(p.relative_to(run)) for p in run.rglob("*") if "tfevents" not in p.name)

@@ -46,7 +46,7 @@ log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python 
 # Where and how fast a run is computed, and what it is called, is no part of what it computes.
 NOT_HASHED = {
     "": ("paths", "study", "optimized_metric", "ckpt", "source", "warp", "prepare", "logger"),
-    "data": ("root", "num_workers"),
+    "data": ("root", "num_workers", "fill_bank"),
     "benchmark": ("manifest", "root"),
     "trainer": (
         "accelerator",
@@ -165,7 +165,7 @@ def prepare_missing(cfg: DictConfig) -> None:
         return
     overrides = HydraConfig.get().overrides.task
     if any(override.startswith(("source", "warp", "prepare.")) for override in overrides):
-        recipe = {key: options[key] for key in ("seed", "jpeg_quality")}
+        recipe = {key: options[key] for key in ("seed", "jpeg_quality", "store_views")}
         difference = prepared_differs(source, warp, root, **recipe)
         if difference:
             log.warning("%s is used as it is: it %s", root, difference)

@@ -1,12 +1,14 @@
 import pickle
 import shutil
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from homoreg.data import PairManifest, read_image
-from homoreg.data.bank import PixelBank, bank_path
+from homoreg.data import bank as bank_module
+from homoreg.data.bank import PixelBank
 from homoreg.errors import HomoregError
 
 
@@ -27,10 +29,12 @@ def test_the_bank_holds_each_decoded_image(root: Path) -> None:
 def test_it_is_built_once_and_travels_to_workers_without_its_pixels(root: Path) -> None:
     manifest = PairManifest.load(root / "pairs_train.json")
     bank = PixelBank(manifest)
+    bank.fill()
     pixels = np.array(bank.view2(3))
     for pair in manifest.pairs:
         pair.img1.write_bytes(b"")
     again = PixelBank(manifest)
+    again.fill()
     assert (again.view2(3) == pixels).all()
     sent = pickle.dumps(bank)
     assert len(sent) < 10_000
@@ -52,13 +56,65 @@ def test_an_image_of_another_size_than_the_manifest_says_is_named(root: Path) ->
     text = (root / "pairs_train.json").read_text().replace("[240, 180]", "[180, 240]", 1)
     (root / "pairs_train.json").write_text(text)
     with pytest.raises(HomoregError, match=r"img_000001.jpg has 240×180 pixels"):
-        PixelBank(PairManifest.load(root / "pairs_train.json"))
+        PixelBank(PairManifest.load(root / "pairs_train.json")).fill()
 
 
-def test_an_image_that_cannot_be_decoded_leaves_no_bank(root: Path) -> None:
+def test_an_image_that_cannot_be_decoded_is_named_and_the_rest_is_kept(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = PairManifest.load(root / "pairs_train.json")
-    manifest.pairs[2].img2.write_bytes(b"not an image")
+    broken = manifest.pairs[2].img2
+    assert broken is not None
+    content = broken.read_bytes()
+    broken.write_bytes(b"not an image")
     with pytest.raises(HomoregError, match="img_000003_warped"):
-        PixelBank(manifest)
-    assert not bank_path(manifest).exists()
-    assert not list(root.glob(".*"))
+        PixelBank(manifest).fill(workers=1)
+    broken.write_bytes(content)
+    caplog.set_level("INFO")
+    bank = PixelBank(manifest)
+    bank.fill()
+    assert "decoded 24 images" not in caplog.text  # what was done before the error stays done
+    assert (bank.view2(2) == read_image(broken)).all()
+
+
+def test_it_can_be_read_before_it_is_filled(root: Path) -> None:
+    manifest = PairManifest.load(root / "pairs_train.json")
+    bank = PixelBank(manifest)
+    assert (bank.view2(7) == read_image(manifest.pairs[7].img2)).all()
+    # One image was needed, and one is there.
+    assert np.frombuffer((bank.path / "done").read_bytes(), np.uint8).sum() == 1
+
+
+def _fill(path: Path) -> None:
+    PixelBank(PairManifest.load(path)).fill(workers=2)
+
+
+def test_several_processes_build_one_bank(root: Path) -> None:
+    path = root / "pairs_train.json"
+    processes = [get_context("spawn").Process(target=_fill, args=(path,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    manifest = PairManifest.load(path)
+    bank = PixelBank(manifest)
+    assert (bank.path / "done").read_bytes() == b"\x01" * 24
+    for i, pair in enumerate(manifest.pairs):
+        assert (bank.view2(i) == read_image(pair.img2)).all()
+
+
+def test_shards_are_of_bounded_size_and_hold_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "SHARD_BYTES", 400_000)
+    manifest = PairManifest.load(root / "pairs_train.json")
+    bank = PixelBank(manifest)
+    bank.fill()
+    shards = [file for file in bank.path.iterdir() if file.name != "done"]
+    assert len(shards) == 8  # three images of 129,600 bytes each
+    assert max(file.stat().st_size for file in shards) <= 400_000
+    everything = bank.pixels()
+    for i, (start, width, height) in enumerate(bank.places(bank.slots2)):
+        pixels = everything[start : start + 3 * width * height].reshape(height, width, 3)
+        assert (pixels == read_image(manifest.pairs[i].img2)).all()

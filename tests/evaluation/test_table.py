@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from homoreg.data import PairManifest
-from homoreg.descriptors.loading import untrained_descriptor
+from homoreg.descriptors.loading import CutPatches, PatchWindow, untrained_descriptor
 from homoreg.descriptors.peers import Orb, RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation import (
@@ -188,3 +188,33 @@ def test_details_go_into_the_summary_and_the_table_is_the_only_csv(
     assert summary["benchmark"] == "eval"
     assert summary["matching"] == [{"mma": {"1px": 0.5}}]
     assert [entry["estimator"] for entry in summary["entries"]] == ["dlt", "magsac"] * 2
+
+
+def test_networks_of_one_window_see_patches_that_were_cut_once(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[PatchWindow] = []
+    cut = PatchWindow.cut
+
+    def counted(self: PatchWindow, image: np.ndarray, keypoints: np.ndarray) -> CutPatches:
+        windows.append(self)
+        return cut(self, image, keypoints)
+
+    monkeypatch.setattr(PatchWindow, "cut", counted)
+    networks = [
+        untrained_descriptor(MODEL, {"support": support, "size": 16}, seed=seed)
+        for seed, support in enumerate((32, 24, 32))
+    ]
+    for seed, network in enumerate(networks):
+        network.seed = seed
+    benchmark = ManifestBenchmark(prepared / "pairs_eval.json", limit=1)
+    together = evaluate_benchmark(networks, benchmark)
+    # Both views of the pair by each of the two windows.
+    assert windows == [PatchWindow(32, 16)] * 2 + [PatchWindow(24, 16)] * 2
+    apart = pd.concat([evaluate_benchmark(network, benchmark) for network in networks])
+    kept = [column for column in together if not column.endswith("_ms")]
+    pd.testing.assert_frame_equal(
+        together[kept], apart[kept].reset_index(drop=True), check_exact=True
+    )
+    # What it costs to describe includes the cutting, whoever had it done.
+    assert (together["describe_ms"] > 0).all()

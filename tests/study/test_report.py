@@ -17,11 +17,19 @@ from homoreg.runs import find_runs
 from homoreg.study.document import as_text, number
 
 FIGURES = ["loss", "study_boxes", "study_scatter", "recall", "auc_by_seed"]
-FIGURES += ["boxes_dlt", "boxes_magsac", "kappa_corner", "kappa_notebook", "predicted_corner"]
+FIGURES += [
+    "forest",
+    "boxes_dlt",
+    "boxes_magsac",
+    "kappa_corner",
+    "kappa_notebook",
+    "predicted_corner",
+]
 TABLES = ["protocols", "runs", "training", "accuracy", "failures", "stability", "pictures"]
+TABLES += ["comparisons", "claims", "statements"]
 FRAMES = ["runs", "protocols", "cost", "training", "training_arms", "epochs", "loss"]
 FRAMES += ["evaluation", "models", "arms", "boxes", "study_boxes", "regression"]
-FRAMES += ["study_regression"]
+FRAMES += ["study_regression", "comparisons", "claims", "statements"]
 
 
 class Page(HTMLParser):

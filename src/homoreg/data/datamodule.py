@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,22 +12,25 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from homoreg.data.bank import PixelBank, photos_of
 from homoreg.data.correspondences import PairSampling, PatchPairs, Views, sample_patch_pairs
+from homoreg.data.device import cut_patches_on_device
 from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.patches import check_patch_options, cut_patches
+from homoreg.data.views import view2_around
 from homoreg.errors import HomoregError
 from homoreg.geometry.homography import inverse, resizing
 from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
 
-# One batch: "patches1" and "patches2" (N, S, S, 3) uint8, "label" (N,) float32 ±1, and "photo" (N,)
-# int64, the photo of the first patch.
+# One batch as the network takes it: "patches1" and "patches2" (N, S, S, 3) uint8, "label" (N,)
+# float32 ±1, and "photo" (N,) int64, the photo of the first patch.
 Batch = dict[str, torch.Tensor]
 
 # The validation sets belong to no training run: every seed and every arm is judged on the same.
 VALIDATION_SEED = keyed_seed("validation")
 TRAIN_EVAL_SEED = keyed_seed("training pairs in evaluation mode")
 SPLITS = ("photo", "sample")
+VIEWS = ("stored", "on_the_fly")
 
 
 class PatchPairDataset(Dataset):
@@ -41,7 +45,12 @@ class PatchPairDataset(Dataset):
         length: samples in an epoch.
         support: side of the window in the photo, pixels.
         size: side of the patch, pixels.
+
+    Attributes:
+        on_device: deal where the patches lie and not the patches, for the training device to cut.
     """
+
+    on_device = False
 
     def __init__(
         self,
@@ -87,24 +96,46 @@ class PatchPairDataset(Dataset):
 
     def __getitem__(self, items: list[int]) -> Batch:
         """The batch of these numbers, all of one epoch: :class:`EpochBatches` deals them so."""
+        return self.cut(items, on_device=self.on_device)
+
+    def cut(self, items: list[int], on_device: bool = False) -> Batch:
+        """A batch with its patches, or with the places where a device that has the bank cuts."""
         epoch = items[0] // self.length
         pairs = self.sample(epoch, np.asarray(items) - epoch * self.length)
-        return {
-            "patches1": self._cut(self.bank.view1, pairs.pair1, pairs.points1),
-            "patches2": self._cut(self.bank.view2, pairs.pair2, pairs.points2),
+        batch = {
             "label": torch.from_numpy(pairs.label),
             "photo": torch.from_numpy(self.bank_photos[pairs.pair1]),
         }
+        if on_device:
+            for view, pair, points in (
+                (1, pairs.pair1, pairs.points1),
+                (2, pairs.pair2, pairs.points2),
+            ):
+                batch[f"slots{view}"] = torch.from_numpy(self.places[view][pair])
+                batch[f"points{view}"] = torch.from_numpy(points.astype(np.float32))
+            return batch
+        photos = [self.bank.view1(pair) for pair in pairs.pair1]
+        batch["patches1"] = self._patches(photos, pairs.points1)
+        batch["patches2"] = self._patches(*self._second_views(pairs))
+        return batch
 
-    def _cut(
-        self, view: Callable[[int], np.ndarray], pairs: np.ndarray, points: np.ndarray
-    ) -> torch.Tensor:
-        patches = np.empty((len(pairs), self.size, self.size, 3), np.uint8)
-        for i, pair in enumerate(pairs):
-            patches[i] = cut_patches(
-                view(pair), points[i : i + 1], support=self.support, size=self.size
-            )[0]
-        return torch.from_numpy(patches)
+    @cached_property
+    def places(self) -> dict[int, np.ndarray]:
+        """By view, where each pair's image lies among the bank's pixels."""
+        return {1: self.bank.places(self.bank.slots1), 2: self.bank.places(self.bank.slots2)}
+
+    def _second_views(self, pairs: PatchPairs) -> tuple[list[np.ndarray], np.ndarray]:
+        """The images to cut second patches from, and where; only so much of them as is needed."""
+        if self.bank.slots2:
+            return [self.bank.view2(pair) for pair in pairs.pair2], pairs.points2
+        parts = [
+            view2_around(self.bank.pairs[pair], self.bank.view1(pair), point, self.support)
+            for pair, point in zip(pairs.pair2, pairs.points2, strict=True)
+        ]
+        return [image for image, _ in parts], np.array([point for _, point in parts])
+
+    def _patches(self, images: list[np.ndarray], points: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(cut_patches(images, points, support=self.support, size=self.size))
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -171,6 +202,11 @@ class PatchPairDataModule(pl.LightningDataModule):
         validation_split: ``"photo"`` holds photos out; ``"sample"`` is the study's, a share of the
             samples of all photos, so that validation shows the photos that training sees.
         validation_resample: draw new validation samples at every epoch, as the study did.
+        views: ``"stored"`` keeps both views in the bank; ``"on_the_fly"`` the photographs alone,
+            and renders of view 2 what a patch needs: the same samples, up to a JPEG file's losses.
+        fill_bank: decode all images before training; without it each when it is first needed.
+        device_bank: keep the bank on the training device and cut there: true, false, or
+            ``"auto"``, which does so on a GPU where the bank takes at most half of what is free.
     """
 
     VALIDATION_SETS = ("val", "val_same_photo", "train_eval")
@@ -192,6 +228,9 @@ class PatchPairDataModule(pl.LightningDataModule):
         pairs_per_view: int | None = None,
         validation_split: str = "photo",
         validation_resample: bool = False,
+        views: str = "stored",
+        fill_bank: bool = True,
+        device_bank: bool | str = "auto",
     ) -> None:
         super().__init__()
         check_patch_options(support, size, sampling.jitter_px)
@@ -211,6 +250,16 @@ class PatchPairDataModule(pl.LightningDataModule):
             raise HomoregError(f"data.validation_split={validation_split}: give photo or sample")
         if squash is not None and (len(squash) != 2 or min(squash) < 1):
             raise HomoregError(f"data.squash={list(squash)}: give width and height in pixels")
+        if views not in VIEWS:
+            raise HomoregError(f"data.views={views}: give stored or on_the_fly")
+        if views == "on_the_fly" and squash is not None:
+            raise HomoregError("data.views=on_the_fly: squashed views must be stored")
+        if device_bank not in (True, False, "auto"):
+            raise HomoregError(f"data.device_bank={device_bank}: give true, false or auto")
+        if device_bank is True and (views != "stored" or not fill_bank):
+            raise HomoregError(
+                "data.device_bank=true needs data.views=stored and data.fill_bank=true"
+            )
         self.root = Path(root)
         self.support = support
         self.size = size
@@ -226,6 +275,10 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.pairs_per_view = pairs_per_view
         self.validation_split = validation_split
         self.validation_resample = validation_resample
+        self.views = views
+        self.fill_bank = fill_bank
+        self.device_bank = device_bank
+        self._pixels: torch.Tensor | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Open the manifest and its bank (building it where it is missing) and split the photos.
@@ -247,7 +300,9 @@ class PatchPairDataModule(pl.LightningDataModule):
         if self.pairs_per_view:
             share = 1.0 if self.validation_split == "photo" else 1 - self.validation_share
             self.pairs_per_epoch = round(share * self.pairs_per_view * len(self.train_members))
-        bank = PixelBank(self.manifest, squash=self.squash)
+        bank = PixelBank(self.manifest, self.squash, photos_only=self.views == "on_the_fly")
+        if self.fill_bank:
+            bank.fill()
         homographies = np.array([squashed_homography(pair, self.squash) for pair in pairs])
         views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs))
 
@@ -266,6 +321,34 @@ class PatchPairDataModule(pl.LightningDataModule):
             "val_same_photo": dataset(self.validation_members, hard, VALIDATION_SEED, count),
             "train_eval": dataset(self.train_members, self.sampling, TRAIN_EVAL_SEED, count),
         }
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Cut on the device what the host left to it."""
+        if "slots1" not in batch:
+            return batch
+        device = batch["label"].device
+        if self._pixels is None or self._pixels.device != device:
+            self._pixels = torch.from_numpy(self.train.bank.pixels()).to(device)
+        patches = {
+            f"patches{view}": cut_patches_on_device(
+                self._pixels,
+                batch[f"slots{view}"],
+                batch[f"points{view}"],
+                support=self.support,
+                size=self.size,
+            )
+            for view in (1, 2)
+        }
+        return patches | {"label": batch["label"], "photo": batch["photo"]}
+
+    def _cuts_on_device(self) -> bool:
+        if self.device_bank != "auto" or not self.trainer:
+            return self.device_bank is True
+        device = self.trainer.strategy.root_device
+        if device.type != "cuda" or self.views != "stored" or not self.fill_bank:
+            return False
+        free, _ = torch.cuda.mem_get_info(device)
+        return self.train.bank.bytes <= free / 2
 
     def train_dataloader(self) -> DataLoader:
         batches = self._batches(self.pairs_per_epoch, self.resample)
@@ -304,6 +387,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         return epoch
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
+        dataset.on_device = self._cuts_on_device()
         return DataLoader(
             dataset,
             sampler=batches,

@@ -26,17 +26,19 @@ class Pair:
     """Two views of one photograph and what is known about them.
 
     Sizes are ``(width, height)`` in pixels, paths are absolute, and ``homography`` is ``(3, 3)``
-    float64 from view 1 to view 2, or None where the manifest has none.
+    float64 from view 1 to view 2, or None where the manifest has none. ``img2`` is None where view
+    2 is not stored and follows from view 1, ``parameters`` and ``border``.
     """
 
     id: str
     photo: str
     img1: Path
-    img2: Path
+    img2: Path | None
     size1: tuple[int, int]
     size2: tuple[int, int]
     homography: np.ndarray | None
     parameters: dict[str, Any]
+    border: str = "reflect"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,8 @@ class PairManifest:
             if data.lstrip()[:1] == b"[":
                 return cls(path, _notebook_pairs(path, data), digest)
             content = _validated(_MANIFEST, data, path)
-            pairs = _pairs(path, content["pairs"])
+            border = content["warp"].get("border", "reflect")
+            pairs = _pairs(path, content["pairs"], border)
         return cls(path, pairs, digest, content["seed"], content["warp"])
 
     def require_homographies(self) -> "PairManifest":
@@ -120,7 +123,7 @@ class _PairFields(TypedDict):
     id: _Text
     photo: _Text
     img1: _Text
-    img2: _Text
+    img2: _Text | None
     size1: tuple[_Side, _Side]
     size2: tuple[_Side, _Side]
     homography: NotRequired[tuple[_Row, _Row, _Row] | None]
@@ -169,20 +172,25 @@ def _validated(kind: TypeAdapter[Any], data: bytes, path: Path) -> Any:
         ) from error
 
 
-def _pairs(path: Path, entries: list[_PairFields]) -> list[Pair]:
+def _pairs(path: Path, entries: list[_PairFields], border: str) -> list[Pair]:
     _check_ids(path, [entry["id"] for entry in entries])
     homographies = _homographies(path, entries)
+    for entry in entries:
+        drawn = entry.get("parameters") or {}
+        if entry["img2"] is None and not {"occlusion_box", "blur_kernel"} <= drawn.keys():
+            raise HomoregError(f"{path}: pair {entry['id']} has no img2, nor what it is made from")
     images = _Images(path)
     return [
         Pair(
             id=entry["id"],
             photo=entry["photo"],
             img1=images.locate(entry["img1"], entry["id"]),
-            img2=images.locate(entry["img2"], entry["id"]),
+            img2=images.locate(img2, entry["id"]) if (img2 := entry["img2"]) else None,
             size1=entry["size1"],
             size2=entry["size2"],
             homography=homography,
             parameters=entry.get("parameters", {}),
+            border=border,
         )
         for entry, homography in zip(entries, homographies, strict=True)
     ]

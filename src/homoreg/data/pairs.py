@@ -48,6 +48,7 @@ def prepare_pairs(
     jpeg_quality: int = 95,
     workers: int | None = None,
     overwrite: bool = False,
+    store_views: bool = True,
 ) -> None:
     """Make all that belongs under ``root``, or what is missing of it.
 
@@ -65,12 +66,13 @@ def prepare_pairs(
         jpeg_quality: of the views that have to be encoded, 1 to 100.
         workers: threads; None for one a core, and more where photos are downloaded.
         overwrite: replace pairs that were made with other options or of other photos.
+        store_views: write view 2 of the training pairs; without it, it is rendered when needed.
 
     Raises:
         HomoregError: ``root`` holds other pairs, an option is out of its range, no photo of a side
             can be used, or a file cannot be written.
     """
-    recipe = PairRecipe(source, warp, seed, jpeg_quality)
+    recipe = PairRecipe(source, warp, seed, jpeg_quality, store_views)
     root = Path(root).absolute()
     if workers is not None and workers < 1:
         raise HomoregError(f"prepare.workers={workers}: give a number from 1, or null")
@@ -96,7 +98,13 @@ def prepare_pairs(
 
 
 def prepared_differs(
-    source: Source, warp: Warp, root: str | Path, seed: int, *, jpeg_quality: int = 95
+    source: Source,
+    warp: Warp,
+    root: str | Path,
+    seed: int,
+    *,
+    jpeg_quality: int = 95,
+    store_views: bool = True,
 ) -> str | None:
     """How the pairs under ``root`` differ from those asked for, or None.
 
@@ -106,7 +114,8 @@ def prepared_differs(
         What comes after the folder's name in a sentence, such as ``was prepared with
         warp.shift=0.3 and not 0.15``.
     """
-    return _record_difference(Path(root), PairRecipe(source, warp, seed, jpeg_quality))
+    recipe = PairRecipe(source, warp, seed, jpeg_quality, store_views)
+    return _record_difference(Path(root), recipe)
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ class PairRecipe:
     warp: Warp
     seed: int
     jpeg_quality: int
+    store_views: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.jpeg_quality <= 100:
@@ -131,6 +141,7 @@ class PairRecipe:
         return {
             "seed": self.seed,
             "jpeg_quality": self.jpeg_quality,
+            "store_views": self.store_views,
             "warp": {
                 key: value if isinstance(value, (int, float, str)) else list(value)
                 for key, value in asdict(self.warp).items()
@@ -158,26 +169,28 @@ class PairRecipe:
         # View 2 is made of what a reader of view 1 sees, the losses of its JPEG included.
         view1 = path1.read_bytes()
         size = image_size(path1)
+        stored = self.store_views or folder.name == "eval"
         image = None
         pairs = []
         for repeat in range(self.warp.repeats):
             draw = self.warp.draw(self.seed, name, repeat, size)
             path2 = folder / f"img_{first + repeat:06d}_warped.jpg"
-            if not path2.exists():
+            if stored and not path2.exists():
                 image = decode_image(view1, name) if image is None else image
                 _write_bytes(path2, encode_jpeg(self.warp.apply(image, draw), self.jpeg_quality))
+            view2 = path2.read_bytes() if stored else repr(draw.parameters).encode()
             pairs.append(
                 {
                     "id": f"{first + repeat:06d}",
                     "photo": name,
                     "img1": f"processed/{folder.name}/{path1.name}",
-                    "img2": f"processed/{folder.name}/{path2.name}",
+                    "img2": f"processed/{folder.name}/{path2.name}" if stored else None,
                     "size1": size,
                     "size2": size,
                     "homography": draw.homography.tolist(),
                     "parameters": draw.parameters,
                     # So that the manifest's hash speaks for the pixels as well.
-                    "digest": hashlib.sha256(view1 + path2.read_bytes()).hexdigest()[:16],
+                    "digest": hashlib.sha256(view1 + view2).hexdigest()[:16],
                 }
             )
         return pairs

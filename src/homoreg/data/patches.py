@@ -1,19 +1,23 @@
 """Patches around points: the one function that training, evaluation and the notebooks cut with."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from homoreg.errors import HomoregError
 
 
-def cut_patches(image: np.ndarray, points: np.ndarray, *, support: int, size: int) -> np.ndarray:
+def cut_patches(
+    image: np.ndarray | Sequence[np.ndarray], points: np.ndarray, *, support: int, size: int
+) -> np.ndarray:
     """Cut a square window around each point and bring it to the network's size.
 
     The window is centred on the point to a fraction of a pixel (bilinear); what lies outside the
     image repeats its edge. Reducing averages over areas, so that nothing aliases.
 
     Args:
-        image: ``(H, W, 3)`` uint8.
+        image: ``(H, W, 3)`` uint8, or one such image for each point.
         points: ``(N, 2)`` x, y in pixels; finite.
         support: side of the window in pixels of the photo.
         size: side of the patch in pixels.
@@ -25,20 +29,24 @@ def cut_patches(image: np.ndarray, points: np.ndarray, *, support: int, size: in
     >>> cut_patches(image, np.array([[4.0, 5.0]]), support=3, size=3)[0, :, :, 0]
     array([[43, 44, 45], [53, 54, 55], [63, 64, 65]], dtype=uint8)
     """
+    # OpenCV writes each patch where it belongs; at 32 pixels a copy would cost as much as reducing.
     patches = np.empty((len(points), size, size, 3), np.uint8)
+    images = [image] * len(points) if isinstance(image, np.ndarray) else image
     # Farther out nothing changes but the number, which OpenCV must be able to hold.
-    height, width = image.shape[:2]
-    points = np.clip(points, -support, (width + support, height + support))
-    # OpenCV's window reader needs room for its interpolation, which a one-pixel image lacks.
-    if min(image.shape[:2]) < 2:
-        image = cv2.copyMakeBorder(image, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+    farthest = np.array([source.shape[1::-1] for source in images]).reshape(-1, 2) + support
+    centres = np.clip(points, -support, farthest).tolist()
+    window_size, patch_size = (support, support), (size, size)
+    window = np.empty((*window_size, 3), np.uint8)
     shrink = cv2.INTER_AREA if support >= size else cv2.INTER_LINEAR
-    for patch, (x, y) in zip(patches, points.tolist(), strict=True):
-        window = cv2.getRectSubPix(image, (support, support), (x, y))
+    for source, centre, patch in zip(images, centres, patches, strict=True):
+        # OpenCV's window reader needs room for its interpolation, which a one-pixel image lacks.
+        if 1 in source.shape:
+            source = cv2.copyMakeBorder(source, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
         if support == size:
-            patch[:] = window
+            cv2.getRectSubPix(source, window_size, centre, patch)
         else:
-            cv2.resize(window, (size, size), dst=patch, interpolation=shrink)
+            cv2.getRectSubPix(source, window_size, centre, window)
+            cv2.resize(window, patch_size, patch, interpolation=shrink)
     return patches
 
 

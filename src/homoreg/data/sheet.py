@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from homoreg.data.images import read_image
 from homoreg.data.manifest import Pair, PairManifest
+from homoreg.data.views import read_view1, read_view2
 from homoreg.files import atomic_path
 from homoreg.geometry.homography import corners_of, transform_points
 from homoreg.keyed import keyed_rng
@@ -40,9 +40,9 @@ def write_sheet(path: Path, manifest: PairManifest, seed: int) -> None:
 
 
 def _draw_pair(left: Axes, right: Axes, pair: Pair) -> None:
-    left.imshow(read_image(pair.img1))
+    left.imshow(read_view1(pair))
     left.set_title(f"{pair.id}  {pair.photo}", fontsize=9)
-    right.imshow(read_image(pair.img2))
+    right.imshow(read_view2(pair))
     right.set_title(_caption(pair), fontsize=8)
     if pair.homography is not None:
         outline = transform_points(corners_of(pair.size1), pair.homography)

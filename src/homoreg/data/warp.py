@@ -81,6 +81,7 @@ def render(
     border: str = "reflect",
     occlusion_box: Sequence[int] | None = None,
     blur_kernel: int | None = None,
+    window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
     """View 2 of an image: pixel x2 shows the image at ``H⁻¹ x2``, bilinearly interpolated.
 
@@ -90,17 +91,24 @@ def render(
         border: what fills view 2 where view 1 ends: ``reflect``, ``replicate`` or ``black``.
         occlusion_box: x, y, width, height in pixels of a black rectangle; None for none.
         blur_kernel: width in pixels of the Gaussian that blurs the result; None for none.
+        window: x, y, width, height of the part of view 2 to render, pixels; None for all of it.
+            Blur is as in the whole view but for half its width along edges that cut the view.
 
     Returns:
-        ``(H, W, 3)`` uint8, of the image's size.
+        ``(H, W, 3)`` uint8, of the image's size or the window's.
     """
-    height, width = image.shape[:2]
+    left, top, width, height = window or (0, 0, image.shape[1], image.shape[0])
+    into_window = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
     view = cv2.warpPerspective(
-        image, homography, (width, height), flags=cv2.INTER_LINEAR, borderMode=BORDERS[border]
+        image,
+        into_window @ homography,
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=BORDERS[border],
     )
     if occlusion_box is not None:
         x, y, w, h = occlusion_box
-        view[y : y + h, x : x + w] = 0
+        view[max(y - top, 0) : max(y + h - top, 0), max(x - left, 0) : max(x + w - left, 0)] = 0
     if blur_kernel is not None:
         view = cv2.GaussianBlur(view, (blur_kernel, blur_kernel), 0)
     return view

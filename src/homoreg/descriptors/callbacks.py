@@ -174,7 +174,7 @@ class TrainingPictures(pl.Callback):
     @rank_zero_only
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         dataset = trainer.datamodule.train  # type: ignore[attr-defined]
-        batch = dataset[list(range(min(len(dataset), 16 * self.rows)))]
+        batch = dataset.cut(list(range(min(len(dataset), 16 * self.rows))))
         sheet = patch_sheet(
             batch["patches1"].numpy(), batch["patches2"].numpy(), batch["label"].numpy(), self.rows
         )

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from homoreg.data.images import read_image
 from homoreg.data.manifest import PairManifest
+from homoreg.data.views import read_view1, read_view2
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import ViewPair
 
@@ -60,7 +60,7 @@ class ManifestBenchmark:
     def _read(self, index: int) -> ViewPair:
         pair = self.pairs[index]
         assert pair.homography is not None  # required when the benchmark was opened
-        return ViewPair(pair.id, read_image(pair.img1), read_image(pair.img2), pair.homography)
+        return ViewPair(pair.id, read_view1(pair), read_view2(pair), pair.homography)
 
 
 def check_limit(limit: int | None) -> None:

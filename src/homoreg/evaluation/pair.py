@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.loading import CutPatches, Descriptor, NetworkDescriptor, PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.geometry import (
     Estimate,
@@ -31,6 +31,9 @@ from homoreg.matching import Matches, RatioMatcher, ShiTomasi, match_errors, rep
 # An image (H, W, 3) → keypoints (N, 2); two sets of descriptors and their metric → matches.
 Detector = Callable[[np.ndarray], np.ndarray]
 Matcher = Callable[[np.ndarray, np.ndarray, str], Matches]
+
+# What windows have cut from a pair's two views, and how long that took, ms.
+Cuts = dict[PatchWindow, tuple[CutPatches, CutPatches, float]]
 
 CORRECT_PX = 3.0
 
@@ -231,9 +234,16 @@ def match_pair(
 
 
 def describe_pair(
-    descriptor: Descriptor, pair: ViewPair, observation: Observation
+    descriptor: Descriptor, pair: ViewPair, observation: Observation, cuts: Cuts | None = None
 ) -> PairDescriptors:
     """Describe the keypoints of both views.
+
+    Args:
+        descriptor: any.
+        pair: the views.
+        observation: their keypoints.
+        cuts: what other networks have looked at; a network takes the patches of its window from
+            here, or adds them. ``describe_ms`` counts them as if they were cut for it alone.
 
     Raises:
         HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
@@ -246,16 +256,46 @@ def describe_pair(
             for keypoints in (keypoints1, keypoints2)
         )
         return PairDescriptors(blank1, blank2, descriptor.metric, describe_ms=0.0)
-    started = time.perf_counter()
-    described1 = descriptor.describe(pair.image1, keypoints1)
-    described2 = descriptor.describe(pair.image2, keypoints2)
-    describe_ms = 1e3 * (time.perf_counter() - started)
+    cut_ms = 0.0
+    if _shares_patches(descriptor):
+        cut1, cut2, cut_ms = _cut(descriptor.window, pair, observation, cuts)
+        started = time.perf_counter()
+        described1 = descriptor.describe_patches(cut1)
+        described2 = descriptor.describe_patches(cut2)
+    else:
+        started = time.perf_counter()
+        described1 = descriptor.describe(pair.image1, keypoints1)
+        described2 = descriptor.describe(pair.image2, keypoints2)
+    describe_ms = cut_ms + 1e3 * (time.perf_counter() - started)
     return PairDescriptors(
         _rows(described1, len(keypoints1), descriptor.name),
         _rows(described2, len(keypoints2), descriptor.name),
         descriptor.metric,
         describe_ms,
     )
+
+
+def _shares_patches(descriptor: Descriptor) -> TypeGuard[NetworkDescriptor]:
+    """Whether a descriptor is its network's answer to the patches; a subclass may add to it."""
+    return (
+        isinstance(descriptor, NetworkDescriptor)
+        and type(descriptor).describe is NetworkDescriptor.describe
+    )
+
+
+def _cut(
+    window: PatchWindow, pair: ViewPair, observation: Observation, cuts: Cuts | None
+) -> tuple[CutPatches, CutPatches, float]:
+    """The patches of both views, cut once for all networks of one window."""
+    if cuts is not None and window in cuts:
+        return cuts[window]
+    started = time.perf_counter()
+    cut1 = window.cut(pair.image1, observation.keypoints1)
+    cut2 = window.cut(pair.image2, observation.keypoints2)
+    cut = cut1, cut2, 1e3 * (time.perf_counter() - started)
+    if cuts is not None:
+        cuts[window] = cut
+    return cut
 
 
 def _rows(described: Any, count: int, name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from homoreg.descriptors.loading import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.pair import (
+    Cuts,
     Detector,
     Matcher,
     Observation,
@@ -142,6 +143,8 @@ def evaluate_benchmark(
 ) -> pd.DataFrame:
     """Judge descriptors on every pair of a benchmark; each pair is read and detected in once.
 
+    Networks of one window share their patches too.
+
     Args:
         descriptors: one or several.
         benchmark: the pairs.
@@ -169,8 +172,9 @@ def evaluate_benchmark(
                 pair.id,
             )
         observation = observe(pair, protocol.detector)
+        cuts: Cuts = {}
         for descriptor, who in zip(chosen, identities, strict=True):
-            described = describe_pair(descriptor, pair, observation)
+            described = describe_pair(descriptor, pair, observation, cuts)
             matches = match_described(described, pair, observation, protocol.matcher)
             head = who | {"benchmark": benchmark.name}
             rows += [head | row for row in judge(pair, observation, matches, protocol.estimators)]

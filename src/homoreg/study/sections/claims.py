@@ -97,8 +97,8 @@ def _side_by_side(verdicts: pd.DataFrame, value: str) -> pd.DataFrame:
     table = verdicts[keys].drop_duplicates().reset_index(drop=True)
     for protocol in PROTOCOLS:
         own = verdicts[verdicts["protocol"] == protocol].set_index("claim")
-        table[protocol] = table["claim"].map(own[value]).fillna(NOT_RUN)
-        table[f"{protocol}_takes"] = table["claim"].map(own["would_take"]).fillna("")
+        table[protocol] = [own[value].get(claim, NOT_RUN) for claim in table["claim"]]
+        table[f"{protocol}_takes"] = [own["would_take"].get(claim, "") for claim in table["claim"]]
     return table
 
 

@@ -1,0 +1,78 @@
+"""The two views of a pair as pixels: read from their files, or rendered from the photograph."""
+
+import numpy as np
+
+from homoreg.data.images import read_image
+from homoreg.data.manifest import Pair
+from homoreg.data.warp import render
+from homoreg.errors import HomoregError
+
+
+def read_view1(pair: Pair) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        HomoregError: the file cannot be read, or has another size than its manifest says.
+    """
+    return _of_size(read_image(pair.img1), pair.size1, str(pair.img1))
+
+
+def read_view2(pair: Pair) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB: the stored view, or without one the photograph warped again.
+
+    The two are the same up to the losses of a JPEG file.
+
+    Raises:
+        HomoregError: the file cannot be read, or has another size than its manifest says.
+    """
+    if pair.img2 is None:
+        return _render(pair, read_view1(pair))
+    return _of_size(read_image(pair.img2), pair.size2, str(pair.img2))
+
+
+def view2_around(
+    pair: Pair, photo: np.ndarray, centre: np.ndarray, support: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """So much of view 2 as a window around a point needs, rendered from the photograph.
+
+    Args:
+        pair: with the homography and the parameters of its warp.
+        photo: view 1, ``(H, W, 3)`` uint8.
+        centre: ``(2,)`` x, y of the point in view 2, pixels.
+        support: side of the window, pixels.
+
+    Returns:
+        The part ``(h, w, 3)`` uint8, and the point's place ``(2,)`` in it. A window cut there is
+        the one that the whole view has.
+    """
+    blur = pair.parameters["blur_kernel"] or 1
+    reach = support / 2 + 1 + blur // 2
+    size = np.array(pair.size2)
+    low = np.clip(np.floor(centre - reach).astype(int), 0, size - 1)
+    high = np.clip(np.ceil(centre + reach).astype(int) + 1, low + 1, size)
+    return _render(pair, photo, (*low.tolist(), *(high - low).tolist())), centre - low
+
+
+def _render(
+    pair: Pair, photo: np.ndarray, window: tuple[int, int, int, int] | None = None
+) -> np.ndarray:
+    assert pair.homography is not None  # a pair without one has both its files
+    return render(
+        photo,
+        pair.homography,
+        border=pair.border,
+        occlusion_box=pair.parameters["occlusion_box"],
+        blur_kernel=pair.parameters["blur_kernel"],
+        window=window,
+    )
+
+
+def _of_size(image: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
+    width, height = size
+    if image.shape != (height, width, 3):
+        found = f"{image.shape[1]}×{image.shape[0]}"
+        raise HomoregError(
+            f"{name} has {found} pixels, its manifest says {width}×{height}: "
+            "prepare the pairs again"
+        )
+    return image

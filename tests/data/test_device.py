@@ -1,0 +1,45 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data as photographs
+
+from homoreg.data import cut_patches
+from homoreg.data.device import cut_patches_on_device, resizing_weights
+
+PHOTO = cv2.resize(photographs.astronaut(), (120, 90), interpolation=cv2.INTER_AREA)
+
+
+def on_device(points: np.ndarray, support: int, size: int) -> np.ndarray:
+    """Cut from PHOTO, which lies behind some other pixels."""
+    pixels = torch.from_numpy(np.concatenate([np.arange(77, dtype=np.uint8), PHOTO.ravel()]))
+    slots = torch.tensor([[77, 120, 90]] * len(points))
+    patches = cut_patches_on_device(
+        pixels, slots, torch.from_numpy(points.astype(np.float32)), support=support, size=size
+    )
+    return patches.numpy()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.floats(-20, 140),
+    y=st.floats(-20, 110),
+    support=st.integers(2, 64),
+    size=st.integers(8, 64),
+)
+def test_the_device_cuts_what_opencv_cuts(x: float, y: float, support: int, size: int) -> None:
+    points = np.array([[x, y], [60.0, 45.0], [0.0, 0.0], [119.0, 89.0]])
+    expected = cut_patches(PHOTO, points, support=support, size=size).astype(int)
+    assert np.abs(on_device(points, support, size) - expected).max() <= 1
+
+
+def test_many_patches_are_cut_as_few_are() -> None:
+    points = np.random.default_rng(0).uniform(0, 89, (600, 2))
+    assert (on_device(points, 64, 32)[590:] == on_device(points[590:], 64, 32)).all()
+
+
+@pytest.mark.parametrize(("old", "new"), [(64, 32), (50, 32), (128, 128), (20, 32)])
+def test_weights_keep_a_flat_image_flat(old: int, new: int) -> None:
+    torch.testing.assert_close(resizing_weights(old, new).sum(1), torch.ones(new))
