@@ -11,11 +11,6 @@ READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
 STUDY ?= study
 
-# What TensorBoard shows: name:folder of each run's curves.
-BOARDS = $(foreach run,$(patsubst %/tb,%,$(wildcard $(SWEEP)/*/tb)),$(notdir $(run)):$(run)/tb)
-comma := ,
-space := $(subst ,, )
-
 PEERS := untrained,raw_patches,sift,rootsift,orb
 
 .PHONY: help demo test lint prepare sweep study eval report judge notebooks dashboard bench clean
@@ -78,9 +73,9 @@ notebooks: $(READY)  ## the notebooks with their outputs, as pages in notebooks/
 	$(BIN)/python -m nbconvert --execute --to html --output-dir notebooks/rendered \
 	    --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= notebooks/*.ipynb $(ARGS)
 
-dashboard: $(READY)  ## TensorBoard over the newest sweep, its runs by their names
+dashboard: $(READY)  ## TensorBoard over the newest sweep, or SWEEP=folder
 	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
-	$(BIN)/tensorboard --logdir_spec $(subst $(space),$(comma),$(BOARDS))
+	$(BIN)/tensorboard --logdir $(SWEEP)
 
 bench: $(READY)  ## how fast it is on this machine: make bench [PHOTOS=folder] [ARGS=--quick]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)

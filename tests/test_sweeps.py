@@ -151,6 +151,8 @@ def test_ctrl_c_ends_a_sweep_with_a_count_and_the_same_command_goes_on(
     process = subprocess.Popen(
         [sys.executable, "-m", "homoreg.train", *common, "trainer.max_epochs=200"], cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Tests that run in the background ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     job = tmp_path / "multirun" / "mine" / "seed-0"
     while not (job / "checkpoints" / "last.ckpt").is_file():
@@ -248,7 +250,8 @@ def test_tensorboard_s_own_server_shows_a_study_as_a_dashboard(study: Path) -> N
     def get(path: str, **params: str) -> Any:
         return requests.get(url + path, params=params, timeout=60).json()
 
-    arms = ["regularizer-dropout", "regularizer-none"]
+    # A run is its job's name and the folder of its curves.
+    arms = ["regularizer-dropout/tb", "regularizer-none/tb"]
     ends = time.monotonic() + 60
     while sorted(get("runs")) != arms and time.monotonic() < ends:
         time.sleep(0.2)
@@ -261,7 +264,7 @@ def test_tensorboard_s_own_server_shows_a_study_as_a_dashboard(study: Path) -> N
         json=asked | {"experimentName": "", "colParams": [], "startIndex": 0, "sliceSize": 10},
         timeout=60,
     ).json()["sessionGroups"]
-    losses = get("plugin/scalars/scalars", tag="val/loss", run="regularizer-dropout")
+    losses = get("plugin/scalars/scalars", tag="val/loss", run="regularizer-dropout/tb")
 
     epochs = pd.read_csv(study / "regularizer-dropout" / "csv" / "metrics.csv")
     assert [value for _, _, value in losses] == pytest.approx(epochs["val/loss"])
@@ -275,7 +278,7 @@ def test_tensorboard_s_own_server_shows_a_study_as_a_dashboard(study: Path) -> N
                     assert any(re.search(pattern, tag) for tag in tags[arm]), pattern
 
     for group in session_groups:
-        record = json.loads((study / group["name"] / "run.json").read_text())
+        record = json.loads(((study / group["name"]).parent / "run.json").read_text())
         assert group["hparams"]["regularizer.name"] == record["training"]["regularizer"]
         assert group["hparams"]["regularizer.dropout"] == record["training"]["dropout"]
         assert group["hparams"]["seed"] == 0
