@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 from tests.study.simulated import study
 
@@ -200,6 +201,11 @@ def test_holm_by_hand():
     assert holm([0.01, 0.03, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
     assert holm([0.02, np.nan]) == pytest.approx([0.04, 1.0])
     assert holm([]).size == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_equals_statsmodels(p: list[float]):
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 # Power and the number of seeds
