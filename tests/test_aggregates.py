@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homoreg.aggregates import corner_error_auc, mean_matching_accuracy
+from homoreg.aggregates import (
+    corner_error_auc,
+    mean_matching_accuracy,
+    quartiles,
+    resampled_auc,
+    resampled_mean,
+    resampled_median,
+)
 
 
 def exact_auc(errors: list[Fraction], threshold: Fraction) -> Fraction:
@@ -73,3 +80,27 @@ def test_matching_accuracy_rises_with_the_threshold_and_every_pair_weighs_the_sa
     assert (np.diff(accuracy) >= -1e-12).all()
     # Each match given twice changes nothing.
     assert mean_matching_accuracy([p * 2 for p in pairs], range(1, 11)) == pytest.approx(accuracy)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 1.5, 4.0, 7.0, np.inf]), st.integers(0, 3)), min_size=1
+    )
+)
+def test_counts_stand_for_repeated_pairs(pairs: list):
+    values, counts = (np.array(column) for column in zip(*pairs, strict=True))
+    repeated = np.repeat(values, counts)
+    weights = np.stack([counts, np.ones_like(counts)])
+    auc, median, mean = (
+        resampled_auc(values, weights, 5),
+        resampled_median(values, weights),
+        resampled_mean(np.minimum(values, 9), weights),
+    )
+    if repeated.size:
+        assert auc[0] == pytest.approx(corner_error_auc(repeated, [5])[0])
+        assert median[0] == quartiles(repeated)[1]
+        assert mean[0] == pytest.approx(np.minimum(repeated, 9).mean())
+    else:
+        assert np.isnan([auc[0], median[0], mean[0]]).all()
+    assert auc[1] == pytest.approx(corner_error_auc(values, [5])[0])
+    assert median[1] == quartiles(values)[1]

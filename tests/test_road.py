@@ -287,7 +287,8 @@ def test_two_processes_train_as_one_does(
     pd.testing.assert_frame_equal(*metrics, rtol=1e-5, atol=1e-6, check_like=True)
     first, second = weights_of(one), weights_of(two)
     for key, value in first.items():
-        torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-5)
+        # As a whole: where a gradient is next to 0, Adam turns its last bits into a step.
+        assert torch.dist(second[key], value) <= 1e-4 * value.norm(), key
     assert len(table_of(two)) == len(table_of(one))
     files = [
         sorted(str(p.relative_to(run)) for p in run.rglob("*") if "tfevents" not in p.name)

@@ -40,6 +40,7 @@ from homoreg.files import write_text
 from homoreg.hydra_app import command, one_line
 from homoreg.machine import take_share
 from homoreg.runs import RunFolder
+from homoreg.study.statistics import Analysis
 
 log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python -m
 
@@ -86,6 +87,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """A run from its photographs to its final metrics, or those of a run that is done already."""
     share_the_machine(cfg)
     run = RunFolder(Path(cfg.paths.run))
+    Analysis(**cfg.analysis)  # what the report cannot read is refused before anything is computed
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
     # The run can be judged from another folder than the one that it was started in.
@@ -375,11 +377,12 @@ def log_start(trainer: pl.Trainer, cfg: DictConfig, config: dict[str, Any]) -> N
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
     """The run's columns among TensorBoard's hparams: who it is, and whatever its sweep varies."""
-    hydra = HydraConfig.get()
-    constant = hydra.job.config.override_dirname.exclude_keys
-    told = dict(override.lstrip("+").partition("=")[::2] for override in hydra.overrides.task)
-    sweep = hydra.mode == RunMode.MULTIRUN
-    varied = {key: text for key, text in told.items() if sweep and key not in constant}
+    varied: dict[str, str] = {}
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        constant = hydra.job.config.override_dirname.exclude_keys
+        told = dict(override.lstrip("+").partition("=")[::2] for override in hydra.overrides.task)
+        varied = {key: text for key, text in told.items() if key not in constant}
     values = {key: OmegaConf.select(cfg, key) for key in (*HYPERPARAMETERS, *varied)}
     return {
         # A choice of a group, such as regularizer=l2, is known by its name.
