@@ -11,6 +11,7 @@ import homoreg
 from homoreg.data import cut_patches
 from homoreg.descriptors.cnn import CnnDescriptor, to_network
 from homoreg.descriptors.loading import (
+    PATCHES_PER_PASS_CPU,
     NetworkDescriptor,
     build_network,
     load_descriptor,
@@ -145,3 +146,19 @@ def test_the_network_is_judged_in_evaluation_mode_and_float32() -> None:
     descriptor = NetworkDescriptor(CnnDescriptor(dropout=0.5).bfloat16().train(), 64, 32)
     assert not descriptor.network.training
     assert next(descriptor.network.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("count", [0, 1, PATCHES_PER_PASS_CPU, PATCHES_PER_PASS_CPU + 1, 500])
+def test_the_passes_of_a_network_are_of_equal_size(count: int) -> None:
+    class Recording(torch.nn.Module):
+        def forward(self, patches: torch.Tensor) -> torch.Tensor:
+            passes.append(len(patches))
+            return patches.mean((2, 3))
+
+    passes: list[int] = []
+    keypoints = np.random.default_rng(0).uniform(0, 400, (count, 2))
+    described = NetworkDescriptor(Recording(), 16, 16, device="cpu").describe(PHOTO, keypoints)
+    assert described.shape == (count, 3)
+    assert sum(passes) == count
+    assert max(passes) <= PATCHES_PER_PASS_CPU
+    assert max(passes) - min(passes) <= 1

@@ -1,5 +1,6 @@
 """From a finished run, a checkpoint or a name to a descriptor that describes keypoints."""
 
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,9 +145,11 @@ class NetworkDescriptor:
         """``(N, D)`` float32 from what this descriptor's window has cut."""
         on_cpu = self.device.type == "cpu"
         per_pass = PATCHES_PER_PASS_CPU if on_cpu else PATCHES_PER_PASS_GPU
+        # Equal parts: a rest of one to three patches takes other kernels, which round otherwise.
+        parts = max(1, math.ceil(len(cut.patches) / per_pass))
         passes = [
             self.network(to_network(part.to(self.device))).float().cpu()
-            for part in torch.from_numpy(cut.patches).split(per_pass)
+            for part in torch.from_numpy(cut.patches).tensor_split(parts)
         ]
         described = torch.cat(passes).numpy()
         descriptors = np.full((len(cut.described), described.shape[1]), np.nan, np.float32)
