@@ -31,8 +31,9 @@ def measure(session: Session) -> list[Row]:
     return [
         *preparing(session, repeats),
         *dealing(session, repeats),
-        *learning(session, repeats),
         *judging(session, repeats),
+        # Last: its trainer changes how the process keeps freed memory.
+        *learning(session, repeats),
     ]
 
 
@@ -98,31 +99,9 @@ def dealing(session: Session, repeats: int) -> list[Row]:
     works = {
         "drawing correspondences": milliseconds(lambda: data.train.sample(0, numbers())),
         "cutting both views' patches": milliseconds(lambda: cut_patches(image, points, **window)),
-        "the whole batch by the data set": milliseconds(lambda: data.train[numbers().tolist()]),
+        "the whole batch by the data set": milliseconds(lambda: data.train.cut(numbers().tolist())),
     }
     return rows("stages", f"a batch of {batch}, one thread", "ms", in_turns(works, repeats))
-
-
-def learning(session: Session, repeats: int) -> list[Row]:
-    """The network's own work on a batch in place."""
-    cfg = training_config(session, [])
-    if session.quick:
-        cfg.data.batch_size = 8
-    step = BareStep(cfg)
-    step()
-    measured: dict[str, list[float]] = {"forward and loss": [], "backward": [], "optimizer": []}
-    for _ in range(repeats):
-        times = [now()]
-        loss = step.loss()
-        times.append(now())
-        step.backward(loss)
-        times.append(now())
-        step.update()
-        times.append(now())
-        for name, duration in zip(measured, np.diff(times), strict=True):
-            measured[name].append(1e3 * float(duration))
-    setting = f"a bare step, batch {cfg.data.batch_size}, {cfg.trainer.precision}"
-    return rows("stages", setting, "ms", measured)
 
 
 def judging(session: Session, repeats: int) -> list[Row]:
@@ -156,3 +135,25 @@ def judging(session: Session, repeats: int) -> list[Row]:
         "the study's RMSE": milliseconds(lambda: rmse_notebook_gray(view1, view2, H)),
     }
     return rows("stages", "judging a pair", "ms", in_turns(works, repeats))
+
+
+def learning(session: Session, repeats: int) -> list[Row]:
+    """The network's own work on a batch in place."""
+    cfg = training_config(session, [])
+    if session.quick:
+        cfg.data.batch_size = 8
+    step = BareStep(cfg)
+    step()
+    measured: dict[str, list[float]] = {"forward and loss": [], "backward": [], "optimizer": []}
+    for _ in range(repeats):
+        times = [now()]
+        loss = step.loss()
+        times.append(now())
+        step.backward(loss)
+        times.append(now())
+        step.update()
+        times.append(now())
+        for name, duration in zip(measured, np.diff(times), strict=True):
+            measured[name].append(1e3 * float(duration))
+    setting = f"a bare step, batch {cfg.data.batch_size}, {cfg.trainer.precision}"
+    return rows("stages", setting, "ms", measured)

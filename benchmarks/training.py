@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.measure import Ratio, Row, Session, in_turns, now, rows
+from benchmarks.measure import Ratio, Row, Session, alone, in_turns, now, rows
 from benchmarks.plain_loop import PatchPairs, plain_throughput
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.callbacks import Throughput
@@ -40,7 +40,8 @@ def measure(session: Session) -> list[Row]:
         cfg.data.pairs_per_epoch = (warm_up + steps[OWN]) * cfg.data.batch_size
         measured = in_turns(
             {
-                PLAIN: partial(plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
+                # Apart: a trainer changes how its process keeps freed memory, to a run's advantage.
+                PLAIN: partial(alone, plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
                 BARE: partial(bare_throughput, cfg, steps[BARE], session.pick(2, 1)),
                 OWN: partial(own_throughput, cfg, warm_up),
             },
