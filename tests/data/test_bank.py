@@ -1,12 +1,13 @@
 import pickle
 import shutil
+import signal
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from homoreg.data import PairManifest, read_image
+from homoreg.data import Pair, PairManifest, read_image
 from homoreg.data import bank as bank_module
 from homoreg.data.bank import PixelBank
 from homoreg.errors import HomoregError
@@ -118,3 +119,52 @@ def test_shards_are_of_bounded_size_and_hold_the_same(
     for i, (start, width, height) in enumerate(bank.places(bank.slots2)):
         pixels = everything[start : start + 3 * width * height].reshape(height, width, 3)
         assert (pixels == read_image(manifest.pairs[i].img2)).all()
+
+
+def test_single_file_banks_of_an_earlier_version_give_way(root: Path) -> None:
+    manifest = PairManifest.load(root / "pairs_train.json")
+    old, stale = bank_module.bank_path(manifest), root / "pairs_train.0123456789abcdef.bank"
+    old.write_bytes(b"pixels")
+    stale.write_bytes(b"pixels")
+    bank = PixelBank(manifest)
+    assert (bank.view1(0) == read_image(manifest.pairs[0].img1)).all()
+    assert sorted(root.glob("*.bank")) == [old]
+
+
+def test_an_image_that_could_not_be_written_whole_is_not_noted(root: Path) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    bank = PixelBank(PairManifest.load(root / "pairs_train.json"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    # Room for half of the first image, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (240 * 180 * 3 // 2, limits[1]))
+    try:
+        with pytest.raises(HomoregError, match=r"\.bank: cannot be written"):
+            bank.view1(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not any((bank.path / "done").read_bytes())
+    assert (bank.view1(0) == read_image(bank.pairs[0].img1)).all()
+
+
+def test_what_another_process_has_decoded_is_not_decoded_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = PixelBank(PairManifest.load(root / "pairs_train.json"))
+    other = PixelBank(PairManifest.load(root / "pairs_train.json"))
+    read = bank_module.read_view1
+
+    def read_while_the_other_is_at_work(pair: Pair) -> np.ndarray:
+        monkeypatch.setattr(bank_module, "read_view1", read)
+        other.fill()
+        monkeypatch.setattr(bank_module, "read_view1", fail)
+        monkeypatch.setattr(bank_module, "read_view2", fail)
+        return read(pair)
+
+    def fail(pair: Pair) -> np.ndarray:
+        raise AssertionError(f"pair {pair.id} was decoded twice")
+
+    monkeypatch.setattr(bank_module, "read_view1", read_while_the_other_is_at_work)
+    one.fill(workers=1)
+    assert (one.path / "done").read_bytes() == b"\x01" * 24

@@ -61,6 +61,21 @@ def test_a_flat_image_gives_flat_patches_wherever_they_are_cut(
     assert (patches == (10, 120, 250)).all()
 
 
+@given(
+    support=st.integers(2, 80),
+    size=st.integers(8, 48),
+    places=st.lists(st.tuples(st.floats(-60, 150), st.floats(-60, 150)), min_size=1, max_size=5),
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+)
+def test_patches_of_many_images_are_those_of_each(
+    support: int, size: int, places: list[tuple[float, float]], shape: tuple[int, int]
+) -> None:
+    images = [PHOTO[40 * i : 40 * i + shape[0], : shape[1] + i] for i in range(len(places))]
+    together = cut_patches(images, np.array(places), support=support, size=size)
+    for image, place, patch in zip(images, places, together, strict=True):
+        assert (patch == cut_patches(image, np.array([place]), support=support, size=size)).all()
+
+
 def test_no_points_give_no_patches() -> None:
     assert cut_patches(PHOTO, np.zeros((0, 2)), support=64, size=32).shape == (0, 32, 32, 3)
 

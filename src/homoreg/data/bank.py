@@ -5,7 +5,6 @@ system can spare, however many photographs there are.
 """
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 
 from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.views import read_view1, read_view2
+from homoreg.errors import HomoregError
 from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
@@ -106,12 +106,14 @@ class PixelBank:
         Raises:
             HomoregError: an image cannot be decoded, or has another size than its manifest says.
         """
-        missing = np.flatnonzero(self._flags() == 0).tolist()
-        if not missing:
+        missing = np.flatnonzero(self._flags() == 0)
+        if not len(missing):
             return
+        # Processes that fill one bank share the work, each in an order of its own.
+        order = np.random.default_rng().permutation(missing).tolist()
         pool = ThreadPoolExecutor(workers)
         try:
-            decoded = pool.map(self._decode, missing)
+            decoded = pool.map(self._decode_missing, order)
             for _ in progress(decoded, "decoding images", total=len(missing)):
                 pass
         finally:
@@ -150,6 +152,8 @@ class PixelBank:
 
     def _create_files(self) -> None:
         """Files of the right size; what is in them already stays."""
+        if self.path.is_file():  # the bank of an earlier homoreg
+            self.path.unlink(missing_ok=True)
         self.path.mkdir(exist_ok=True)
         sizes = {self._shard_file(n): size for n, size in enumerate(self._shard_sizes())}
         sizes[self.path / "done"] = len(self._slots)
@@ -159,10 +163,13 @@ class PixelBank:
                     handle.truncate(size)
 
     def _image(self, slot: Slot) -> np.ndarray:
-        if not self._flags()[slot.number]:
-            self._decode(slot.number)
+        self._decode_missing(slot.number)
         pixels = self._shard(slot.shard)[slot.start : slot.start + slot.bytes]
         return pixels.reshape(slot.height, slot.width, 3)
+
+    def _decode_missing(self, number: int) -> None:
+        if not self._flags()[number]:
+            self._decode(number)
 
     def _decode(self, number: int) -> None:
         """Put an image into its slot; whoever else does so at the same time writes the same."""
@@ -172,10 +179,11 @@ class PixelBank:
             image = cv2.resize(image, self.squash, interpolation=cv2.INTER_AREA)
         slot = self._slots[number]
         # Written and not mapped: a full disk is then an error and not a crash.
-        with self._shard_file(slot.shard).open("r+b") as file:
-            os.pwrite(file.fileno(), image.tobytes(), slot.start)
-        with (self.path / "done").open("r+b") as file:
-            os.pwrite(file.fileno(), b"\x01", number)
+        try:
+            _write_at(self._shard_file(slot.shard), slot.start, image.tobytes())
+            _write_at(self.path / "done", number, b"\x01")
+        except OSError as error:
+            raise HomoregError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def _shard_file(self, number: int) -> Path:
         return self.path / f"{number:03d}"
@@ -212,9 +220,19 @@ def remove_other_banks(manifest: PairManifest) -> None:
     """Delete the banks of earlier manifests of the same name; nothing can use them again."""
     for bank in manifest.path.parent.glob(f"{manifest.path.stem}.*.bank"):
         if manifest.hash[:16] not in bank.name:
-            shutil.rmtree(bank, ignore_errors=True)
+            if bank.is_file():  # of an earlier homoreg
+                bank.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(bank, ignore_errors=True)
 
 
 def photos_of(pairs: Sequence[Pair]) -> np.ndarray:
     """``(P,)`` int: pairs with the same number show the same photo."""
     return np.unique([pair.photo for pair in pairs], return_inverse=True)[1]
+
+
+def _write_at(path: Path, start: int, data: bytes) -> None:
+    """All of the data or an error; ``os.pwrite`` may write a part of it and say nothing."""
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(data)

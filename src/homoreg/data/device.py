@@ -52,15 +52,17 @@ def _cut(
     area = torch.lerp(area[:, :-1], area[:, 1:], fraction[:, 1:])
     if support != size:
         # OpenCV rounds the window, halves upwards, before it reduces it.
-        weights = resizing_weights(support, size).to(pixels.device)
+        weights = resizing_weights(support, size, pixels.device)
         area = torch.einsum("iy,nyxc->nixc", weights, (area + 0.5).floor())
         area = torch.einsum("jx,nixc->nijc", weights, area)
     return (area + 0.5).floor().clamp_(0, 255).byte()
 
 
 @lru_cache
-def resizing_weights(old: int, new: int) -> torch.Tensor:
+def resizing_weights(old: int, new: int, device: torch.device | str | None = None) -> torch.Tensor:
     """``(new, old)`` float32: how much of each old pixel is in each new one, along one axis.
+
+    Kept for each device, so that no step copies it there again.
 
     Means over areas where pixels get fewer, linear interpolation where they get more; OpenCV's
     ``INTER_AREA`` and ``INTER_LINEAR``.
@@ -74,7 +76,7 @@ def resizing_weights(old: int, new: int) -> torch.Tensor:
     if scale >= 1:
         start = torch.arange(new, dtype=torch.float64)[:, None] * scale
         shared = torch.minimum(edges + 1, start + scale) - torch.maximum(edges, start)
-        return (shared.clamp_min(0) / scale).float()
+        return (shared.clamp_min(0) / scale).float().to(device)
     centre = (torch.arange(new, dtype=torch.float64)[:, None] + 0.5) * scale - 0.5
     centre = centre.clamp(0, old - 1)
-    return (1 - (edges - centre).abs()).clamp_min(0).float()
+    return (1 - (edges - centre).abs()).clamp_min(0).float().to(device)
