@@ -203,8 +203,9 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_equals_statsmodels(p: list[float]):
+@pytest.mark.parametrize("tests", [1, 7, 52])
+def test_holm_equals_statsmodels(tests: int):
+    p = np.random.default_rng(tests).beta(0.3, 3, tests).round(3)  # small ones, and ties
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
@@ -525,7 +526,7 @@ def test_protocols_and_estimators_are_apart():
 @pytest.mark.slow
 def test_the_whole_comparison_errs_in_one_null_study_of_twenty():
     wrong = []
-    for number in range(300):
+    for number in range(100):
         table = compare_arms(study(seeds=7, pairs=20, key=number), draws=2)
         primary = table[table["metric"] == "auc_5px"]
         wrong.append(primary["verdict"].isin(["higher", "lower"]).any())
