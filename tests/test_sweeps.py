@@ -238,7 +238,7 @@ def test_a_search_goes_by_its_metric_and_repeats_itself(prepared: Path, tmp_path
 @pytest.mark.slow
 def test_tensorboard_s_own_server_shows_a_study_as_a_dashboard(study: Path) -> None:
     planned = subprocess.run(
-        ["make", "-n", "dashboard", f"SWEEP={study}"],
+        ["make", "--no-print-directory", "-n", "dashboard", f"SWEEP={study}"],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
     )  # fmt: skip
     command = shlex.split(planned.stdout.splitlines()[-1])
