@@ -66,8 +66,8 @@ def print_table(table: list[Row], console: Console) -> None:
     """The same on the terminal."""
     for (comparison, setting), rows in groupby(table, key=lambda r: (r.comparison, r.setting)):
         shown = Table(title=f"{comparison}: {setting}", title_justify="left")
-        for head, justify in zip(HEADS, ("left", "right", "right", "left", "left"), strict=True):
-            shown.add_column(head, justify=justify)  # type: ignore[arg-type]
+        for place, head in enumerate(HEADS):
+            shown.add_column(head, justify="right" if place in (1, 2) else "left")
         for row in rows:
             shown.add_row(*cells(row))
         console.print(shown)

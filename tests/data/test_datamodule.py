@@ -23,8 +23,11 @@ def module(root: Path, **options: object) -> PatchPairDataModule:
 
 
 def epoch_of(data: PatchPairDataModule, epoch: int) -> list[Batch]:
-    data._epoch = lambda resample: lambda: epoch if resample else 0  # type: ignore[method-assign]
-    return list(data.train_dataloader())
+    loader = data.train_dataloader()
+    assert isinstance(loader.sampler, EpochBatches)
+    if data.resample:
+        loader.sampler.epoch = lambda: epoch
+    return list(loader)
 
 
 def test_the_number_of_workers_changes_no_sample(prepared: Path) -> None:

@@ -382,6 +382,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         def epoch() -> int:
             if not (self.trainer and resample):
                 return 0
+            # Lightning declares the counter's base class, which does not count what is processed.
             return self.trainer.fit_loop.epoch_progress.total.processed  # type: ignore[attr-defined]
 
         return epoch

@@ -1,6 +1,7 @@
 """A table as LaTeX, for ``\\input`` between one's own caption and label; needs booktabs."""
 
 import re
+from collections.abc import Mapping
 
 from homoreg.study.document import Cell, View
 
@@ -34,15 +35,16 @@ def latex_text(text: str) -> str:
     'log$_{10}$ $\\\\kappa$ of 5\\\\_x: $-$1.2$\\\\cdot$10$^{-3}$ \\\\& 4 \\\\%'
     """
     escaped = "".join(SPECIAL.get(c, SYMBOLS.get(c, c)) for c in text)
-    for digits, mark in [(RAISED, "^"), (LOWERED, "_")]:
-        escaped = re.sub(
-            f"[{''.join(digits)}]+",
-            lambda run, digits=digits, mark=mark: (  # type: ignore[misc]
-                f"${mark}{{{''.join(digits[c] for c in run.group())}}}$"
-            ),
-            escaped,
-        )
-    return escaped
+    return _set_off(_set_off(escaped, RAISED, "^"), LOWERED, "_")
+
+
+def _set_off(text: str, digits: Mapping[str, str], mark: str) -> str:
+    """Runs of raised or lowered digits as LaTeX writes them: ``$^{12}$``."""
+
+    def written(run: re.Match[str]) -> str:
+        return f"${mark}{{{''.join(digits[c] for c in run.group())}}}$"
+
+    return re.sub(f"[{''.join(digits)}]+", written, text)
 
 
 def latex_table(view: View, caption: str) -> str:
