@@ -169,11 +169,15 @@ def test_limit_side_keeps_the_shape_and_the_picture(cat: np.ndarray) -> None:
 
 
 def view(data: bytes, max_side: int | None = 640) -> bytes:
-    return first_view(data, "photo", max_side=max_side, min_side=64, quality=95)
+    file, pixels = first_view(data, "photo", max_side=max_side, min_side=64, quality=95)
+    if pixels is not None:
+        np.testing.assert_array_equal(pixels, decode_image(file, "photo"))
+    return file
 
 
-def test_a_plain_jpeg_is_copied_byte_for_byte(jpeg: bytes) -> None:
+def test_a_plain_jpeg_is_copied_byte_for_byte_and_decoded_once(jpeg: bytes) -> None:
     assert view(jpeg) == jpeg
+    assert first_view(jpeg, "photo", max_side=640, min_side=64, quality=95)[1] is not None
 
 
 def test_other_photos_become_upright_rgb_jpegs(cat: np.ndarray) -> None:

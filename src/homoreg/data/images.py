@@ -59,7 +59,9 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return np.asarray(_rgb(ImageOps.exif_transpose(image), name))
+            # In place, and no conversion of what is RGB: each would copy the whole image.
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(image if image.mode == "RGB" else _rgb(image, name))
     except HomoregError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -69,7 +71,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
-    """A Pillow image of any mode in RGB."""
+    """A Pillow image of any other mode in RGB."""
     if image.mode.startswith("I"):  # 16 bits; Pillow would clip them and not scale them
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
@@ -122,7 +124,7 @@ def limit_side(image: np.ndarray, max_side: int | None) -> np.ndarray:
 
 def first_view(
     data: bytes, name: str, *, max_side: int | None, min_side: int, quality: int
-) -> bytes:
+) -> tuple[bytes, np.ndarray | None]:
     """View 1 of a pair as a JPEG file: the photograph's own bytes wherever these will do.
 
     Args:
@@ -131,6 +133,10 @@ def first_view(
         max_side: longer side in pixels at most; None leaves the size alone.
         min_side: shorter side in pixels at least, after that.
         quality: of the JPEG, where one has to be made.
+
+    Returns:
+        The file, and ``(H, W, 3)`` uint8 RGB as it will be decoded, or None where that is not known
+        because it was encoded anew.
 
     Raises:
         PhotoError: as :func:`decode_image`, or the photograph is smaller than ``min_side``.
@@ -141,8 +147,8 @@ def first_view(
     if min(width, height) < min_side:
         raise PhotoError(f"{name}: {width}×{height} pixels, under source.min_side={min_side}")
     if image is pixels and _plain_jpeg(data):
-        return data
-    return encode_jpeg(image, quality)
+        return data, pixels
+    return encode_jpeg(image, quality), None
 
 
 def _plain_jpeg(data: bytes) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+import numpy as np
+
 from homoreg.data.download import DownloadError
 from homoreg.data.images import PhotoError, decode_image, encode_jpeg, first_view, image_size
 from homoreg.data.manifest import PairManifest, write_manifest
@@ -164,13 +166,14 @@ class PairRecipe:
             PhotoError: the photo cannot be used.
         """
         path1 = folder / f"img_{first:06d}.jpg"
+        image = None
         if not path1.exists():
-            _write_bytes(path1, self._first_view(name))
+            data, image = self._first_view(name)
+            _write_bytes(path1, data)
         # View 2 is made of what a reader of view 1 sees, the losses of its JPEG included.
         view1 = path1.read_bytes()
         size = image_size(path1)
         stored = self.store_views or folder.name == "eval"
-        image = None
         pairs = []
         for repeat in range(self.warp.repeats):
             draw = self.warp.draw(self.seed, name, repeat, size)
@@ -195,7 +198,7 @@ class PairRecipe:
             )
         return pairs
 
-    def _first_view(self, name: str) -> bytes:
+    def _first_view(self, name: str) -> tuple[bytes, np.ndarray | None]:
         return first_view(
             self.source.read(name),
             name,

@@ -32,20 +32,26 @@ def cut_patches(
     # OpenCV writes each patch where it belongs; at 32 pixels a copy would cost as much as reducing.
     patches = np.empty((len(points), size, size, 3), np.uint8)
     images = [image] * len(points) if isinstance(image, np.ndarray) else image
+    sizes = np.array([source.shape[1::-1] for source in images]).reshape(-1, 2)
     # Farther out nothing changes but the number, which OpenCV must be able to hold.
-    farthest = np.array([source.shape[1::-1] for source in images]).reshape(-1, 2) + support
-    centres = np.clip(points, -support, farthest).tolist()
+    centres = np.clip(points, -support, sizes + support).astype(np.float32)
+    corners = np.floor(centres - (support - 1) / 2).astype(int)
+    corners = np.clip(corners, 0, np.maximum(sizes - 2, 0))
     window_size, patch_size = (support, support), (size, size)
     window = np.empty((*window_size, 3), np.uint8)
     shrink = cv2.INTER_AREA if support >= size else cv2.INTER_LINEAR
-    for source, centre, patch in zip(images, centres, patches, strict=True):
-        # OpenCV's window reader needs room for its interpolation, which a one-pixel image lacks.
-        if 1 in source.shape:
-            source = cv2.copyMakeBorder(source, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+    for source, (x, y), centre, patch in zip(
+        images, corners.tolist(), (centres - corners).tolist(), patches, strict=True
+    ):
+        # A copy brings the rows from memory side by side; OpenCV's reader would wait for each.
+        area = source[y : y + support + 1, x : x + support + 1].copy()
+        # That reader needs room for its interpolation, which a one-pixel image lacks.
+        if 1 in area.shape:
+            area = cv2.copyMakeBorder(area, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
         if support == size:
-            cv2.getRectSubPix(source, window_size, centre, patch)
+            cv2.getRectSubPix(area, window_size, centre, patch)
         else:
-            cv2.getRectSubPix(source, window_size, centre, window)
+            cv2.getRectSubPix(area, window_size, centre, window)
             cv2.resize(window, patch_size, patch, interpolation=shrink)
     return patches
 

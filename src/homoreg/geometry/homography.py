@@ -341,9 +341,8 @@ def _clipped(polygon: Array, line: Array) -> Array:
     """The part ``(M, 3)`` of a convex polygon of homogeneous points where ``line · x ≥ 0``."""
     kept: list[Array] = []
     side = polygon @ line
-    for start, end, a, b in zip(
-        polygon, np.roll(polygon, -1, axis=0), side, np.roll(side, -1), strict=True
-    ):
+    for i, (start, a) in enumerate(zip(polygon, side, strict=True)):
+        end, b = polygon[i - len(polygon) + 1], side[i - len(polygon) + 1]
         if a >= 0:
             kept.append(start)
         if (a > 0 > b) or (a < 0 < b):
