@@ -40,8 +40,8 @@ def test_the_number_of_workers_changes_no_sample(prepared: Path) -> None:
 
 def test_epochs_differ_unless_they_are_to_be_the_same(prepared: Path) -> None:
     fresh, fixed = module(prepared), module(prepared, resample=False)
-    assert not torch.equal(epoch_of(fresh, 0)[0]["patches1"], epoch_of(fresh, 1)[0]["patches1"])
-    assert torch.equal(epoch_of(fixed, 0)[0]["patches1"], epoch_of(fixed, 1)[0]["patches1"])
+    assert not torch.equal(epoch_of(fresh, 0)[0]["patches"], epoch_of(fresh, 1)[0]["patches"])
+    assert torch.equal(epoch_of(fixed, 0)[0]["patches"], epoch_of(fixed, 1)[0]["patches"])
 
 
 class Watcher(pl.LightningModule):
@@ -53,7 +53,7 @@ class Watcher(pl.LightningModule):
         self.seen: dict[tuple[str, int], list[torch.Tensor]] = {}
 
     def _remember(self, kind: str, batch: Batch) -> None:
-        self.seen.setdefault((kind, self.current_epoch), []).append(batch["patches1"])
+        self.seen.setdefault((kind, self.current_epoch), []).append(batch["patches"][0])
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         self._remember("train", batch)
@@ -105,7 +105,7 @@ def test_a_trainer_gets_new_samples_every_epoch_and_the_same_validation(
 ) -> None:
     seen = watch(module(prepared), tmp_path)
     for epoch in range(3):
-        expected = torch.cat([batch["patches1"] for batch in epoch_of(module(prepared), epoch)])
+        expected = torch.cat([batch["patches"][0] for batch in epoch_of(module(prepared), epoch)])
         assert torch.equal(seen["train", epoch], expected)
         for kind in ("val 0", "val 1", "val 2"):
             assert torch.equal(seen[kind, epoch], seen[kind, 0])
@@ -153,12 +153,12 @@ def test_a_batch_is_cut_where_the_samples_say(prepared: Path) -> None:
     batch = epoch_of(data, 1)[2]
     pairs = data.train.sample(1, np.arange(32, 40))
     for i in range(8):
-        for key, view, pair, point in (
-            ("patches1", data.train.bank.view1, pairs.pair1[i], pairs.points1[i]),
-            ("patches2", data.train.bank.view2, pairs.pair2[i], pairs.points2[i]),
+        for which, view, pair, point in (
+            (0, data.train.bank.view1, pairs.pair1[i], pairs.points1[i]),
+            (1, data.train.bank.view2, pairs.pair2[i], pairs.points2[i]),
         ):
             expected = cut_patches(view(pair), point[None], support=32, size=16)[0]
-            assert (batch[key][i].numpy() == expected).all()
+            assert (batch["patches"][which, i].numpy() == expected).all()
 
 
 def test_training_and_validation_share_no_photo(prepared: Path) -> None:
@@ -178,8 +178,8 @@ def test_validation_is_the_same_for_every_seed(prepared: Path) -> None:
     one, two = module(prepared, seed=1), module(prepared, seed=2)
     for first, second in zip(one.val_dataloader(), two.val_dataloader(), strict=True):
         for a, b in zip(first, second, strict=True):
-            assert torch.equal(a["patches2"], b["patches2"])
-    assert not torch.equal(epoch_of(one, 0)[0]["patches1"], epoch_of(two, 0)[0]["patches1"])
+            assert torch.equal(a["patches"], b["patches"])
+    assert not torch.equal(epoch_of(one, 0)[0]["patches"], epoch_of(two, 0)[0]["patches"])
 
 
 def test_a_new_photo_moves_at_most_one_photo_across_the_split() -> None:

@@ -89,8 +89,8 @@ def test_on_the_fly_gives_the_samples_of_the_stored_pairs(roots: tuple[Path, Pat
         batches(stored), batches(rendered, views="on_the_fly", num_workers=0), strict=True
     ):
         assert (one["label"] == two["label"]).all()
-        assert (one["patches1"] == two["patches1"]).all()
-        difference = (one["patches2"].int() - two["patches2"].int()).abs().float()
+        assert (one["patches"][0] == two["patches"][0]).all()
+        difference = (one["patches"][1].int() - two["patches"][1].int()).abs().float()
         assert difference.median() <= 2
         assert difference.mean() <= 3
     assert not list(rendered.glob("pairs_train.*[0-9a-f].bank"))
@@ -99,8 +99,7 @@ def test_on_the_fly_gives_the_samples_of_the_stored_pairs(roots: tuple[Path, Pat
 def test_a_device_that_holds_the_bank_cuts_the_same_patches(roots: tuple[Path, Path]) -> None:
     for one, two in zip(batches(roots[0]), batches(roots[0], device_bank=True), strict=True):
         assert (one["label"] == two["label"]).all()
-        for key in ("patches1", "patches2"):
-            assert (one[key].int() - two[key].int()).abs().max() <= 1
+        assert (one["patches"].int() - two["patches"].int()).abs().max() <= 1
 
 
 def test_decoding_when_needed_gives_the_same_samples(roots: tuple[Path, Path]) -> None:
@@ -108,7 +107,7 @@ def test_decoding_when_needed_gives_the_same_samples(roots: tuple[Path, Path]) -
         (bank / "done").write_bytes(bytes((bank / "done").stat().st_size))
     lazy = batches(roots[0], fill_bank=False)
     for one, two in zip(batches(roots[0]), lazy, strict=True):
-        assert (one["patches2"] == two["patches2"]).all()
+        assert (one["patches"] == two["patches"]).all()
 
 
 @pytest.mark.parametrize(

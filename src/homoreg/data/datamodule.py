@@ -22,8 +22,8 @@ from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
 
-# One batch as the network takes it: "patches1" and "patches2" (N, S, S, 3) uint8, "label" (N,)
-# float32 ±1, and "photo" (N,) int64, the photo of the first patch.
+# One batch as the network takes it: "patches" (2, N, S, S, 3) uint8, the first of each pair and the
+# second, "label" (N,) float32 ±1, and "photo" (N,) int64, the photo of the first patch.
 Batch = dict[str, torch.Tensor]
 
 # The validation sets belong to no training run: every seed and every arm is judged on the same.
@@ -107,22 +107,23 @@ class PatchPairDataset(Dataset):
             "photo": torch.from_numpy(self.bank_photos[pairs.pair1]),
         }
         if on_device:
-            for view, pair, points in (
-                (1, pairs.pair1, pairs.points1),
-                (2, pairs.pair2, pairs.points2),
-            ):
-                batch[f"slots{view}"] = torch.from_numpy(self.places[view][pair])
-                batch[f"points{view}"] = torch.from_numpy(points.astype(np.float32))
+            slots1, slots2 = self.slots
+            slots = np.stack([slots1[pairs.pair1], slots2[pairs.pair2]])
+            points = np.stack([pairs.points1, pairs.points2])
+            batch["slots"] = torch.from_numpy(slots)
+            batch["points"] = torch.from_numpy(points.astype(np.float32))
             return batch
-        photos = [self.bank.view1(pair) for pair in pairs.pair1]
-        batch["patches1"] = self._patches(photos, pairs.points1)
-        batch["patches2"] = self._patches(*self._second_views(pairs))
+        images = [self.bank.view1(pair) for pair in pairs.pair1]
+        second_images, second_points = self._second_views(pairs)
+        points = np.concatenate([pairs.points1, second_points])
+        patches = cut_patches(images + second_images, points, support=self.support, size=self.size)
+        batch["patches"] = torch.from_numpy(patches).unflatten(0, (2, -1))
         return batch
 
     @cached_property
-    def places(self) -> dict[int, np.ndarray]:
-        """By view, where each pair's image lies among the bank's pixels."""
-        return {1: self.bank.places(self.bank.slots1), 2: self.bank.places(self.bank.slots2)}
+    def slots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each pair's images lie among the bank's pixels, view 1 and view 2."""
+        return self.bank.places(self.bank.slots1), self.bank.places(self.bank.slots2)
 
     def _second_views(self, pairs: PatchPairs) -> tuple[list[np.ndarray], np.ndarray]:
         """The images to cut second patches from, and where; only so much of them as is needed."""
@@ -133,9 +134,6 @@ class PatchPairDataset(Dataset):
             for pair, point in zip(pairs.pair2, pairs.points2, strict=True)
         ]
         return [image for image, _ in parts], np.array([point for _, point in parts])
-
-    def _patches(self, images: list[np.ndarray], points: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(cut_patches(images, points, support=self.support, size=self.size))
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -324,22 +322,20 @@ class PatchPairDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut on the device what the host left to it."""
-        if "slots1" not in batch:
+        if "slots" not in batch:
             return batch
         device = batch["label"].device
         if self._pixels is None or self._pixels.device != device:
             self._pixels = torch.from_numpy(self.train.bank.pixels()).to(device)
-        patches = {
-            f"patches{view}": cut_patches_on_device(
-                self._pixels,
-                batch[f"slots{view}"],
-                batch[f"points{view}"],
-                support=self.support,
-                size=self.size,
-            )
-            for view in (1, 2)
+        slots, points = batch["slots"].flatten(0, 1), batch["points"].flatten(0, 1)
+        patches = cut_patches_on_device(
+            self._pixels, slots, points, support=self.support, size=self.size
+        )
+        return {
+            "patches": patches.unflatten(0, (2, -1)),
+            "label": batch["label"],
+            "photo": batch["photo"],
         }
-        return patches | {"label": batch["label"], "photo": batch["photo"]}
 
     def _cuts_on_device(self) -> bool:
         if self.device_bank != "auto" or not self.trainer:

@@ -175,9 +175,8 @@ class TrainingPictures(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         dataset = trainer.datamodule.train  # type: ignore[attr-defined]
         batch = dataset.cut(list(range(min(len(dataset), 16 * self.rows))))
-        sheet = patch_sheet(
-            batch["patches1"].numpy(), batch["patches2"].numpy(), batch["label"].numpy(), self.rows
-        )
+        first, second = batch["patches"].numpy()
+        sheet = patch_sheet(first, second, batch["label"].numpy(), self.rows)
         self.folder.mkdir(parents=True, exist_ok=True)
         sheet.savefig(self.folder / "patch_pairs.png")
         for board in tensorboards(trainer):

@@ -108,4 +108,4 @@ def to_network(patches: torch.Tensor) -> torch.Tensor:
     Returns:
         ``(N, 3, S, S)`` float32 in [0, 1]; channels stay last in memory, as they are stored.
     """
-    return patches.permute(0, 3, 1, 2).float() / 255
+    return patches.permute(0, 3, 1, 2) / 255
