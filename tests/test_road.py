@@ -58,7 +58,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     folder = tmp_path_factory.mktemp("work")
     source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
     arms = "regularizer=none,l2,dropout,hybrid"
-    options = ["study=mine", *source, "trainer.max_epochs=2", *SMALL]
+    options = ["study=mine", *source, "trainer.max_epochs=2", "evaluation.best_epoch=true", *SMALL]
     ended = run_alone(folder, "train", "-m", arms, *options)
     assert ended.returncode == 0, ended.stderr
     return folder / "multirun" / "mine"
@@ -132,6 +132,33 @@ class TestASweep:
             rows = again[again["regularizer"] == arm].reset_index(drop=True)
             pd.testing.assert_frame_equal(rows, first.drop(columns=TIMES), check_exact=True)
         assert [p.name for p in out.rglob("*.csv")] == ["eval.csv"]
+
+    def test_the_best_epoch_is_judged_beside_the_last(self, sweep: Path) -> None:
+        out = sweep.parents[1] / "best"
+        options = ["checkpoint=best", "descriptors=none", "patch_pairs=0", "gallery=0"]
+        succeed(sweep.parents[1], "evaluate", f"runs={sweep}", *options, f"hydra.run.dir={out}")
+        again = read_evaluation(out / "evaluation" / "eval.csv").drop(columns=TIMES)
+        for arm in ("none", "l2", "dropout", "hybrid"):
+            run = run_of(sweep, arm)
+            best = read_evaluation(run / "evaluation" / "eval_best.csv").drop(columns=TIMES)
+            rows = again[again["regularizer"] == arm].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, best, check_exact=True)
+            accuracy = pd.read_csv(run / "csv" / "metrics.csv")["val/nn_accuracy"]
+            record = json.loads((run / "run.json").read_text())
+            assert record["best_after_epochs"] == accuracy.argmax() + 1
+
+    def test_best_weights_that_nothing_keeps_are_refused_before_training(self, sweep: Path) -> None:
+        ended = run_alone(
+            sweep.parents[1],
+            "train",
+            "evaluation.best_epoch=true",
+            "~callbacks.best_checkpoint",
+            "hydra.run.dir=refused",
+            *SMALL,
+        )
+        assert ended.returncode == 2
+        assert "callbacks.best_checkpoint" in ended.stderr.strip().splitlines()[-1]
+        assert not list((sweep.parents[1] / "refused").rglob("*.ckpt"))
 
     def test_the_api_gives_the_same_rows(self, sweep: Path) -> None:
         run = run_of(sweep, "hybrid")

@@ -96,6 +96,11 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         for record, run in done
         if run.evaluation_csv(benchmark).is_file()
     }
+    best_rows = {
+        record["run"]: read_evaluation(run.best_evaluation_csv(benchmark))
+        for record, run in done
+        if run.best_evaluation_csv(benchmark).is_file()
+    }
     shifts = [
         pd.DataFrame(response).assign(**_who(record))
         for record, run in done
@@ -107,6 +112,7 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         runs=table,
         epochs=pd.concat(epochs, ignore_index=True) if epochs else pd.DataFrame(),
         rows=gather_rows(rows, table) if rows else pd.DataFrame(),
+        best_rows=gather_rows(best_rows, table) if best_rows else pd.DataFrame(),
         shifts=pd.concat(shifts, ignore_index=True) if shifts else pd.DataFrame(),
         configs=_differences(examples),
         pictures=_pictures(examples),

@@ -49,6 +49,10 @@ class RunFolder:
     def evaluation_csv(self, benchmark: str = "eval") -> Path:
         return self.path / "evaluation" / f"{benchmark}.csv"
 
+    def best_evaluation_csv(self, benchmark: str = "eval") -> Path:
+        """The same judged with the weights of the best epoch."""
+        return self.evaluation_csv(f"{benchmark}_best")
+
     def checkpoint(self, which: str = "last") -> Path:
         """The checkpoint ``"last"`` or ``"best"``; HomoregError where it is missing."""
         if which not in ("last", "best"):

@@ -221,6 +221,7 @@ def fit(
             patch_pairs_per_second=throughput.patch_pairs_per_second,
             metrics=metrics,
             training=training_row(cfg, trainer, logged),
+            best_after_epochs=best_after_epochs(run),
         )
         for board in tensorboards(trainer):
             for name in known_by(cfg):
@@ -261,6 +262,12 @@ def build_evaluation(cfg: DictConfig, run: RunFolder) -> HomographyEvaluation | 
         return None
     protocol = EvaluationProtocol.from_config(cfg)
     return HomographyEvaluation(run.path, lambda: instantiate(cfg.benchmark), protocol, **options)
+
+
+def best_after_epochs(run: RunFolder) -> int | None:
+    """How many epochs lie behind the best weights; None where none are kept."""
+    best = run.checkpoints / "best.ckpt"
+    return read_checkpoint(best)["epoch"] + 1 if best.is_file() else None
 
 
 def resume_point(run: RunFolder, identity: dict[str, str], ckpt: str | None) -> Path | None:

@@ -106,6 +106,7 @@ def write_run(
     gain: float = 1.0,
     pairs: int = PAIRS,
     peers: Mapping[str, float] = PEER_ERROR_PX,
+    best_after_epochs: int | None = None,
 ) -> Path:
     """One run folder, peers in its evaluation included.
 
@@ -117,6 +118,7 @@ def write_run(
         gain: multiplies the arm's error.
         pairs: held-out pairs.
         peers: their typical error by name.
+        best_after_epochs: judged there as well, with half the error of the last epoch.
     """
     dropout = 0.3 if regularizer in ("dropout", "hybrid") else 0.0
     weight_decay = 1e-4 if regularizer in ("l2", "hybrid") else 0.0
@@ -146,6 +148,7 @@ def write_run(
             **(training or {}),
         },
         **({"analysis": analysis} if analysis else {}),
+        **({"best_after_epochs": best_after_epochs} if best_after_epochs else {}),
         **(record or {}),
     }
     folder.mkdir(parents=True)
@@ -176,6 +179,11 @@ def write_run(
     others = [evaluation_rows(name, "", None, error, pairs) for name, error in peers.items()]
     (folder / "evaluation").mkdir()
     pd.concat([own, *others]).to_csv(folder / "evaluation" / "eval.csv", index=False)
+    if best_after_epochs:
+        best = evaluation_rows(
+            "cnn", regularizer, seed, gain * ARM_ERROR_PX[regularizer] / 2, pairs
+        )
+        best.to_csv(folder / "evaluation" / "eval_best.csv", index=False)
     if analysis:
         summary = {"shift_response": shift_responses(regularizer, seed)}
         (folder / "evaluation" / "summary.json").write_text(json.dumps(summary))
@@ -230,6 +238,7 @@ def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
                     overrides=[f"experiment={name}"],
                     gain=gain,
                     pairs=12,
+                    best_after_epochs=3 + seed if name == "study" else None,
                 )
     return [folder / "notebook", folder / "study"]
 

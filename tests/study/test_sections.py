@@ -25,6 +25,7 @@ from homoreg.study.document import (
 )
 from homoreg.study.gathered import Gathered
 from homoreg.study.sections.accuracy import accuracy, stability
+from homoreg.study.sections.best_epoch import best_epoch
 from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.original import original_figures
@@ -182,6 +183,23 @@ def test_the_studys_figures_leave_out_what_the_study_left_out(both: Gathered):
         assert matches["median"] == own["match_count"].median()
     assert "As in the study" in plates(section)["study_boxes_notebook"].caption
     assert "As in the study" not in plates(section)["study_boxes_corrected"].caption
+
+
+def test_arms_at_their_best_epoch_stand_beside_equal_training(both: Gathered):
+    section = best_epoch(both)
+    assert section is not None
+    table = section.frames["best_epoch"]
+    assert set(table["protocol"]) == {"corrected"}  # the other one's runs judged the last epoch
+    assert (table["seeds"] == 4).all()
+    by_weights = table.set_index(["estimator", "arm", "weights"])
+    last, best = (by_weights.xs(w, level="weights") for w in ("last epoch", "best epoch"))
+    assert (last["epochs_mean"] == 6).all()
+    assert (best["epochs_mean"] == 4.5).all()  # 3, 4, 5 and 6
+    arms = both.arms[both.arms["protocol"] == "corrected"].set_index(["estimator", "arm"])
+    for column in ("auc_5px_mean", "precision_3px_median_low"):
+        pd.testing.assert_series_equal(last[column], arms.loc[last.index, column])
+    errors = (frame["log10_predicted_corner_error_median_mean"] for frame in (last, best))
+    assert np.subtract(*errors).to_numpy() == pytest.approx(np.log10(2), abs=1e-6)
 
 
 def test_too_few_seeds_leave_the_comparison_open(sections: list[Section]):

@@ -11,12 +11,13 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.callbacks import tensorboards
-from homoreg.descriptors.loading import NetworkDescriptor, load_descriptor
+from homoreg.descriptors.loading import NetworkDescriptor, load_descriptor, read_checkpoint
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
@@ -28,8 +29,10 @@ from homoreg.evaluation.table import (
     evaluate_benchmark,
     summarise,
     write_evaluation,
+    write_table,
 )
 from homoreg.keyed import keyed_seed
+from homoreg.runs import RunFolder
 
 WATCHED = (
     *("corner_error_px", "predicted_corner_error_px", "kappa"),
@@ -49,6 +52,7 @@ class HomographyEvaluation(pl.Callback):
         protocol: how pairs are judged.
         patch: how the network's patches are cut, as :class:`NetworkDescriptor` takes it.
         checkpoint: which weights are judged after training, ``"last"`` or ``"best"``.
+        best_epoch: judge the weights of the best epoch as well, into ``<benchmark>_best.csv``.
         every_n_epochs: epochs between two looks.
         subset: validation pairs in a look.
         figure_pairs: held-out pairs that get a figure: the best, the worst, then those between.
@@ -62,6 +66,7 @@ class HomographyEvaluation(pl.Callback):
         protocol: EvaluationProtocol,
         patch: Mapping[str, Any],
         checkpoint: str = "last",
+        best_epoch: bool = False,
         every_n_epochs: int = 2,
         subset: int = 8,
         figure_pairs: int = 3,
@@ -76,12 +81,21 @@ class HomographyEvaluation(pl.Callback):
         self.protocol = protocol
         self.patch = dict(patch)
         self.checkpoint = checkpoint
+        self.best_epoch = best_epoch
         self.every_n_epochs = every_n_epochs
         self.subset = subset
         self.figure_pairs = figure_pairs
         self.shift_pairs = shift_pairs
         self.seconds = 0.0
         self.table: pd.DataFrame | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        kept = {c.filename for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)}
+        if (self.best_epoch or self.checkpoint == "best") and "best" not in kept:
+            raise HomoregError(
+                "evaluation.best_epoch and evaluation.checkpoint=best need the weights that "
+                "callbacks.best_checkpoint keeps"
+            )
 
     # On every device that shares the training, since each follows what is best by these numbers.
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -127,6 +141,9 @@ class HomographyEvaluation(pl.Callback):
             response = shift_response(descriptor, images, detector=self.protocol.detector)
             details["shift_response"] = [vars(response)]
         write_evaluation(self.table, self.run / "evaluation", benchmark.name, details)
+        if self.best_epoch:
+            best = self._best_epoch_table(self.table, benchmark, str(pl_module.device))
+            write_table(best, RunFolder(self.run).best_evaluation_csv(benchmark.name))
         (self.run / "figures").mkdir(parents=True, exist_ok=True)
         for name, pair_id in shown_pairs(self.table, self.figure_pairs):
             figure = pair_figure(benchmark.pair(pair_id), [descriptor], self.protocol)
@@ -134,6 +151,16 @@ class HomographyEvaluation(pl.Callback):
             for board in tensorboards(trainer):
                 board.add_figure(f"held-out {name} {pair_id}", figure, trainer.current_epoch)
         self.seconds = time.perf_counter() - started
+
+    def _best_epoch_table(
+        self, judged: pd.DataFrame, benchmark: Benchmark, device: str
+    ) -> pd.DataFrame:
+        run = RunFolder(self.run)
+        epochs = {read_checkpoint(run.checkpoint(w))["epoch"] for w in ("best", self.checkpoint)}
+        if len(epochs) == 1:
+            return judged  # by the same weights
+        best = load_descriptor(self.run, checkpoint="best", device=device)
+        return evaluate_benchmark(best, benchmark, self.protocol)
 
     def final_metrics(self) -> dict[str, float]:
         """The held-out numbers that a run is known by: ``{"dlt/auc_5px": …, …}``."""

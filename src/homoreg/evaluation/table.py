@@ -250,10 +250,15 @@ def write_evaluation(
 ) -> Path:
     """Write ``<benchmark>.csv`` and ``summary.json`` into a folder; returns the table's path."""
     path = folder / f"{benchmark}.csv"
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(table, path)
     write_summary(table, folder, benchmark, details or {})
     return path
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write an evaluation's rows as CSV, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def write_summary(

@@ -67,6 +67,36 @@ def arm_table(models: pd.DataFrame) -> pd.DataFrame:
     return sort_models(table, keys)
 
 
+def best_epoch_table(
+    models: pd.DataFrame, best_models: pd.DataFrame, runs: pd.DataFrame
+) -> pd.DataFrame:
+    """Arms at equal training and at their best epochs: two rows per protocol, estimator and arm.
+
+    Args:
+        models: :func:`homoreg.study.tables.model_table` of the runs at their last epoch.
+        best_models: the same at their best epoch, chosen on validation pairs; runs that are not in
+            it are left out.
+        runs: with ``run``, ``training.epochs`` and ``best_after_epochs``.
+
+    Returns:
+        Columns ``weights`` (``last epoch`` or ``best epoch``), ``seeds``, ``pairs``, and ``_mean``,
+        ``_low`` and ``_high`` over the seeds of ``epochs``, which lie behind those weights, and of
+        :data:`OF_A_RUN`.
+    """
+    epochs = runs.set_index("run")[["training.epochs", "best_after_epochs"]].astype(float)
+    parts = []
+    for weights, judged, column in (
+        ("last epoch", models, "training.epochs"),
+        ("best epoch", best_models, "best_after_epochs"),
+    ):
+        judged = judged[judged["run"].isin(best_models["run"])]
+        judged = judged.assign(weights=weights, epochs=judged["run"].map(epochs[column]))
+        parts.append(judged)
+    keys = ["protocol", "estimator", "arm", "weights", "pairs"]
+    table = over_seeds(pd.concat(parts), keys, ["epochs", *OF_A_RUN])
+    return sort_models(table, ["protocol", "estimator", "arm"])
+
+
 def training_arms(training: pd.DataFrame) -> pd.DataFrame:
     """The training table with a row per arm: mean losses, and the options that its runs share.
 

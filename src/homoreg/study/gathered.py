@@ -29,6 +29,8 @@ class Gathered:
             none), ``objective_value`` and ``objective_direction``.
         epochs: a row per epoch of the finished runs; may be empty.
         rows: a row per model, pair and estimator; may be empty.
+        best_rows: the same of the runs that judged the weights of their best epoch as well, which
+            lie ``best_after_epochs`` epochs in; may be empty.
         shifts: a row per run and shift of the shift response; may be empty.
         configs: a row per option in which the protocols' configs differ, a column per protocol.
         pictures: image files of the runs that show for their arms, by run.
@@ -38,6 +40,7 @@ class Gathered:
     runs: pd.DataFrame
     epochs: pd.DataFrame = field(default_factory=pd.DataFrame)
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    best_rows: pd.DataFrame = field(default_factory=pd.DataFrame)
     shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
     configs: pd.DataFrame = field(default_factory=pd.DataFrame)
     pictures: Mapping[str, list[Path]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from homoreg.study.document import Part, Section, Table
 from homoreg.study.gathered import MANY_ARMS, Gathered
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, relations, stability
+from homoreg.study.sections.best_epoch import best_epoch
 from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.original import original_figures
@@ -27,6 +28,7 @@ SECTIONS: list[Callable[[Gathered], Section | None]] = [
     stability,
     relations,
     comparison,
+    best_epoch,
     shift_response,
     pictures,
     ablation,

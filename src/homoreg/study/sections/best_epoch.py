@@ -1,0 +1,38 @@
+"""Each arm at its best epoch, beside equal training."""
+
+from homoreg.study.arms import best_epoch_table
+from homoreg.study.document import Column, Section, Table, number, view, with_interval
+from homoreg.study.gathered import Gathered
+from homoreg.study.tables import model_table
+
+COLUMNS = [
+    Column("arm", "arm", str),
+    Column("weights", "weights"),
+    Column("seeds", "seeds"),
+    Column("pairs", "n"),
+    with_interval("epochs", "epochs", number(1)),
+    with_interval("auc_5px", "AUC 5 px", number(1)),
+    with_interval("precision_3px_median", "precision at 3 px", number(2)),
+    with_interval("recall_3px_median", "recall at 3 px", number(2)),
+    with_interval("match_count_median", "matches", number(0)),
+]
+
+
+def best_epoch(study: Gathered) -> Section | None:
+    if not len(study.best_rows):
+        return None
+    table = best_epoch_table(study.models, model_table(study.best_rows), study.done)
+    shown = study.readable(table)
+    repeated = shown.duplicated(["protocol", "estimator", "arm"])
+    part = Table(
+        "best_epoch",
+        "The last epoch is equal training; the best epoch of a run is the one that the rule of "
+        "`callbacks.best_checkpoint` chose on validation pairs, one rule for all arms. Means over "
+        "seeds with the 95 % t interval, of each run's median over the pairs or of its AUC of the "
+        "corner error (0 to 100). Epochs: how many lie behind the weights.",
+        "best_epoch",
+        view(
+            shown.assign(arm=shown["arm"].mask(repeated, "")), COLUMNS, by=["protocol", "estimator"]
+        ),
+    )
+    return Section("best_epoch", "Each arm at its best epoch", [part], {"best_epoch": table})
