@@ -3,6 +3,7 @@
 import gc
 import logging
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,30 +28,43 @@ PLAIN, BARE = "plain loop of the study", "bare step, the batch in place"
 OWN = "homoreg, end to end"
 
 
+SPARE = "the default, a core left to the loader"
+
+
 def measure(session: Session) -> list[Row]:
+    table: list[Row] = []
+    plain, share = Ratio(PLAIN, "× the plain loop"), Ratio(BARE, "of the bare step")
+    for setting, overrides in SETTINGS.items():
+        measured = in_turns(works(session, overrides), session.pick(3, 1))
+        ratios = {OWN: [plain, share], BARE: [plain]}
+        table += rows("training", setting, "patch pairs/s", measured, ratios)
+    cores = torch.get_num_threads()
+    if cores > 1:
+        # What the loader costs where it does not take its time from the network.
+        torch.set_num_threads(cores - 1)
+        compared = works(session, [])
+        del compared[PLAIN]
+        measured = in_turns(compared, session.pick(3, 1))
+        table += rows("training", SPARE, "patch pairs/s", measured, {OWN: [share]})
+    return table
+
+
+def works(session: Session, overrides: list[str]) -> dict[str, Callable[[], float]]:
+    """What is compared under these overrides; each returns patch pairs per second."""
     warm_up = session.pick(5, 1)
     steps = {PLAIN: session.pick(5, 1), OWN: session.pick(24, 2), BARE: session.pick(20, 1)}
-    table: list[Row] = []
-    for setting, overrides in SETTINGS.items():
-        cfg = training_config(session, overrides)
-        if session.quick:
-            cfg.data.batch_size = 8
-        # An epoch long enough for a steady state; how long it is changes nothing in a step.
-        cfg.data.pairs_per_view = None
-        cfg.data.pairs_per_epoch = (warm_up + steps[OWN]) * cfg.data.batch_size
-        measured = in_turns(
-            {
-                # Apart: a trainer changes how its process keeps freed memory, to a run's advantage.
-                PLAIN: partial(alone, plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
-                BARE: partial(bare_throughput, cfg, steps[BARE], session.pick(2, 1)),
-                OWN: partial(own_throughput, cfg, warm_up),
-            },
-            session.pick(3, 1),
-        )
-        plain = Ratio(PLAIN, "× the plain loop")
-        ratios = {OWN: [plain, Ratio(BARE, "of the bare step")], BARE: [plain]}
-        table += rows("training", setting, "patch pairs/s", measured, ratios)
-    return table
+    cfg = training_config(session, overrides)
+    if session.quick:
+        cfg.data.batch_size = 8
+    # An epoch long enough for a steady state; how long it is changes nothing in a step.
+    cfg.data.pairs_per_view = None
+    cfg.data.pairs_per_epoch = (warm_up + steps[OWN]) * cfg.data.batch_size
+    return {
+        # Apart: a trainer changes how its process keeps freed memory, to a run's advantage.
+        PLAIN: partial(alone, plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
+        BARE: partial(bare_throughput, cfg, steps[BARE], session.pick(2, 1)),
+        OWN: partial(own_throughput, cfg, warm_up),
+    }
 
 
 def training_config(session: Session, overrides: list[str]) -> DictConfig:

@@ -271,21 +271,26 @@ def test_a_seed_gives_one_result_whatever_the_workers(prepared: Path, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("devices", [["trainer=cpu"], ["trainer=ddp", "trainer.devices=2"]])
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
-    prepared: Path, tmp_path: Path
+    prepared: Path, tmp_path: Path, devices: list[str]
 ) -> None:
     common = [f"data.root={prepared}", "regularizer=dropout", *SMALL, "trainer.max_epochs=12"]
-    succeed(tmp_path, "train", *common, "hydra.run.dir=whole")
+    common += [*devices, "trainer.accelerator=cpu"]
+    whole = run_alone(tmp_path, "train", *common, "hydra.run.dir=whole")
+    assert whole.returncode == 0, whole.stderr
     command = [sys.executable, "-m", "homoreg.train", *common, "hydra.run.dir=broken"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     metrics = tmp_path / "broken" / "csv" / "metrics.csv"
     while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 4):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)  # with the processes that it shares the run with
     process.wait()
     assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "running"
-    resumed = succeed(tmp_path, "train", *common, "hydra.run.dir=broken")
+    resumed = run_alone(tmp_path, "train", *common, "hydra.run.dir=broken")
     assert "going on from" in resumed.stdout
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
     assert sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()) == [
