@@ -196,7 +196,8 @@ def _differences(examples: dict[str, dict[str, RunFolder]]) -> pd.DataFrame:
     }
     if len(configs) < 2:
         return pd.DataFrame()
-    table = pd.DataFrame(configs).map(lambda value: "" if value is None else str(value)).fillna("")
+    # An option that one of them lacks is NaN, the one value that differs from itself.
+    table = pd.DataFrame(configs).map(lambda v: "" if v is None or v != v else str(v))
     compared = ~table.index.str.partition(".").get_level_values(0).isin(NOT_COMPARED)
     paths = table.map(os.path.isabs).any(axis=1)
     differ = table.nunique(axis=1) > 1

@@ -156,7 +156,8 @@ def write_run(
     config = {"seed": seed, "data": {"root": str(folder), "squash": None}}
     if analysis:
         config["analysis"] = analysis
-        config["data"]["squash"] = [256, 256] if analysis["protocol"] == "notebook" else None
+        if analysis["protocol"] == "notebook":
+            config["data"] |= {"squash": [256, 256], "pairs_per_view": 10}
     (folder / "config.yaml").write_text(json.dumps(config))
     (folder / ".hydra").mkdir()
     given = [f"regularizer={regularizer}", f"seed={seed}", *overrides]

@@ -257,6 +257,7 @@ def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: Gathere
 def test_configs_show_what_tells_the_protocols_apart(both: Gathered):
     options = both.configs.set_index("option")
     assert options.loc["data.squash", "notebook"] == "[256, 256]"
+    assert options.loc["data.pairs_per_view"].tolist() == ["10", ""]  # the other has no such option
     assert "data.root" not in options.index
 
 

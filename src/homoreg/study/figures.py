@@ -223,6 +223,16 @@ def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
             )
 
 
+def scatter_caption(relation: Relation, estimator: str, note: str = "") -> str:
+    """What :func:`scatter` shows; the name of the lines' CSV belongs behind it."""
+    return (
+        f"{relation.y_label} against {relation.x_label}, {estimator}, a dot per pair (seeds "
+        "pooled), with the least-squares line of the arm in black and those of the other arms in "
+        "gray. ρ is Spearman's rank correlation; n counts the pairs with both values. "
+        f"{note}{' ' * bool(note)}Dots: `tables/evaluation.csv`; lines:"
+    )
+
+
 def scatter(
     rows: pd.DataFrame, lines: pd.DataFrame, relation: Relation, styles: dict[str, Style]
 ) -> Figure:

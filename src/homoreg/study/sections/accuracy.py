@@ -152,18 +152,14 @@ def relations(study: Gathered) -> Section | None:
             line = tables.regression(own, relation.x, relation.y)
             lines.append(line)
             unfiltered = (
-                "This is the study's own relation, without its filter κ ≤ 2·10⁷. "
+                "This is the study's own relation, without its filter κ ≤ 2·10⁷."
                 if relation.name == "kappa_notebook"
                 else ""
             )
             parts.append(
                 Plate(
                     f"{relation.name}{suffix}",
-                    f"{label}{relation.y_label} against {relation.x_label}, {estimator}, a dot per "
-                    "pair (seeds pooled), with the least-squares line of the arm in black and "
-                    "those of the other arms in gray. ρ is Spearman's rank correlation; n counts "
-                    f"the pairs with both values. {unfiltered}Dots: `tables/evaluation.csv`; "
-                    "lines:",
+                    label + draw.scatter_caption(relation, estimator, unfiltered),
                     "regression",
                     partial(draw.scatter, own, line, relation, study.styles),
                 )

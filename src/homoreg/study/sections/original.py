@@ -41,10 +41,7 @@ def original_figures(study: Gathered) -> Section | None:
         parts.append(
             Plate(
                 f"study_scatter{suffix}",
-                f"{label}{relation.y_label} against {relation.x_label}, {estimator}, a dot per "
-                "pair (seeds pooled), with the least-squares line of the arm in black and those of "
-                f"the other arms in gray. {note} ρ is Spearman's rank correlation; n counts the "
-                "pairs with both values. Dots: `tables/evaluation.csv`; lines:",
+                label + draw.scatter_caption(relation, estimator, note),
                 "study_regression",
                 partial(draw.scatter, kept, line, relation, study.styles),
             )
