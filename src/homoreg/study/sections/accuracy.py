@@ -151,6 +151,8 @@ def relations(study: Gathered) -> Section | None:
                 continue
             line = tables.regression(own, relation.x, relation.y)
             lines.append(line)
+            if (line["n"] < 3).all():  # with every estimate failed there is nothing to draw
+                continue
             unfiltered = (
                 "This is the study's own relation, without its filter κ ≤ 2·10⁷."
                 if relation.name == "kappa_notebook"
