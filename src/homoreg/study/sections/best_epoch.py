@@ -21,7 +21,8 @@ COLUMNS = [
 def best_epoch(study: Gathered) -> Section | None:
     if not len(study.best_rows):
         return None
-    table = best_epoch_table(study.models, model_table(study.best_rows), study.done)
+    of_runs = model_table(study.best_rows)
+    table = best_epoch_table(study.models, of_runs, study.done)
     shown = study.readable(table)
     repeated = shown.duplicated(["protocol", "estimator", "arm"])
     part = Table(
@@ -29,10 +30,12 @@ def best_epoch(study: Gathered) -> Section | None:
         "The last epoch is equal training; the best epoch of a run is the one that the rule of "
         "`callbacks.best_checkpoint` chose on validation pairs, one rule for all arms. Means over "
         "seeds with the 95 % t interval, of each run's median over the pairs or of its AUC of the "
-        "corner error (0 to 100). Epochs: how many lie behind the weights.",
+        "corner error (0 to 100). Epochs: how many lie behind the weights. The runs one by one: "
+        "`tables/models.csv` and, at their best epoch, `tables/best_epoch_runs.csv`.",
         "best_epoch",
         view(
             shown.assign(arm=shown["arm"].mask(repeated, "")), COLUMNS, by=["protocol", "estimator"]
         ),
     )
-    return Section("best_epoch", "Each arm at its best epoch", [part], {"best_epoch": table})
+    frames = {"best_epoch": table, "best_epoch_runs": of_runs}
+    return Section("best_epoch", "Each arm at its best epoch", [part], frames)
