@@ -5,6 +5,7 @@ grows here is all that homoreg keeps of a pair but for pages of the bank's file,
 system lends and takes back.
 """
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -45,6 +46,7 @@ def one_size(session: Session, size: int) -> dict[str, float]:
     cfg.data.root = str(root)
     data = instantiate(cfg.data)
     opening = seconds(data.setup)
+    gc.freeze()  # as a run does before it trains
     batch = min(cfg.data.batch_size, session.pick(256, 8))
     batches = [np.arange(i * batch, (i + 1) * batch).tolist() for i in range(BATCHES)]
     dealing = seconds(lambda: [data.train.cut(numbers) for numbers in batches]) / BATCHES
