@@ -206,7 +206,7 @@ def fit(
     data.check_devices(trainer.world_size)
     log_start(trainer, cfg, config)
     # What is there by now stays for the whole run. A collector that walked through the manifest's
-    # objects would take seconds at 80,000 pairs and copy the pages that the loader's process shares.
+    # objects would take seconds at 80,000 pairs and copy pages that the loader's process shares.
     gc.freeze()
     try:
         started = time.perf_counter()

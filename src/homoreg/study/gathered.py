@@ -75,6 +75,11 @@ class Gathered:
         )
         return corrected | (self.done["objective"] != "")
 
+    @cached_property
+    def trials(self) -> set[str]:
+        """Arms of a search, which are one run each: a table and a figure of their own show them."""
+        return set(self.done.loc[self.done["objective"] != "", "arm"])
+
     @property
     def many_runs(self) -> bool:
         return len(self.done) > MANY_RUNS
@@ -101,6 +106,7 @@ class Gathered:
             the protocols' figures apart (both empty where there is one protocol), and the rows.
         """
         several = len(self.protocols) > 1
+        frame = frame[~frame["arm"].isin(self.trials)] if len(frame) else frame
         for protocol in self.protocols:
             own = frame[frame["protocol"] == protocol] if len(frame) else frame
             if len(own) and own["arm"].nunique() <= MANY_ARMS:
@@ -113,8 +119,7 @@ class Gathered:
 
         The trials of a search have a table of their own, and of many arms one estimator will do.
         """
-        trials = set(self.done.loc[self.done["objective"] != "", "arm"])
-        shown = frame[~frame["arm"].isin(trials)]
+        shown = frame[~frame["arm"].isin(self.trials)]
         if "estimator" not in shown:
             return shown
         primary = shown["protocol"].map({name: self.primary(name) for name in self.crowded()})
