@@ -208,7 +208,7 @@ class TestASweep:
         weights = run_of(sweep, "l2") / "checkpoints" / "last.ckpt"
         before = weights.stat().st_mtime_ns
         source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
-        common = ["study=mine", *source, *SMALL]
+        common = ["study=mine", *source, "evaluation.best_epoch=true", *SMALL]
         again = succeed(
             sweep.parents[1],
             "train",
