@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from homoreg.aggregates import (
@@ -33,6 +33,7 @@ def exact_auc(errors: list[Fraction], threshold: Fraction) -> Fraction:
     st.lists(st.one_of(st.none(), st.fractions(0, 20, max_denominator=64)), min_size=1),
     st.fractions(Fraction(1, 2), 15, max_denominator=8),
 )
+@example([Fraction(0)], Fraction(11, 2))  # widths and threshold round differently
 def test_equals_exact_integration(errors: list, threshold: Fraction):
     numbers = [np.inf if error is None else float(error) for error in errors]
     [auc] = corner_error_auc(numbers, [float(threshold)])

@@ -66,7 +66,9 @@ def resampled_auc(errors: np.ndarray, counts: np.ndarray, threshold: float) -> n
     # Up to the last error below the threshold, each stretch rises by one pair at its end, though
     # several may be there at once; from it on the curve is flat.
     heights = before + 0.5 * (before < below)
-    return _per_pair(100 / threshold * (heights @ widths), before[:, -1])
+    # The widths add up to the threshold but for their rounding.
+    areas = np.minimum(heights @ widths / threshold, before[:, -1])
+    return _per_pair(100 * areas, before[:, -1])
 
 
 def resampled_median(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -282,6 +282,7 @@ def test_hull_fraction_of_known_shapes():
     assert hull_fraction(CORNERS[:3], SIZE) == 0.5
     assert hull_fraction(CORNERS[:2], SIZE) == 0
     assert hull_fraction(np.repeat(CORNERS[:2], 5, axis=0), SIZE) == 0
+    assert hull_fraction([[0.0, -0.0], [0.0, 0.0], [0.0, 0.0]], SIZE) == 0
     assert np.isnan(hull_fraction(CORNERS, (1, 480)))
     assert np.isnan(hull_fraction([[np.nan, 0]] * 5, SIZE))
 

@@ -243,8 +243,9 @@ def hull_fraction(points: ArrayLike, size: Size) -> float:
         return float("nan")
     if len(points) < 3:
         return 0.0
-    in_views = np.clip(points / far_corner, -1e9, 1e9)  # OpenCV's hull is in float32
-    return cv2.contourArea(cv2.convexHull(in_views.astype(np.float32)))
+    in_views = np.clip(points / far_corner, -1e9, 1e9).astype(np.float32)
+    # OpenCV finds no hull of points that are all 0 but for a sign: −0 + 0 is 0.
+    return cv2.contourArea(cv2.convexHull(in_views + np.float32(0)))
 
 
 @np.errstate(all="ignore")
