@@ -13,8 +13,9 @@ def cut_patches_on_device(
 ) -> torch.Tensor:
     """What :func:`homoreg.data.patches.cut_patches` cuts, up to one gray level, on any device.
 
-    Where patches are larger than their windows it may be two: OpenCV's interpolation of bytes rounds
-    its weights to 2⁻¹¹, on top of the window's own rounding. Nothing here waits for the device.
+    Where patches are larger than their windows it may be two: OpenCV's interpolation of bytes
+    rounds its weights to 2⁻¹¹, on top of the window's own rounding. Nothing here waits for the
+    device.
 
     Args:
         pixels: ``(B,)`` uint8, images one after the other, each ``(H, W, 3)`` row by row.
