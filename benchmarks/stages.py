@@ -4,6 +4,7 @@ import shutil
 from itertools import count
 
 import numpy as np
+import torch
 from hydra.utils import instantiate
 
 from benchmarks.measure import Ratio, Row, Session, in_turns, milliseconds, now, rows, seconds
@@ -13,6 +14,7 @@ from homoreg.data.images import decode_image, encode_jpeg, read_image
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import PairRecipe
 from homoreg.data.patches import cut_patches
+from homoreg.descriptors.loading import CutPatches, NetworkDescriptor, build_network
 from homoreg.geometry import (
     compare_aligned,
     conditioning,
@@ -32,6 +34,7 @@ def measure(session: Session) -> list[Row]:
         *preparing(session, repeats),
         *dealing(session, repeats),
         *judging(session, repeats),
+        *describing(session, repeats),
         # Last: its trainer changes how the process keeps freed memory.
         *learning(session, repeats),
     ]
@@ -49,13 +52,27 @@ def preparing(session: Session, repeats: int) -> list[Row]:
     numbers = count(1)
     view2 = read_image(manifest.pairs[0].img2)
 
-    def coding() -> None:
-        decode_image(photo.read_bytes(), "photo")
+    def decode_photo() -> np.ndarray:
+        return decode_image(photo.read_bytes(), "photo")
+
+    def encode_view() -> None:
         encode_jpeg(view2, cfg.prepare.jpeg_quality)
 
+    def coding() -> None:
+        decode_photo()
+        encode_view()
+
+    image = decode_photo()
+    draw = recipe.warp.draw(0, photo.name, 0, image.shape[1::-1])
     made = {
         "JPEG coding alone": milliseconds(coding),
         "a pair of a photo": milliseconds(lambda: recipe.make(photo.name, next(numbers), folder)),
+        "of it decoding": milliseconds(decode_photo),
+        "of it encoding": milliseconds(encode_view),
+        "of it drawing a homography": milliseconds(
+            lambda: recipe.warp.draw(0, photo.name, next(numbers), image.shape[1::-1])
+        ),
+        "of it rendering view 2": milliseconds(lambda: recipe.warp.apply(image, draw)),
     }
     ratios = {"a pair of a photo": [Ratio("JPEG coding alone", "× JPEG coding alone")]}
     table = rows("stages", "prepare, one thread", "ms", in_turns(made, repeats), ratios)
@@ -135,6 +152,27 @@ def judging(session: Session, repeats: int) -> list[Row]:
         "the study's RMSE": milliseconds(lambda: rmse_notebook_gray(view1, view2, H)),
     }
     return rows("stages", "judging a pair", "ms", in_turns(works, repeats))
+
+
+def describing(session: Session, repeats: int) -> list[Row]:
+    """The network's passes, which are most of judging a pair; the table is made in float32."""
+    cfg = training_config(session, [])
+    network = build_network(cfg.model, seed=0)
+    descriptor = NetworkDescriptor(network, **cfg.evaluation.patch)
+    count, size = session.pick(1000, 8), cfg.evaluation.patch.size
+    patches = np.random.default_rng(0).integers(256, size=(count, size, size, 3), dtype=np.uint8)
+    cut = CutPatches(patches, np.ones(count, bool))
+
+    def in_bfloat16() -> None:
+        with torch.autocast(descriptor.device.type, torch.bfloat16):
+            descriptor.describe_patches(cut)
+
+    works = {
+        "in float32": milliseconds(lambda: descriptor.describe_patches(cut)),
+        "in bfloat16, not used": milliseconds(in_bfloat16),
+    }
+    setting = f"describing {count:,} patches of {size} px"
+    return rows("stages", setting, "ms", in_turns(works, repeats))
 
 
 def learning(session: Session, repeats: int) -> list[Row]:

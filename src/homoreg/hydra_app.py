@@ -73,7 +73,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                     print(summary(SweepStart.sweep.notes()))
                 print("homoreg: interrupted; the same command goes on from here", file=sys.stderr)
                 sys.exit(130)
-            except Exception as raised:
+            except Exception as raised:  # of any kind: a failed job ends its sweep with a count
                 error = raised
             if SweepStart.sweep is not None:
                 _end(SweepStart.sweep, error)
