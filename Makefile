@@ -11,7 +11,7 @@ READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
 STUDY ?= study
 
-PEERS := untrained,raw_patches,sift,rootsift,orb
+BASELINES := untrained,raw_patches,sift,rootsift,orb
 
 .PHONY: help demo test lint prepare sweep study eval report judge notebooks dashboard bench clean
 .DEFAULT_GOAL := help
@@ -63,11 +63,11 @@ report: $(READY)  ## tables, figures and the page of the newest sweep
 	@test -n "$(SWEEP)" || { echo "there is no sweep yet: make sweep"; exit 2; }
 	$(BIN)/python -m homoreg.report runs=$(SWEEP) $(ARGS)
 
-judge: $(READY)  ## the arms, controls and peers on a folder: make judge PHOTOS=folder
+judge: $(READY)  ## the arms, controls and baselines on a folder: make judge PHOTOS=folder
 	@test -n "$(PHOTOS)" || { echo "which photographs? make judge PHOTOS=folder"; exit 2; }
 	$(BIN)/python -m homoreg.train -m study=judge regularizer=$(ARMS) data.root=data/judge \
 	    source=folder source.root=$(PHOTOS) $(ARGS)
-	$(BIN)/python -m homoreg.evaluate runs=multirun/judge descriptors=[$(PEERS)] reruns=5
+	$(BIN)/python -m homoreg.evaluate runs=multirun/judge descriptors=[$(BASELINES)] reruns=5
 
 notebooks: $(READY)  ## the notebooks with their outputs, as pages in notebooks/rendered/
 	$(BIN)/python -m nbconvert --execute --to html --output-dir notebooks/rendered \

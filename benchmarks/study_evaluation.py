@@ -1,7 +1,7 @@
 """The study's evaluation of a pair as one would write it down: the yardstick of homoreg's.
 
 For each network anew: decode both images, detect corners, cut a patch around each truncated corner
-that leaves room for it, describe one patch in a forward pass, find neighbours with a k-d tree,
+that leaves room for it, describe one patch in a forward pass, find neighbors with a k-d tree,
 solve by an SVD of the whole 2N×9 matrix, and warp.
 """
 
@@ -31,10 +31,10 @@ def study_row(network: nn.Module, pair: Pair, support: int, size: int, corners: 
     image1, image2 = (np.array(Image.open(path).convert("RGB")) for path in (pair.img1, pair.img2))
     points1, descriptors1 = described(network, image1, support, size, corners)
     points2, descriptors2 = described(network, image2, support, size, corners)
-    distances, neighbours = cKDTree(descriptors2).query(descriptors1, k=2)
+    distances, neighbors = cKDTree(descriptors2).query(descriptors1, k=2)
     kept = [i for i, (first, second) in enumerate(distances) if first < RATIO * second]
     matched1 = np.array([points1[i] for i in kept])
-    matched2 = np.array([points2[neighbours[i, 0]] for i in kept])
+    matched2 = np.array([points2[neighbors[i, 0]] for i in kept])
     matrix = []
     for (x, y), (u, v) in zip(matched1, matched2, strict=True):
         matrix.append([-x, -y, -1, 0, 0, 0, u * x, u * y, u])

@@ -1,4 +1,4 @@
-"""python -m homoreg.evaluate: judge finished runs, controls and peers on a benchmark."""
+"""python -m homoreg.evaluate: judge finished runs, controls and baselines on a benchmark."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from homoreg.evaluation.table import (
     EvaluationProtocol,
     evaluate_benchmark,
     identity,
-    summarise,
+    summarize,
     write_evaluation,
     write_summary,
 )
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
     runs = finished_runs(cfg)
     if runs:
         adopt(cfg, runs, HydraConfig.get().overrides.task)
-    descriptors = load_runs(cfg, runs) + build_peers(cfg)
+    descriptors = load_runs(cfg, runs) + build_baselines(cfg)
     if not descriptors:
         raise HomoregError("there is nothing to judge: give runs=PATH or descriptors=[NAME]")
     protocol = EvaluationProtocol.from_config(cfg)
@@ -92,7 +92,7 @@ def main(cfg: DictConfig) -> None:
     curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
     curves.savefig(figures / f"curves_{benchmark.name}.png")
     path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
-    print_summary(summarise(table), details)
+    print_summary(summarize(table), details)
     log.info("wrote %s", path)
 
     details |= judge_conditioning(table, figures)
@@ -182,7 +182,7 @@ def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
 
 
 @dataclass
-class Peer:
+class Baseline:
     """Any object that describes keypoints, under its key in the config."""
 
     name: str
@@ -190,27 +190,27 @@ class Peer:
     describe: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def build_peers(cfg: DictConfig) -> list[Descriptor]:
-    """The peers and controls of ``descriptors``; one that is not to be had is named and left out.
+def build_baselines(cfg: DictConfig) -> list[Descriptor]:
+    """The baselines and controls of ``descriptors``; one that is missing is named and left out.
 
-    A peer's key in the config is its name in the tables; L2 is its metric unless it says otherwise.
+    A baseline's key in the config is its name in the tables; its metric is L2 by default.
     """
-    return list(_available_peers(cfg))
+    return list(_available_baselines(cfg))
 
 
-def _available_peers(cfg: DictConfig) -> Iterator[Descriptor]:
+def _available_baselines(cfg: DictConfig) -> Iterator[Descriptor]:
     for name, options in (cfg.get("descriptors") or {}).items():
         try:
-            peer = instantiate(options)
+            baseline = instantiate(options)
         except Exception as error:
             reason = error.__cause__ or error  # Hydra wraps what a constructor raises
             if not isinstance(reason, (HomoregError, ImportError)):
                 raise
             log.warning("descriptor %s is left out: %s", name, one_line(reason))
             continue
-        if not callable(getattr(peer, "describe", None)):
+        if not callable(getattr(baseline, "describe", None)):
             raise HomoregError(f"descriptors.{name} has no method describe(image, keypoints)")
-        yield Peer(str(name), getattr(peer, "metric", "l2"), peer.describe)
+        yield Baseline(str(name), getattr(baseline, "metric", "l2"), baseline.describe)
 
 
 def pair_id(value: Any, overrides: Sequence[str]) -> str:

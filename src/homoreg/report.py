@@ -205,7 +205,7 @@ def _differences(examples: dict[str, dict[str, RunFolder]]) -> pd.DataFrame:
 
 
 def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:
-    """The run's own entries of its evaluation's shift responses, without its peers'."""
+    """The run's own entries of its evaluation's shift responses, without its baselines'."""
     file = run.evaluation_csv().with_name("summary.json")
     if not file.is_file():
         return []

@@ -56,7 +56,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped(cat: np.ndarray) -> None:
     assert np.array_equal(image[:, :, 0], gray)
 
 
-def test_cmyk_shows_the_same_colours(cat: np.ndarray) -> None:
+def test_cmyk_shows_the_same_colors(cat: np.ndarray) -> None:
     data = encoded(Image.fromarray(cat).convert("CMYK"), "JPEG", quality=95)
     difference = np.abs(decode_image(data, "cmyk").astype(int) - cat)
     assert np.median(difference) <= 3
@@ -70,7 +70,7 @@ def test_transparent_parts_are_white(cat: np.ndarray) -> None:
     assert np.array_equal(image[50:], cat[50:])
 
 
-def test_palette_with_a_transparent_colour() -> None:
+def test_palette_with_a_transparent_color() -> None:
     image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     image.putpalette([10, 20, 30, 40, 50, 60])
     data = encoded(image, "PNG", transparency=0)
@@ -162,7 +162,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 def test_limit_side_keeps_the_shape_and_the_picture(cat: np.ndarray) -> None:
     small = limit_side(cat, 200)
     assert small.shape == (133, 200, 3)  # 300×451
-    # Area averaging keeps the mean colour; picking pixels would not to this accuracy.
+    # Area averaging keeps the mean color; picking pixels would not to this accuracy.
     assert np.abs(small.mean((0, 1)) - cat.mean((0, 1))).max() < 0.3
     assert limit_side(cat, 451) is cat
     assert limit_side(cat, None) is cat

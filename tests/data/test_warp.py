@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from skimage.data import chelsea
 
-from homoreg.data.warp import Warp, move_corners, mutual_overlap, render, similarity_about_centre
+from homoreg.data.warp import Warp, move_corners, mutual_overlap, render, similarity_about_center
 from homoreg.errors import HomoregError
 
 SIZE = (640, 480)
@@ -54,9 +54,9 @@ def test_direction_on_a_single_point() -> None:
     """A white dot at x1 shows up at H x1: one step right and one quarter turn, seen by hand."""
     image = np.zeros((41, 61, 3), np.uint8)
     image[10, 20] = 255
-    quarter = similarity_about_centre((61, 41), 90, 1.0, (4, 0))
+    quarter = similarity_about_center((61, 41), 90, 1.0, (4, 0))
     view = render(image, quarter)
-    # About the centre (30, 20): (-10, -10) turns to (10, -10), and the shift adds (4, 0).
+    # About the center (30, 20): (-10, -10) turns to (10, -10), and the shift adds (4, 0).
     assert np.argwhere(view[:, :, 0] == 255).tolist() == [[10, 44]]
 
 
@@ -64,7 +64,7 @@ def test_borders() -> None:
     image = np.zeros((20, 30, 3), np.uint8)
     image[:, 0] = 10
     image[:, 1] = 20
-    right = similarity_about_centre((30, 20), 0, 1, (3, 0))
+    right = similarity_about_center((30, 20), 0, 1, (3, 0))
     first_columns = {
         b: render(image, right, border=b)[5, :5, 0].tolist()
         for b in ("reflect", "replicate", "black")
@@ -95,17 +95,17 @@ def test_occlusion_comes_before_the_blur() -> None:
 def test_a_similarity_is_what_it_says(
     angle: float, scale: float, shift: tuple[float, float]
 ) -> None:
-    homography = similarity_about_centre(SIZE, angle, scale, shift)
-    centre = np.array([319.5, 239.5])
-    assert project(homography, *centre) == pytest.approx(centre + shift)
-    step = project(homography, 419.5, 239.5) - centre - shift
+    homography = similarity_about_center(SIZE, angle, scale, shift)
+    center = np.array([319.5, 239.5])
+    assert project(homography, *center) == pytest.approx(center + shift)
+    step = project(homography, 419.5, 239.5) - center - shift
     assert np.hypot(*step) == pytest.approx(100 * scale)
     turned = np.rad2deg(np.arctan2(step[1], step[0]))
     assert (turned - angle + 180) % 360 - 180 == pytest.approx(0, abs=1e-6)
 
 
 def test_moved_corners_arrive_where_they_should() -> None:
-    similarity = similarity_about_centre(SIZE, 12, 0.9, (5, -3))
+    similarity = similarity_about_center(SIZE, 12, 0.9, (5, -3))
     offsets = np.array([[3.0, -8], [20, 1], [-9, 14], [0, 2]])
     homography = move_corners(similarity, SIZE, offsets)
     x, y = np.array([[0.0, 0], [639, 0], [639, 479], [0, 479]]).T
@@ -116,11 +116,11 @@ def test_moved_corners_arrive_where_they_should() -> None:
 
 def test_mutual_overlap() -> None:
     assert mutual_overlap(np.eye(3), SIZE) == pytest.approx(1)
-    half = similarity_about_centre(SIZE, 0, 1, (320, 0))
+    half = similarity_about_center(SIZE, 0, 1, (320, 0))
     assert mutual_overlap(half, SIZE) == pytest.approx(0.5)
     # Zoomed in, all of view 2 comes from view 1, of which it shows a quarter; and the reverse.
     for scale in (2.0, 0.5):
-        zoom = similarity_about_centre(SIZE, 0, scale, (0, 0))
+        zoom = similarity_about_center(SIZE, 0, scale, (0, 0))
         assert mutual_overlap(zoom, SIZE) == pytest.approx(0.25, abs=2e-3)
     assert mutual_overlap(np.diag([-1.0, 1, 1]), SIZE) == 0  # a mirror
     assert mutual_overlap(np.array([[1, 0, 0], [0, 1, 0], [-1 / 300, 0, 1.0]]), SIZE) == 0  # a fold
@@ -152,7 +152,7 @@ def test_draws_stay_in_their_ranges(
     assert 0.1 * size[0] - 1 <= width <= 0.2 * size[0] + 1
     assert 0.1 * size[1] - 1 <= height <= 0.2 * size[1] + 1
     # The parameters alone make the homography again.
-    again = similarity_about_centre(size, known["rotation_deg"], known["scale"], known["shift_px"])
+    again = similarity_about_center(size, known["rotation_deg"], known["scale"], known["shift_px"])
     again = move_corners(again, size, np.array(known["corner_jitter_px"]))
     assert again == pytest.approx(draw.homography)
 

@@ -28,29 +28,29 @@ def test_the_network_is_the_study_s_layer_by_layer() -> None:
     torch.testing.assert_close(network(x), y)
 
 
-def test_patch_normalisation_forgets_brightness_and_contrast() -> None:
-    network = CnnDescriptor(normalisation="patch").eval()
+def test_patch_normalization_forgets_brightness_and_contrast() -> None:
+    network = CnnDescriptor(normalization="patch").eval()
     patches = torch.rand(5, 3, 32, 32)
     changed = network(patches * 0.5 + 0.2)
     assert (changed * network(patches)).sum(1).min().item() > 0.999
     assert torch.isfinite(network(torch.zeros(1, 3, 32, 32))).all()
 
 
-def test_standard_normalisation_centres_the_input() -> None:
+def test_standard_normalization_centers_the_input() -> None:
     torch.manual_seed(0)
     plain = CnnDescriptor().eval()
-    centred = CnnDescriptor(normalisation="standard").eval()
-    centred.load_state_dict(plain.state_dict())
+    centered = CnnDescriptor(normalization="standard").eval()
+    centered.load_state_dict(plain.state_dict())
     patches = torch.rand(5, 3, 16, 16)
-    torch.testing.assert_close(centred(patches), plain((patches - 0.45) / 0.225))
+    torch.testing.assert_close(centered(patches), plain((patches - 0.45) / 0.225))
 
 
 def test_one_channel_sees_luma() -> None:
     network = CnnDescriptor(in_channels=1).eval()
-    colour = torch.rand(2, 3, 16, 16)
-    luma = 0.299 * colour[:, 0] + 0.587 * colour[:, 1] + 0.114 * colour[:, 2]
+    color = torch.rand(2, 3, 16, 16)
+    luma = 0.299 * color[:, 0] + 0.587 * color[:, 1] + 0.114 * color[:, 2]
     gray = luma[:, None].expand(-1, 3, -1, -1)
-    torch.testing.assert_close(network(colour), network(gray), atol=1e-5, rtol=0)
+    torch.testing.assert_close(network(color), network(gray), atol=1e-5, rtol=0)
 
 
 def test_dropout_changes_nothing_but_training() -> None:
@@ -79,7 +79,7 @@ def test_stored_patches_reach_the_network_as_fractions_with_channels_last() -> N
         ({"channels": [8, 8]}, "model.channels"),
         ({"kernel_sizes": [3, 4, 3]}, "model.kernel_sizes"),
         ({"in_channels": 2}, "model.in_channels=2"),
-        ({"normalisation": "batch"}, "model.normalisation=batch"),
+        ({"normalization": "batch"}, "model.normalization=batch"),
         ({"descriptor_dim": 0}, "descriptor_dim"),
         ({"dropout": 1.0}, "regularizer.dropout=1.0"),
     ],

@@ -42,7 +42,7 @@ def detector(image: np.ndarray) -> np.ndarray:
 
 
 class Scripted:
-    """One number a keypoint, so that neighbours and ratios can be worked out on paper."""
+    """One number a keypoint, so that neighbors and ratios can be worked out on paper."""
 
     metric = "l2"
 
@@ -97,15 +97,15 @@ def test_scores_of_a_pair_that_shares_nothing_are_undefined_and_left_out() -> No
     assert both["mma"]["10px"] == alone["mma"]["10px"] / 2
 
 
-def test_the_curve_counts_every_nearest_neighbour() -> None:
-    # Nearest neighbours (index, ratio): 0 → 0, 1/9; 1 → 1, 4/6; 2 → 2, 2/12; 3 → 3, 0/14.
+def test_the_curve_counts_every_nearest_neighbor() -> None:
+    # Nearest neighbors (index, ratio): 0 → 0, 1/9; 1 → 1, 4/6; 2 → 2, 2/12; 3 → 3, 0/14.
     descriptor = Scripted([1.0, 14.0, 26.0, 38.0], [0.0, 10.0, 24.0, 38.0])
     view1, view2 = (np.array(v, np.float32)[:, None] for v in descriptor.values.values())
     ratios = match_descriptors(view1, view2, ratio=None).ratios
     assert ratios == pytest.approx([1 / 9, 4 / 10, 2 / 12, 0.0], abs=1e-6)
     (entry,) = judged(descriptor, Pairs([shifted_pair()]))
     curve = entry["curve"]
-    assert entry["nearest_neighbours"] == curve["matches"][-1] == 4
+    assert entry["nearest_neighbors"] == curve["matches"][-1] == 4
     at = {round(r, 2): k for k, r in enumerate(curve["ratio"])}
     # Only 0 → 0 is right, and one keypoint of view 1 is repeatable.
     assert [curve["matches"][at[r]] for r in (0.05, 0.11, 0.12, 0.17, 0.41)] == [1, 1, 2, 3, 4]

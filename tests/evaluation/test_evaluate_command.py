@@ -13,7 +13,7 @@ from skimage import data as photographs
 from tests.commands import run, succeed
 
 from homoreg.errors import HomoregError
-from homoreg.evaluate import adopt, build_peers, finished_runs, load_runs, pair_id
+from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs, pair_id
 from homoreg.evaluation import read_evaluation
 from homoreg.files import write_json, write_text
 from homoreg.hydra_app import compose
@@ -53,12 +53,12 @@ def own(name: str) -> str:
 
 
 def test_a_user_s_class_needs_no_name_and_no_metric() -> None:
-    (peer,) = build_peers(compose("evaluate", ["descriptors=none", own("Bare")]))
-    assert (peer.name, peer.metric) == ("mine", "l2")
+    (baseline,) = build_baselines(compose("evaluate", ["descriptors=none", own("Bare")]))
+    assert (baseline.name, baseline.metric) == ("mine", "l2")
     image = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
-    assert peer.describe(image, np.array([[1.0, 2.0]])).tolist() == [[21, 22, 23]]
-    (peer,) = build_peers(compose("evaluate", ["descriptors=none", own("Bits")]))
-    assert peer.metric == "hamming"
+    assert baseline.describe(image, np.array([[1.0, 2.0]])).tolist() == [[21, 22, 23]]
+    (baseline,) = build_baselines(compose("evaluate", ["descriptors=none", own("Bits")]))
+    assert baseline.metric == "hamming"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_a_user_s_class_needs_no_name_and_no_metric() -> None:
 def test_what_is_not_to_be_had_is_one_line_and_the_others_go_on(
     override: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    peers = build_peers(compose("evaluate", ["descriptors=[rootsift]", override]))
-    assert [peer.name for peer in peers] == ["rootsift"]
+    baselines = build_baselines(compose("evaluate", ["descriptors=[rootsift]", override]))
+    assert [baseline.name for baseline in baselines] == ["rootsift"]
     (record,) = caplog.records
     assert "\n" not in record.getMessage()
     assert "HYDRA_FULL_ERROR" not in record.getMessage()
@@ -83,9 +83,9 @@ def test_what_is_not_to_be_had_is_one_line_and_the_others_go_on(
 
 def test_a_bug_is_not_hidden_and_what_cannot_describe_is_refused() -> None:
     with pytest.raises(Exception, match="a bug of its author's"):
-        build_peers(compose("evaluate", ["descriptors=none", own("Buggy")]))
+        build_baselines(compose("evaluate", ["descriptors=none", own("Buggy")]))
     with pytest.raises(HomoregError, match="descriptors.mine has no method describe"):
-        build_peers(compose("evaluate", ["descriptors=none", own("Wordless")]))
+        build_baselines(compose("evaluate", ["descriptors=none", own("Wordless")]))
 
 
 def write_run(folder: Path, status: str = "done", **changes: Any) -> Path:
@@ -182,11 +182,11 @@ def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_peers_on_sequences_from_the_command_line(sequences: Path, tmp_path: Path) -> None:
+def test_baselines_on_sequences_from_the_command_line(sequences: Path, tmp_path: Path) -> None:
     shared = ["benchmark=hpatches", f"benchmark.root={sequences}", "patch.support=32"]
-    peers = "descriptors=[rootsift,orb,tfeat]"
+    baselines = "descriptors=[rootsift,orb,tfeat]"
     ended = succeed(
-        tmp_path, "evaluate", *shared, peers, "estimators=[dlt,ransac]", "reruns=2",
+        tmp_path, "evaluate", *shared, baselines, "estimators=[dlt,ransac]", "reruns=2",
         "hydra.run.dir=out",
     )  # fmt: skip
     said = ended.stdout + ended.stderr

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data as photographs
 
-from homoreg.descriptors.peers import RootSift
+from homoreg.descriptors.baselines import RootSift
 from homoreg.evaluation import EvaluationProtocol, ViewPair, evaluate_pair
 from homoreg.evaluation.figures import card_figure, pair_figure
 from homoreg.evaluation.pair import match_pair, observe
@@ -82,7 +82,7 @@ def test_a_row_for_each_descriptor_with_the_numbers_of_the_table() -> None:
     descriptors = [RootSift(support=32), ORACLE]
     figure = pair_figure(PAIR, descriptors, PROTOCOL, "magsac")
     assert drawn(figure).std() > 10
-    assert len(figure.axes) == 2 * 4 + 1  # and the colour bar
+    assert len(figure.axes) == 2 * 4 + 1  # and the color bar
     text = texts(figure)
     for descriptor in descriptors:
         _, row = evaluate_pair(
@@ -100,7 +100,7 @@ def test_a_row_for_each_descriptor_with_the_numbers_of_the_table() -> None:
         assert f"κ {row['kappa']:.3g}, fit gap {row['fit_gap']:.3g}" in text
 
 
-def test_right_and_wrong_matches_differ_in_colour_and_in_line() -> None:
+def test_right_and_wrong_matches_differ_in_color_and_in_line() -> None:
     figure = pair_figure(PAIR, [RootSift(support=32)], replace(PROTOCOL, matcher=EVERYTHING))
     wrong, right = panel(figure, "rootsift").collections
     errors = [np.asarray(lines.get_array()) for lines in (wrong, right)]
@@ -108,7 +108,7 @@ def test_right_and_wrong_matches_differ_in_colour_and_in_line() -> None:
     assert len(errors[1]) > 5
     assert errors[0].min() > 3 >= errors[1].max()
     assert right.get_linestyle() != wrong.get_linestyle()
-    # In order of the error the colours get lighter, so that they read in gray as well.
+    # In order of the error the colors get lighter, so that they read in gray as well.
     levels = wrong.to_rgba(np.geomspace(0.3, 100, 20))[:, :3] @ [0.299, 0.587, 0.114]
     assert (np.diff(levels) > 0).all()
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from homoreg.descriptors.peers import Orb, RootSift
+from homoreg.descriptors.baselines import Orb, RootSift
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.gallery import METRICS, WHO, render_page, worst_first, write_gallery
 from homoreg.evaluation.table import COLUMNS
@@ -225,7 +225,7 @@ def test_text_sorts_as_people_count_and_filters_hold(numbers_page: Path, tmp_pat
     assert parsed.column("pair") == ["a/b & c", "p1", "p3", "p4", "p5", "p9", "p10"]
     assert parsed.column("something new") == ["3", "2", "4", "5", "6", "1", "0"]
     parsed = browse(numbers_page, "status=failed&descriptor=cnn%20l2%200", tmp_path)
-    # These rows were not labelled: nothing is called so, and nothing is left.
+    # These rows were not labeled: nothing is called so, and nothing is left.
     assert parsed.column("pair") == []
     parsed = browse(numbers_page, "status=failed&descriptor=cnn", tmp_path)
     assert parsed.column("pair") == ["p9", "p3"]

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as photographs
 
-from homoreg.descriptors.peers import RootSift
+from homoreg.descriptors.baselines import RootSift
 from homoreg.errors import HomoregError
-from homoreg.evaluation import HPatchesBenchmark, evaluate_benchmark, summarise
+from homoreg.evaluation import HPatchesBenchmark, evaluate_benchmark, summarize
 from homoreg.evaluation.hpatches import limit_short_side, read_homography
 from homoreg.evaluation.pair import pair_group
 from homoreg.geometry import transform_points
@@ -66,14 +66,14 @@ def test_every_layout_gives_the_same_pairs(
         assert pair.size2 == (320, 240)
 
 
-def test_light_and_viewpoint_are_summarised_apart(tmp_path: Path) -> None:
+def test_light_and_viewpoint_are_summarized_apart(tmp_path: Path) -> None:
     for name in ("i_day", "v_wall", "v_graf"):
         write_sequence(tmp_path / name)
     benchmark = HPatchesBenchmark(tmp_path)
     assert len(benchmark) == 6
     table = evaluate_benchmark(RootSift(support=32), benchmark)
     assert table["pair_id"].tolist()[::2] == ["i_day/1_2", "v_graf/1_2", "v_wall/1_2"]
-    (entry,) = summarise(table)
+    (entry,) = summarize(table)
     assert entry["pairs"] == 6
     assert {name: part["pairs"] for name, part in entry["groups"].items()} == {"i": 2, "v": 4}
     light = table[table["pair_id"].str.startswith("i_")]
@@ -97,14 +97,14 @@ def test_the_group_is_in_the_pair_s_name(pair_id: str, group: str) -> None:
 
 def test_a_resized_pair_keeps_its_truth(tmp_path: Path) -> None:
     """Blobs painted at points that match by H are found where the resized H says."""
-    centres = np.array([[200.0, 180.0], [1100.0, 300.0], [400.0, 760.0], [1000.0, 900.0]])
+    centers = np.array([[200.0, 180.0], [1100.0, 300.0], [400.0, 760.0], [1000.0, 900.0]])
     truth = np.array([[1.05, 0.06, -40.0], [-0.04, 0.93, 55.0], [2e-5, -3e-5, 1.0]])
     folder = tmp_path / "v_blobs"
     folder.mkdir()
     # Sizes whose shrinking does not come out even, and differs between the views and axes.
     for name, size, points in (
-        ("1.png", (1283, 1021), centres),
-        ("2.png", (1391, 1117), transform_points(centres, truth)),
+        ("1.png", (1283, 1021), centers),
+        ("2.png", (1391, 1117), transform_points(centers, truth)),
     ):
         cv2.imwrite(str(folder / name), blobs(points, size))
     np.savetxt(folder / "H_1_2", truth)
@@ -118,14 +118,14 @@ def test_a_resized_pair_keeps_its_truth(tmp_path: Path) -> None:
 
 
 def blobs(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Gaussian spots with their centres at exact subpixel places."""
+    """Gaussian spots with their centers at exact subpixel places."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     spots = [np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 12**2)) for px, py in points]
     return np.round(255 * np.sum(spots, axis=0)).astype(np.uint8)
 
 
 def peaks(image: np.ndarray) -> np.ndarray:
-    """Centres of gravity ``(4, 2)`` of the spots, from the top."""
+    """Centers of gravity ``(4, 2)`` of the spots, from the top."""
     gray = image[..., 0].astype(np.float64)
     _, labels = cv2.connectedComponents((gray > 2).astype(np.uint8))
     x, y = np.meshgrid(np.arange(gray.shape[1]), np.arange(gray.shape[0]))
@@ -138,7 +138,7 @@ def peaks(image: np.ndarray) -> np.ndarray:
 def test_resizing_never_enlarges_and_maps_corners_to_corners(w: int, h: int, short: int) -> None:
     image, scaling = limit_short_side(np.zeros((h, w, 3), np.uint8), short)
     assert min(image.shape[:2]) == min(w, h, short)
-    # The outer corners of the pixel squares, half a pixel beyond the centres, coincide.
+    # The outer corners of the pixel squares, half a pixel beyond the centers, coincide.
     outer = np.array([[-0.5, -0.5], [w - 0.5, h - 0.5]])
     new_h, new_w = image.shape[:2]
     expected = [[-0.5, -0.5], [new_w - 0.5, new_h - 0.5]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage import data as photographs
 
-from homoreg.descriptors.peers import RootSift
+from homoreg.descriptors.baselines import RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation import evaluate_pair
 from homoreg.evaluation.table import COLUMNS

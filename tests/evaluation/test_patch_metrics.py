@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from skimage import data as photographs
 from sklearn.metrics import average_precision_score, roc_curve
 
-from homoreg.descriptors.peers import Orb, RawPatches, RootSift
+from homoreg.descriptors.baselines import Orb, RawPatches, RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.patch_metrics import (

@@ -4,7 +4,7 @@ import pytest
 from scipy.special import j0
 from skimage import data as photographs
 
-from homoreg.descriptors.peers import Orb, RawPatches, RootSift
+from homoreg.descriptors.baselines import Orb, RawPatches, RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation.shift import SHIFTS_PX, ShiftResponse, shift_figure, shift_response
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from homoreg.data import PairManifest
+from homoreg.descriptors.baselines import Orb, RootSift
 from homoreg.descriptors.loading import CutPatches, PatchWindow, untrained_descriptor
-from homoreg.descriptors.peers import Orb, RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation import (
     EvaluationProtocol,
@@ -17,7 +17,7 @@ from homoreg.evaluation import (
     evaluate_benchmark,
     evaluate_manifest,
     read_evaluation,
-    summarise,
+    summarize,
     write_evaluation,
 )
 from homoreg.evaluation.table import COLUMNS, Judged
@@ -92,7 +92,7 @@ def test_the_summary_counts_failures_and_lets_them_weigh() -> None:
             "kappa": 4.0 if status == "ok" else np.nan,
         }
         rows.append(row)
-    (entry,) = summarise(pd.DataFrame(rows))
+    (entry,) = summarize(pd.DataFrame(rows))
     assert (entry["descriptor"], entry["regularizer"], entry["seed"]) == ("cnn", "l2", 1)
     assert entry["failures"] == {"degenerate": 1, "too_few_matches": 1}
     assert entry["failure_rate"] == pytest.approx(0.4)
@@ -131,7 +131,7 @@ def test_an_estimate_that_tears_the_view_apart_is_counted() -> None:
             ("i_b/1_2", "degenerate", np.inf),
         )
     ]
-    (entry,) = summarise(pd.DataFrame(rows))
+    (entry,) = summarize(pd.DataFrame(rows))
     assert (entry["seed"], entry["folded"]) == (None, 1)
     assert {name: part["folded"] for name, part in entry["groups"].items()} == {"i": 0, "v": 1}
     assert entry["groups"]["i"]["failures"] == {"degenerate": 1}

@@ -18,6 +18,6 @@ def similarity():
     """From the study's ranges: 20°, scale 1.1, a shift of (60, -40) px, about (320, 240)."""
     angle = np.deg2rad(20)
     turn = 1.1 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = np.array([320.0, 240.0])
-    shift = centre - turn @ centre + [60, -40]
+    center = np.array([320.0, 240.0])
+    shift = center - turn @ center + [60, -40]
     return np.vstack([np.column_stack([turn, shift]), [0, 0, 1]])

@@ -26,9 +26,9 @@ def warp():
     """20°, scale 1.1, a shift and a little perspective, about the middle of a 400×300 view."""
     c, s = 1.1 * np.cos(np.deg2rad(20)), 1.1 * np.sin(np.deg2rad(20))
     about = np.array([[c, -s, 0], [s, c, 0], [2e-4, -1e-4, 1]])
-    to_centre = np.array([[1, 0, -200], [0, 1, -150], [0, 0, 1.0]])
+    to_center = np.array([[1, 0, -200], [0, 1, -150], [0, 0, 1.0]])
     back = np.array([[1, 0, 215], [0, 1, 140], [0, 0, 1.0]])
-    return back @ about @ to_centre
+    return back @ about @ to_center
 
 
 def everywhere(image):
@@ -172,7 +172,7 @@ def test_ssim_ignores_what_the_mask_hides(photo):
     assert masked_rmse(photo, spoiled, mask) == 0
 
 
-def test_one_colour_images():
+def test_one_color_images():
     gray, brighter = np.full((30, 30, 3), 100, np.uint8), np.full((30, 30, 3), 110, np.uint8)
     result = compare_aligned(gray, brighter, np.eye(3))
     assert result.rmse_gray == 10

@@ -31,7 +31,7 @@ def uniform_points(rng, count, *batch):
 
 
 def mpmath_dlt(points1, points2):
-    """Hartley-normalised DLT in 60 digits by eigenvectors of AᵀA: H and the singular values."""
+    """Hartley-normalized DLT in 60 digits by eigenvectors of AᵀA: H and the singular values."""
     with mpmath.workdps(60):
 
         def normalized(points):
@@ -92,7 +92,7 @@ def test_points_of_another_shape_are_refused(points):
 # --- hartley_normalization ---
 
 
-def test_normalised_points_have_centroid_zero_and_mean_distance_root_two(rng):
+def test_normalized_points_have_centroid_zero_and_mean_distance_root_two(rng):
     points = uniform_points(rng, 30, 4) + 1000
     normalized, transform = hartley_normalization(points)
     np.testing.assert_allclose(normalized.mean(axis=-2), 0, atol=1e-12)
@@ -100,7 +100,7 @@ def test_normalised_points_have_centroid_zero_and_mean_distance_root_two(rng):
     np.testing.assert_allclose(transform_points(points, transform), normalized, atol=1e-12)
 
 
-def test_coincident_points_are_centred_and_stay_finite():
+def test_coincident_points_are_centered_and_stay_finite():
     normalized, transform = hartley_normalization(np.full((7, 2), 0.1))
     np.testing.assert_array_equal(normalized, 0)
     np.testing.assert_array_equal(transform, [[1, 0, -0.1], [0, 1, -0.1], [0, 0, 1]])
@@ -120,7 +120,7 @@ def test_dlt_agrees_with_sixty_digits(rng, perspective, count):
     np.testing.assert_allclose(fit.singular_values[8], values[8], rtol=1e-9, atol=1e-20)
 
 
-def test_the_raw_solve_minimises_the_algebraic_error_of_raw_pixels(rng, perspective):
+def test_the_raw_solve_minimizes_the_algebraic_error_of_raw_pixels(rng, perspective):
     points1 = uniform_points(rng, 40)
     points2 = transform_points(points1, perspective) + rng.normal(0, 1, points1.shape)
     fit = dlt_homography(points1, points2, normalize=False)
@@ -195,7 +195,7 @@ def test_misused_shapes_are_refused():
         dlt_homography(five, five, weights=[1, 1, 1, 1])
 
 
-def test_normalisation_removes_bias_and_not_variance(rng, perspective):
+def test_normalization_removes_bias_and_not_variance(rng, perspective):
     """Section 2 of the science page: 3 px of noise, the worst corner, 14.2 px against 0.05."""
     truth = perspective
     clean = uniform_points(rng, 50)
@@ -246,7 +246,7 @@ def test_exact_matches_give_the_exact_homography(problem):
 
 @given(well_placed_problems(), st.floats(-180, 180), st.floats(0.01, 100), coordinates)
 @settings(max_examples=60, deadline=None)
-def test_normalised_dlt_follows_similarities_of_either_view(problem, angle, scale, shift):
+def test_normalized_dlt_follows_similarities_of_either_view(problem, angle, scale, shift):
     truth, points1, rng = problem
     points2 = transform_points(points1, truth) + rng.normal(0, 1, points1.shape)
     c, s = scale * np.cos(np.deg2rad(angle)), scale * np.sin(np.deg2rad(angle))

@@ -17,7 +17,7 @@ from homoreg.study.gathered import Gathered
 from homoreg.study.page import SECTIONS
 
 ARM_ERROR_PX = {"none": 2.0, "l2": 2.2, "dropout": 3.2, "hybrid": 3.6}
-PEER_ERROR_PX = {"rootsift": 4.0, "untrained": 9.0}
+BASELINE_ERROR_PX = {"rootsift": 4.0, "untrained": 9.0}
 PAIRS = 40
 
 
@@ -79,7 +79,7 @@ NOTEBOOK = {
 
 
 def shift_responses(regularizer: str, seed: int) -> list[dict]:
-    """What ``summary.json`` keeps of the run's own shift response and of a peer's."""
+    """What ``summary.json`` keeps of the run's own shift response and of a baseline's."""
     rng = np.random.default_rng(seed)
     reach = 4 if regularizer in ("none", "l2") else 12
     entries = []
@@ -105,10 +105,10 @@ def write_run(
     record: dict | None = None,
     gain: float = 1.0,
     pairs: int = PAIRS,
-    peers: Mapping[str, float] = PEER_ERROR_PX,
+    baselines: Mapping[str, float] = BASELINE_ERROR_PX,
     best_after_epochs: int | None = None,
 ) -> Path:
-    """One run folder, peers in its evaluation included.
+    """One run folder, baselines in its evaluation included.
 
     Args:
         analysis: goes into the run's record; ``None`` as in a run of before there were protocols.
@@ -117,7 +117,7 @@ def write_run(
         record: further fields of the record.
         gain: multiplies the arm's error.
         pairs: held-out pairs.
-        peers: their typical error by name.
+        baselines: their typical error by name.
         best_after_epochs: judged there as well, with half the error of the last epoch.
     """
     dropout = 0.3 if regularizer in ("dropout", "hybrid") else 0.0
@@ -177,7 +177,7 @@ def write_run(
     pd.DataFrame(lines).to_csv(folder / "csv" / "metrics.csv", index=False)
 
     own = evaluation_rows("cnn", regularizer, seed, gain * ARM_ERROR_PX[regularizer], pairs)
-    others = [evaluation_rows(name, "", None, error, pairs) for name, error in peers.items()]
+    others = [evaluation_rows(name, "", None, error, pairs) for name, error in baselines.items()]
     (folder / "evaluation").mkdir()
     pd.concat([own, *others]).to_csv(folder / "evaluation" / "eval.csv", index=False)
     if best_after_epochs:

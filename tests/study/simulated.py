@@ -42,8 +42,8 @@ def study(
     rng = np.random.default_rng([key, seeds, pairs])
     difficulty = rng.normal(0, 0.3, pairs)
     pattern = rng.normal(0, 0.15, pairs)  # κ of the pairs, unrelated to their difficulty
-    centred = difficulty - difficulty.mean()
-    pattern = pattern - centred * (centred @ pattern) / (centred @ centred)
+    centered = difficulty - difficulty.mean()
+    pattern = pattern - centered * (centered @ pattern) / (centered @ centered)
     parts = []
     for arm in ARMS:
 

@@ -23,7 +23,7 @@ def rows(arm: str, error: list[float], **columns: list) -> pd.DataFrame:
     )
 
 
-def test_arms_are_told_apart_without_colour():
+def test_arms_are_told_apart_without_color():
     for feature in ("color", "marker", "linestyle", "hatch"):
         assert len({getattr(style, feature) for style in STYLES}) == len(STYLES)
 

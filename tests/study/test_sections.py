@@ -134,7 +134,7 @@ def test_interval_is_students():
     assert np.isnan(mean_interval([2.0])[1:]).all()
 
 
-def test_a_peer_is_no_seed():
+def test_a_baseline_is_no_seed():
     models = pd.DataFrame(
         {
             "protocol": "corrected",
@@ -240,7 +240,7 @@ def test_one_protocol_alone_says_what_would_fill_the_other(protocols: list[Path]
 def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: Gathered, sweep: Path):
     section = shift_response(both)
     curves = section.frames["shift"]
-    # The runs' own, not their peers'.
+    # The runs' own, not their baselines'.
     assert set(curves["arm"]) == {"none", "l2", "dropout", "hybrid"}
     runs = section.frames["shift_runs"]
     own = runs[

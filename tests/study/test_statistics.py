@@ -37,7 +37,7 @@ from homoreg.study.statistics import (
     sign_flip_interval,
     sign_flip_power,
     sign_flip_test,
-    summarise_runs,
+    summarize_runs,
     t_interval,
 )
 
@@ -379,7 +379,7 @@ def test_a_difference_is_found_and_an_equivalence_too():
 
 def test_values_are_those_of_the_aggregates():
     rows = study(seeds=2, failed=0.2)
-    by_run = summarise_runs(rows).set_index(["arm", "seed"])
+    by_run = summarize_runs(rows).set_index(["arm", "seed"])
     for key, of_run in rows.groupby(["arm", "seed"]):
         expected = corner_error_auc(of_run["corner_error_px"], [5])[0]
         assert by_run.loc[key, "auc_5px"] == pytest.approx(expected)
@@ -451,7 +451,7 @@ def test_an_estimate_beyond_the_ceiling_is_no_better_than_none():
 def test_the_notebooks_filter_is_applied_and_counted():
     rows = study(seeds=8, failed={"dropout": 0.4}, protocol="notebook")
     rows.loc[rows["pair_id"] == "000001", "kappa_notebook"] = 3e7
-    by_run = summarise_runs(rows).set_index(["arm", "seed"])
+    by_run = summarize_runs(rows).set_index(["arm", "seed"])
     pairs = rows["pair_id"].nunique()
     assert (by_run["pairs"] == pairs).all()
     ok = rows[(rows["status"] == "ok") & (rows["kappa_notebook"] <= 2e7)]
@@ -476,7 +476,7 @@ def test_a_run_of_which_nothing_is_kept_has_no_value():
     table = compare_arms(rows, draws=20).set_index(["metric", "arm"])
     assert (table.loc[("auc_5px", "l2"), ["seeds", "seeds_left_out"]] == [7, 1]).all()
     assert table.loc[("failure_rate", "l2"), "seeds"] == 8
-    assert np.isnan(summarise_runs(rows).set_index(["arm", "seed"]).loc[("l2", 2), "auc_5px"])
+    assert np.isnan(summarize_runs(rows).set_index(["arm", "seed"]).loc[("l2", 2), "auc_5px"])
 
 
 def test_analysis_options():
@@ -492,10 +492,14 @@ def test_analysis_options():
         Analysis(kappa="dop")
 
 
-def test_peers_have_no_seed_and_are_not_compared():
+def test_baselines_have_no_seed_and_are_not_compared():
     rows = study(seeds=2)
-    peer = rows[rows["arm"] == "l2"].assign(arm="rootsift", seed=pd.NA)
-    assert set(compare_arms(pd.concat([rows, peer]), draws=5)["arm"]) == {"l2", "dropout", "hybrid"}
+    baseline = rows[rows["arm"] == "l2"].assign(arm="rootsift", seed=pd.NA)
+    assert set(compare_arms(pd.concat([rows, baseline]), draws=5)["arm"]) == {
+        "l2",
+        "dropout",
+        "hybrid",
+    }
 
 
 @pytest.mark.parametrize(

@@ -95,25 +95,25 @@ def test_failing_on_the_hard_pairs_does_not_look_better():
     assert b == math.inf
 
 
-def test_peers_of_all_runs_count_once(page: Path):
+def test_baselines_of_all_runs_count_once(page: Path):
     models = pd.read_csv(page.parent / "tables" / "models.csv", keep_default_na=False)
     assert list(models.loc[models["estimator"] == "dlt", "arm"]) == [
         *("none", "none", "l2", "l2", "dropout", "dropout", "hybrid", "hybrid"),
         *("rootsift", "untrained"),
     ]
-    peers = models[models["arm"].isin(["rootsift", "untrained"])]
-    assert set(peers["run"]) == {""}
-    assert set(peers["pairs"]) == {40}
+    baselines = models[models["arm"].isin(["rootsift", "untrained"])]
+    assert set(baselines["run"]) == {""}
+    assert set(baselines["pairs"]) == {40}
 
 
-def test_peers_on_other_pairs_are_not_taken_for_the_same():
-    peer = one_model(pair_id=["000001", "000002"]).assign(
+def test_baselines_on_other_pairs_are_not_taken_for_the_same():
+    baseline = one_model(pair_id=["000001", "000002"]).assign(
         descriptor="orb", regularizer="", benchmark="eval"
     )
     runs = pd.DataFrame({"run": ["a", "b"], "arm": ["none", "l2"], "manifest_hash": ["x", "y"]})
     runs = runs.assign(protocol="corrected")
-    assert len(gather_rows({"a": peer, "b": peer}, runs)) == 4
-    assert len(gather_rows({"a": peer, "b": peer}, runs.assign(manifest_hash="x"))) == 2
+    assert len(gather_rows({"a": baseline, "b": baseline}, runs)) == 4
+    assert len(gather_rows({"a": baseline, "b": baseline}, runs.assign(manifest_hash="x"))) == 2
 
 
 def test_ids_stay_text(page: Path):
@@ -176,7 +176,7 @@ def test_no_line_through_two_points_or_a_constant(y: list):
     assert np.isnan([line["slope"], line["intercept"], line["spearman"]]).all()
 
 
-def test_every_metric_of_the_request_is_summarised(page: Path):
+def test_every_metric_of_the_request_is_summarized(page: Path):
     columns = pd.read_csv(page.parent / "tables" / "models.csv").columns
     for name in METRICS:
         assert {f"{name}_median", f"{name}_q1", f"{name}_q3"} <= set(columns)

@@ -43,9 +43,9 @@ class PatchPairs:
 
     Attributes:
         pair1: ``(N,)`` the pair whose view 1 gives the first patch.
-        points1: ``(N, 2)`` its centre, pixels of that view.
+        points1: ``(N, 2)`` its center, pixels of that view.
         pair2: ``(N,)`` the pair whose view 2 gives the second patch.
-        points2: ``(N, 2)`` its centre, pixels of that view.
+        points2: ``(N, 2)`` its center, pixels of that view.
         kind: ``(N,)`` POSITIVE, SAME_PHOTO or OTHER_PHOTO.
     """
 
@@ -69,7 +69,7 @@ class PairSampling:
         positive_share: share of samples that correspond, in (0, 1].
         same_photo_share: share of the negatives that come from the same photo, in [0, 1].
         negative_radius_px: a negative of the same photo is at least this far from the true place.
-        jitter_px: the second patch's centre is off by up to this much, in x and in y.
+        jitter_px: the second patch's center is off by up to this much, in x and in y.
         correspondence: ``"homography"`` finds a point's place in view 2 through H;
             ``"same_coordinates"`` is the study's: whole windows inside the views, on whole pixels,
             and the second where the first is, give or take the jitter. Its positives do not
@@ -141,7 +141,7 @@ def sample_patch_pairs(
     half = (support - 1) / 2
 
     def anywhere(uniforms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Points of views of these sizes; the study's are centres of whole windows."""
+        """Points of views of these sizes; the study's are centers of whole windows."""
         if through_h:
             return uniforms * (sizes - 1)
         return np.floor(uniforms * (np.maximum(sizes - support, 0) + 1)) + half

@@ -20,7 +20,7 @@ def cut_patches_on_device(
     Args:
         pixels: ``(B,)`` uint8, images one after the other, each ``(H, W, 3)`` row by row.
         slots: ``(N, 3)`` int64: first byte, width and height of each patch's image.
-        points: ``(N, 2)`` float32, x, y of each patch's centre in its image, pixels.
+        points: ``(N, 2)`` float32, x, y of each patch's center in its image, pixels.
         support: side of the window in pixels of the image.
         size: side of the patch in pixels.
 
@@ -79,6 +79,6 @@ def resizing_weights(old: int, new: int, device: torch.device | str | None = Non
         start = torch.arange(new, dtype=torch.float64)[:, None] * scale
         shared = torch.minimum(edges + 1, start + scale) - torch.maximum(edges, start)
         return (shared.clamp_min(0) / scale).float().to(device)
-    centre = (torch.arange(new, dtype=torch.float64)[:, None] + 0.5) * scale - 0.5
-    centre = centre.clamp(0, old - 1)
-    return (1 - (edges - centre).abs()).clamp_min(0).float().to(device)
+    center = (torch.arange(new, dtype=torch.float64)[:, None] + 0.5) * scale - 0.5
+    center = center.clamp(0, old - 1)
+    return (1 - (edges - center).abs()).clamp_min(0).float().to(device)

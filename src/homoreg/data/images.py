@@ -102,7 +102,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """A JPEG file of ``(H, W, 3)`` uint8 RGB, colour at full resolution, quality 1 to 100."""
+    """A JPEG file of ``(H, W, 3)`` uint8 RGB, color at full resolution, quality 1 to 100."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()

@@ -13,7 +13,7 @@ def cut_patches(
 ) -> np.ndarray:
     """Cut a square window around each point and bring it to the network's size.
 
-    The window is centred on the point to a fraction of a pixel (bilinear); what lies outside the
+    The window is centered on the point to a fraction of a pixel (bilinear); what lies outside the
     image repeats its edge. Reducing averages over areas, so that nothing aliases.
 
     Args:
@@ -34,14 +34,14 @@ def cut_patches(
     images = [image] * len(points) if isinstance(image, np.ndarray) else image
     sizes = np.array([source.shape[1::-1] for source in images]).reshape(-1, 2)
     # Farther out nothing changes but the number, which OpenCV must be able to hold.
-    centres = np.clip(points, -support, sizes + support).astype(np.float32)
-    corners = np.floor(centres - (support - 1) / 2).astype(int)
+    centers = np.clip(points, -support, sizes + support).astype(np.float32)
+    corners = np.floor(centers - (support - 1) / 2).astype(int)
     corners = np.clip(corners, 0, np.maximum(sizes - 2, 0))
     window_size, patch_size = (support, support), (size, size)
     window = np.empty((*window_size, 3), np.uint8)
     shrink = cv2.INTER_AREA if support >= size else cv2.INTER_LINEAR
-    for source, (x, y), centre, patch in zip(
-        images, corners.tolist(), (centres - corners).tolist(), patches, strict=True
+    for source, (x, y), center, patch in zip(
+        images, corners.tolist(), (centers - corners).tolist(), patches, strict=True
     ):
         # A copy brings the rows from memory side by side; OpenCV's reader would wait for each.
         area = source[y : y + support + 1, x : x + support + 1].copy()
@@ -49,9 +49,9 @@ def cut_patches(
         if 1 in area.shape:
             area = cv2.copyMakeBorder(area, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
         if support == size:
-            cv2.getRectSubPix(area, window_size, centre, patch)
+            cv2.getRectSubPix(area, window_size, center, patch)
         else:
-            cv2.getRectSubPix(area, window_size, centre, window)
+            cv2.getRectSubPix(area, window_size, center, window)
             cv2.resize(window, patch_size, patch, interpolation=shrink)
     return patches
 

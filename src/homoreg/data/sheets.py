@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-# Blue and orange differ in gray and to every kind of colour vision.
+# Blue and orange differ in gray and to every kind of color vision.
 SAME, DIFFERENT = "#0072b2", "#d55e00"
 
 
@@ -21,8 +21,8 @@ def patch_sheet(
     figure = Figure(figsize=(11, 1.05 * rows + 0.8), dpi=80, layout="constrained")
     halves = np.asarray(figure.subfigures(1, 2))
     kinds = (("same place (+1)", SAME, labels > 0), ("another place (−1)", DIFFERENT, labels <= 0))
-    for half, (title, colour, chosen) in zip(halves, kinds, strict=True):
-        half.suptitle(f"{title}, {chosen.mean():.0%} of the batch", color=colour)
+    for half, (title, color, chosen) in zip(halves, kinds, strict=True):
+        half.suptitle(f"{title}, {chosen.mean():.0%} of the batch", color=color)
         axes = half.subplots(rows, 3, squeeze=False)
         indices = np.flatnonzero(chosen)[: axes.size]
         for axis in axes.flat:

@@ -31,14 +31,14 @@ def read_view2(pair: Pair) -> np.ndarray:
 
 
 def view2_around(
-    pair: Pair, photo: np.ndarray, centre: np.ndarray, support: int
+    pair: Pair, photo: np.ndarray, center: np.ndarray, support: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """So much of view 2 as a window around a point needs, rendered from the photograph.
 
     Args:
         pair: with the homography and the parameters of its warp.
         photo: view 1, ``(H, W, 3)`` uint8.
-        centre: ``(2,)`` x, y of the point in view 2, pixels.
+        center: ``(2,)`` x, y of the point in view 2, pixels.
         support: side of the window, pixels.
 
     Returns:
@@ -48,9 +48,9 @@ def view2_around(
     blur = pair.parameters["blur_kernel"] or 1
     reach = support / 2 + 1 + blur // 2
     size = np.array(pair.size2)
-    low = np.clip(np.floor(centre - reach).astype(int), 0, size - 1)
-    high = np.clip(np.ceil(centre + reach).astype(int) + 1, low + 1, size)
-    return _render(pair, photo, (*low.tolist(), *(high - low).tolist())), centre - low
+    low = np.clip(np.floor(center - reach).astype(int), 0, size - 1)
+    high = np.clip(np.ceil(center + reach).astype(int) + 1, low + 1, size)
+    return _render(pair, photo, (*low.tolist(), *(high - low).tolist())), center - low
 
 
 def _render(

@@ -28,21 +28,21 @@ BORDERS = {
 }
 
 
-def similarity_about_centre(
+def similarity_about_center(
     size: Size, rotation_deg: float, scale: float, shift_px: Sequence[float]
 ) -> np.ndarray:
-    """Rotation and scaling about the centre of a view, then a shift, as ``(3, 3)`` float64.
+    """Rotation and scaling about the center of a view, then a shift, as ``(3, 3)`` float64.
 
     Positive angles turn the x axis towards the y axis, which is clockwise on the screen.
 
-    >>> similarity_about_centre((5, 3), 90, 1, (10, 0)).round(9).tolist()
+    >>> similarity_about_center((5, 3), 90, 1, (10, 0)).round(9).tolist()
     [[0.0, -1.0, 13.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]]
     """
-    centre = (np.array(size) - 1) / 2
+    center = (np.array(size) - 1) / 2
     angle = np.deg2rad(rotation_deg)
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]])
-    offset = centre + shift_px - linear @ centre
+    offset = center + shift_px - linear @ center
     return np.vstack([np.column_stack([linear, offset]), [0.0, 0.0, 1.0]])
 
 
@@ -132,8 +132,8 @@ class Warp:
     """What the second views look like; the defaults are those of ``conf/warp/default.yaml``.
 
     Args:
-        rotation_deg: largest rotation about the centre, either way, degrees.
-        scale: smallest and largest scaling about the centre.
+        rotation_deg: largest rotation about the center, either way, degrees.
+        scale: smallest and largest scaling about the center.
         shift: largest shift, either way, as a share of width and of height.
         corner_jitter: largest move of each corner, either way, as a share of width and of height;
             this is the perspective part.
@@ -199,7 +199,7 @@ class Warp:
             scale = float(rng.uniform(self.scale[0], self.scale[1]))
             shift_px = rng.uniform(-self.shift, self.shift, 2) * size
             jitter_px = rng.uniform(-self.corner_jitter, self.corner_jitter, (4, 2)) * size
-            homography = similarity_about_centre(size, rotation_deg, scale, shift_px.tolist())
+            homography = similarity_about_center(size, rotation_deg, scale, shift_px.tolist())
             homography = move_corners(homography, size, jitter_px)
             overlap = mutual_overlap(homography, size)
             if overlap > 0 and overlap >= self.min_overlap:

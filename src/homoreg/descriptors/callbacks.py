@@ -18,7 +18,7 @@ from homoreg.files import atomic_path
 # TensorBoard's "custom scalars" page: a section for each question of the study, in whose charts the
 # runs of a sweep lie over each other. Names are patterns, searched for in a scalar's name.
 LAYOUT = {
-    "Does it generalise?": {
+    "Does it generalize?": {
         "loss in evaluation mode": ["Multiline", ["train/loss_eval", "^val/loss"]],
         "gap, validation less training": ["Multiline", ["^val/gap"]],
     },

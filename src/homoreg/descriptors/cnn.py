@@ -28,8 +28,8 @@ class CnnDescriptor(nn.Module):
         kernel_sizes: side of each convolution's kernel, odd, pixels.
         head_widths: widths of the hidden layers between the pooled features and the descriptor.
         descriptor_dim: length of the descriptor.
-        in_channels: 3 sees colour, 1 sees luma.
-        normalisation: ``"none"`` feeds [0, 1] as it is, as the study did; ``"standard"`` centres
+        in_channels: 3 sees color, 1 sees luma.
+        normalization: ``"none"`` feeds [0, 1] as it is, as the study did; ``"standard"`` centers
             it on the mean gray of photographs; ``"patch"`` gives every patch zero mean and unit
             deviation.
         dropout: probability that a hidden unit of the head is dropped while training.
@@ -48,7 +48,7 @@ class CnnDescriptor(nn.Module):
         head_widths: Sequence[int] = (64,),
         descriptor_dim: int = 32,
         in_channels: int = 3,
-        normalisation: Literal["none", "standard", "patch"] = "none",
+        normalization: Literal["none", "standard", "patch"] = "none",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -60,15 +60,15 @@ class CnnDescriptor(nn.Module):
         if any(k < 1 or k % 2 == 0 for k in kernel_sizes):
             raise HomoregError(f"model.kernel_sizes={list(kernel_sizes)}: kernels have odd sides")
         if in_channels not in (1, 3):
-            raise HomoregError(f"model.in_channels={in_channels}: give 3 (colour) or 1 (luma)")
-        if normalisation not in ("none", "standard", "patch"):
-            raise HomoregError(f"model.normalisation={normalisation}: give none, standard or patch")
+            raise HomoregError(f"model.in_channels={in_channels}: give 3 (color) or 1 (luma)")
+        if normalization not in ("none", "standard", "patch"):
+            raise HomoregError(f"model.normalization={normalization}: give none, standard or patch")
         if min([*channels, *head_widths, descriptor_dim]) < 1:
             raise HomoregError("model: channels, head_widths and descriptor_dim must be at least 1")
         if not 0 <= dropout < 1:
             raise HomoregError(f"regularizer.dropout={dropout}: give a probability in [0, 1)")
         self.in_channels = in_channels
-        self.normalisation = normalisation
+        self.normalization = normalization
 
         layers: list[nn.Module] = []
         width = in_channels
@@ -88,11 +88,11 @@ class CnnDescriptor(nn.Module):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         if self.in_channels == 1:
             patches = (patches * patches.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
-        if self.normalisation == "patch":
+        if self.normalization == "patch":
             deviation, mean = torch.std_mean(patches, dim=(1, 2, 3), keepdim=True)
-            # A flat patch has no contrast to normalise: a gray level's 1/255 keeps it near zero.
+            # A flat patch has no contrast to normalize: a gray level's 1/255 keeps it near zero.
             patches = (patches - mean) / (deviation + 1 / 255)
-        elif self.normalisation == "standard":
+        elif self.normalization == "standard":
             patches = (patches - MEAN_GRAY) / DEVIATION_GRAY
         # Averaged with channels last, so that the gradient lies as the convolutions read it.
         features = self.features(patches).permute(0, 2, 3, 1).flatten(1, 2).mean(1)

@@ -66,7 +66,7 @@ class PatchWindow:
     Args:
         support: side of the window in the photo, pixels.
         size: side of the patch, pixels.
-        keypoint_rounding: ``"none"`` centres a window on its keypoint to a fraction of a pixel;
+        keypoint_rounding: ``"none"`` centers a window on its keypoint to a fraction of a pixel;
             ``"truncate"`` cuts ``[x − support // 2, x + support // 2)`` of the truncated keypoint,
             as the study sliced it.
         border: ``"replicate"`` repeats the edge in windows that leave the image; ``"drop"`` does
@@ -91,14 +91,14 @@ class PatchWindow:
         """The patches of ``(N, 2)`` keypoints in ``(H, W, 3)`` uint8; none outside the image."""
         keypoints = np.asarray(keypoints, np.float64).reshape(-1, 2)
         inside = inside_image(image, keypoints)
-        centres = keypoints
+        centers = keypoints
         if self.keypoint_rounding == "truncate":
-            # An even window has its centre between two pixels.
-            centres = np.floor(keypoints) - (0.5 if self.support % 2 == 0 else 0.0)
+            # An even window has its center between two pixels.
+            centers = np.floor(keypoints) - (0.5 if self.support % 2 == 0 else 0.0)
         if self.border == "drop":
             half = (self.support - 1) / 2
-            inside &= inside_image(image, centres - half) & inside_image(image, centres + half)
-        patches = cut_patches(image, centres[inside], support=self.support, size=self.size)
+            inside &= inside_image(image, centers - half) & inside_image(image, centers + half)
+        patches = cut_patches(image, centers[inside], support=self.support, size=self.size)
         return CutPatches(patches, inside)
 
 
@@ -171,7 +171,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
 
 
 def load_descriptor(source: str | Path, *, checkpoint: str = "", device: str | None = None) -> Any:
-    """A descriptor from a run's folder, a checkpoint file, or the name of a peer.
+    """A descriptor from a run's folder, a checkpoint file, or the name of a baseline.
 
     Args:
         source: ``"multirun/…/regularizer-l2+seed-0"``, ``"….ckpt"``, or ``"sift"``, ``"rootsift"``,
@@ -183,7 +183,7 @@ def load_descriptor(source: str | Path, *, checkpoint: str = "", device: str | N
         An object that meets :class:`Descriptor`.
 
     Raises:
-        HomoregError: there is no such run, file or peer; or a checkpoint cannot be used.
+        HomoregError: there is no such run, file or baseline; or a checkpoint cannot be used.
     """
     path = Path(source)
     if path.is_dir():
@@ -197,9 +197,9 @@ def load_descriptor(source: str | Path, *, checkpoint: str = "", device: str | N
     if path.suffix == ".ckpt" or len(path.parts) > 1:
         raise HomoregError(f"{source}: there is no such run or checkpoint")
 
-    from homoreg.descriptors.peers import peer_descriptor
+    from homoreg.descriptors.baselines import baseline_descriptor
 
-    return peer_descriptor(str(source))
+    return baseline_descriptor(str(source))
 
 
 def _from_checkpoint(

@@ -9,7 +9,7 @@ from homoreg.errors import HomoregError
 class HardestInBatch(nn.Module):
     """Triplet margin loss with the hardest negative of the batch (HardNet, NeurIPS 2017).
 
-    Only samples labelled +1 take part; every other sample of the batch is a candidate negative, so
+    Only samples labeled +1 take part; every other sample of the batch is a candidate negative, so
     train it with ``data.sampling.positive_share=1``.
 
     Args:

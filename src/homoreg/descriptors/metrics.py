@@ -1,4 +1,4 @@
-"""How good descriptors are on labelled patch pairs, without a homography."""
+"""How good descriptors are on labeled patch pairs, without a homography."""
 
 import torch
 
@@ -31,7 +31,7 @@ def fpr_at_recall(
 def nearest_accuracy(
     descriptors1: torch.Tensor, descriptors2: torch.Tensor, groups: torch.Tensor
 ) -> torch.Tensor:
-    """How often a descriptor's nearest neighbour in its group is its own counterpart.
+    """How often a descriptor's nearest neighbor in its group is its own counterpart.
 
     Neither the loss's scale nor the descriptors' can move it, and no group's look solves it.
 
@@ -81,7 +81,7 @@ def uniformity(descriptors: torch.Tensor) -> torch.Tensor:
 
 
 def effective_rank(descriptors: torch.Tensor) -> torch.Tensor:
-    """exp of the entropy of the centred descriptors' normalised singular values.
+    """exp of the entropy of the centered descriptors' normalized singular values.
 
     Roy and Vetterli, EUSIPCO 2007.
 

@@ -24,7 +24,7 @@ from homoreg.keyed import keyed_seed
 
 
 class DescriptorModule(pl.LightningModule):
-    """A network, the loss on its descriptors, and how it is optimised.
+    """A network, the loss on its descriptors, and how it is optimized.
 
     Args:
         network: ``(N, 3, S, S)`` float in [0, 1] → ``(N, D)`` of unit length.

@@ -9,7 +9,7 @@ from homoreg.evaluation.table import (
     evaluate_benchmark,
     evaluate_manifest,
     read_evaluation,
-    summarise,
+    summarize,
     write_evaluation,
 )
 
@@ -23,6 +23,6 @@ __all__ = [
     "evaluate_manifest",
     "evaluate_pair",
     "read_evaluation",
-    "summarise",
+    "summarize",
     "write_evaluation",
 ]

@@ -27,7 +27,7 @@ from homoreg.evaluation.shift import shift_response
 from homoreg.evaluation.table import (
     EvaluationProtocol,
     evaluate_benchmark,
-    summarise,
+    summarize,
     write_evaluation,
     write_table,
 )
@@ -167,7 +167,7 @@ class HomographyEvaluation(pl.Callback):
         if self.table is None:
             return {}
         metrics: dict[str, float] = {}
-        for entry in summarise(self.table):
+        for entry in summarize(self.table):
             estimator = entry["estimator"]
             metrics[f"{estimator}/auc_5px"] = entry["auc"]["5px"]
             metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]

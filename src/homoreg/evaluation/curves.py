@@ -1,6 +1,6 @@
 """What a descriptor's matches are worth beyond the table's thresholds.
 
-Mean matching accuracy, matching score and repeatability; and, from every nearest neighbour, how
+Mean matching accuracy, matching score and repeatability; and, from every nearest neighbor, how
 precision falls and recall rises as the ratio test opens. Curves pool the matches of all pairs: at
 a strict ratio many a pair has no match, and a mean over the others would be of other pairs at each
 point.
@@ -26,7 +26,7 @@ MMA_THRESHOLDS_PX = tuple(range(1, 11))
 # The last point is without the test: a ratio of exactly 1 is two equal distances.
 RATIOS = np.append(np.arange(0.01, 0.995, 0.01), np.inf)
 # Told apart by dashes and marks as well: the figure is readable in gray.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
 DASHES = ("-", "--", "-.", ":")
 MARKS = "osv^Dx*P+<"
 
@@ -41,7 +41,7 @@ class PairQuality:
         matching_score: see :func:`matching_score`.
         repeatability: see :func:`repeatability`.
         repeatable: keypoints of view 1 that could be matched.
-        ratios: ``(K,)`` of every nearest neighbour.
+        ratios: ``(K,)`` of every nearest neighbor.
         correct: ``(K,)`` bool, whether it is the right one.
     """
 
@@ -89,13 +89,13 @@ class MatchingQuality:
 
 
 def without_ratio_test(protocol: EvaluationProtocol) -> RatioMatcher:
-    """The protocol's matcher with its ratio test open; every nearest neighbour for any other."""
+    """The protocol's matcher with its ratio test open; every nearest neighbor for any other."""
     matcher = protocol.matcher
     return replace(matcher, ratio=None) if isinstance(matcher, RatioMatcher) else RatioMatcher(None)
 
 
 def in_view(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``(N,)`` bool, the points within half a pixel of a view's pixel centres."""
+    """``(N,)`` bool, the points within half a pixel of a view's pixel centers."""
     return np.all((points >= -0.5) & (points <= np.array(size) - 0.5), axis=1)
 
 
@@ -146,7 +146,7 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
     recall = right / repeatable if repeatable else np.full(len(RATIOS), np.nan)
     return {
         "pairs": len(pairs),
-        "nearest_neighbours": len(ratios),
+        "nearest_neighbors": len(ratios),
         "mma": {f"{t}px": share for t, share in zip(MMA_THRESHOLDS_PX, mma, strict=True)},
         "matching_score": _mean([pair.matching_score for pair in pairs]),
         "repeatability": _mean([pair.repeatability for pair in pairs]),
@@ -170,7 +170,7 @@ def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) 
     """Area under the precision–recall curve, ``Σ (Rₖ − Rₖ₋₁) Pₖ`` as the ratio rises.
 
     Args:
-        ratios: ``(K,)`` of every nearest neighbour.
+        ratios: ``(K,)`` of every nearest neighbor.
         correct: ``(K,)`` bool.
         repeatable: what could have been matched; a descriptor that finds half of it right, and
             nothing wrong before, has 0.5.
@@ -195,16 +195,16 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
     """
     figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
     by_ratio, by_recall = figure.subplots(1, 2)
-    styles = zip(cycle(COLOURS), cycle(MARKS), cycle(DASHES))
+    styles = zip(cycle(COLORS), cycle(MARKS), cycle(DASHES))
     # Best first, so that the legend reads like a ranking.
     ranked = sorted(entries, key=lambda entry: -np.nan_to_num(entry["average_precision"]))
-    for entry, (colour, mark, dash) in zip(ranked, styles):  # noqa: B905 - styles never end
+    for entry, (color, mark, dash) in zip(ranked, styles):  # noqa: B905 - styles never end
         curve = {key: np.array(values, np.float64) for key, values in entry["curve"].items()}
         ratios = np.where(np.isinf(curve["ratio"]), 1.0, curve["ratio"])
         name = f"{label(entry)} (AP {entry['average_precision']:.2f})"
         # The marked point is the one that the table's columns are about.
         chosen = int(np.argmin(np.abs(ratios - ratio))) if ratio else len(ratios) - 1
-        style = {"color": colour, "marker": mark, "linestyle": dash, "markevery": [chosen]}
+        style = {"color": color, "marker": mark, "linestyle": dash, "markevery": [chosen]}
         by_ratio.plot(ratios, curve["precision"], **style)
         by_recall.plot(curve["recall"], curve["precision"], label=name, **style)
     pairs = max((entry["pairs"] for entry in entries), default=0)

@@ -1,7 +1,7 @@
 """A pair as a picture: what was matched, how wrong it is, and where the estimate puts view 1.
 
-Views are shown in pale gray, so that lines of any colour stand out; right and wrong are told apart
-without colour too (solid and dashed).
+Views are shown in pale gray, so that lines of any color stand out; right and wrong are told apart
+without color too (solid and dashed).
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,11 +43,11 @@ from homoreg.geometry import (
     transform_points,
 )
 
-# The colours of a match's true error, on a log scale: from blue, right, to orange, far off. The
+# The colors of a match's true error, on a log scale: from blue, right, to orange, far off. The
 # yellow end of plasma is left out: it would not show on pale gray.
 ERROR_RANGE_PX = 0.3, 100.0
 ERROR_SCALE = LogNorm(*ERROR_RANGE_PX, clip=True)
-ERROR_COLOURS = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
+ERROR_COLORS = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
 ERROR_TICKS_PX = [0.3, 1, 3, 10, 30, 100]
 
 TRUTH, ESTIMATE = "#111111", "#d55e00"
@@ -157,7 +157,7 @@ def _draw_estimate(axes: Sequence[Axes], pair: ViewPair, solved: Solved) -> None
 def _draw_matches(
     axis: Axes, pair: ViewPair, observation: Observation, matches: PairMatches, title: str = ""
 ) -> None:
-    """Both views side by side, keypoints as dots, matches as lines in the colour of their error."""
+    """Both views side by side, keypoints as dots, matches as lines in the color of their error."""
     (width1, height1), (width2, height2) = pair.size1, pair.size2
     gap = 0.01 * (width1 + width2)
     shift = np.array([width1 + gap, 0.0])
@@ -177,7 +177,7 @@ def _draw_matches(
     for chosen, style in ((shown[~right[shown]], (0, (4, 2))), (shown[right[shown]], "solid")):
         lines = LineCollection(list(ends[chosen]), linewidths=width, linestyles=[style])
         lines.set(array=np.clip(errors[chosen], *ERROR_RANGE_PX))
-        lines.set(cmap=ERROR_COLOURS, norm=ERROR_SCALE)
+        lines.set(cmap=ERROR_COLORS, norm=ERROR_SCALE)
         axis.add_collection(lines, autolim=False)
     matched = f"{len(errors)} match{'es' if len(errors) != 1 else ''}"
     count = f"{matched}, {right.sum()} within {CORRECT_PX:g} px"
@@ -186,8 +186,8 @@ def _draw_matches(
 
 
 def _draw_error_scale(figure: Figure, axes: Axes | np.ndarray) -> None:
-    """One colour bar for all matches, below them."""
-    scale = ScalarMappable(ERROR_SCALE, ERROR_COLOURS)
+    """One color bar for all matches, below them."""
+    scale = ScalarMappable(ERROR_SCALE, ERROR_COLORS)
     bar = figure.colorbar(
         scale, ax=axes, location="bottom", extend="both", shrink=0.7, aspect=70, pad=0.01
     )
@@ -296,7 +296,7 @@ def _shortened(vectors: np.ndarray, length: float) -> np.ndarray:
 
 
 def _draw_singular_values(axis: Axes, solved: Solved) -> None:
-    """The nine singular values of the matches that were used, Hartley-normalised."""
+    """The nine singular values of the matches that were used, Hartley-normalized."""
     axis.tick_params(labelsize=TINY)
     values = solved.numbers.singular_values
     if not np.isfinite(values).all():

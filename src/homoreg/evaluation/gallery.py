@@ -43,7 +43,7 @@ class Column:
 
 WHO = (
     Column("pair_id", "pair", "The pair's id in its benchmark."),
-    Column("descriptor", "descriptor", "A trained run by arm and seed, or a peer by its name."),
+    Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline by its name."),
     Column("estimator", "by", "How the homography was estimated from the matches."),
     Column("status", "status", "ok, or why there is no estimate."),
 )
@@ -87,13 +87,13 @@ METRICS = (
     Column(
         "kappa",
         "κ",
-        "σ₁/σ₈ of the normalised system: how well the points determine a homography; 1 is best.",
+        "σ₁/σ₈ of the normalized system: how well the points determine a homography; 1 is best.",
         2,
     ),
     Column(
         "fit_gap",
         "fit gap",
-        "σ₈/σ₉ of the normalised system: signal over residual; large for a clean fit.",
+        "σ₈/σ₉ of the normalized system: signal over residual; large for a clean fit.",
         2,
     ),
     Column("kappa_raw", "κ raw", "σ₁/σ₈ of the system in raw pixels.", 0, False),

@@ -167,7 +167,7 @@ def limit_short_side(image: np.ndarray, short_side: int | None) -> tuple[np.ndar
         short_side: pixels at most; None leaves every image as it is.
 
     Returns:
-        The image, never enlarged, and the ``(3, 3)`` map of old pixels to new ones: centres of
+        The image, never enlarged, and the ``(3, 3)`` map of old pixels to new ones: centers of
         pixels move by ``x → s·x + (s − 1)/2``, with the ``s`` that rounding gave each axis.
 
     >>> limit_short_side(np.zeros((960, 1281, 3), np.uint8), 480)[0].shape

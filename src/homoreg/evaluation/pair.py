@@ -86,7 +86,7 @@ def is_homography(matrix: np.ndarray) -> bool:
 
 
 def pair_group(pair_id: str) -> str:
-    """What a pair is summarised under: HPatches' ``"i"`` (light) or ``"v"`` (viewpoint), or none.
+    """What a pair is summarized under: HPatches' ``"i"`` (light) or ``"v"`` (viewpoint), or none.
 
     >>> pair_group("v_graf/1_3"), pair_group("000001")
     ('v', '')
@@ -141,7 +141,7 @@ class PairMatches:
         points1: ``(M, 2)`` matched keypoints of view 1.
         points2: ``(M, 2)`` their matches in view 2.
         errors_px: ``(M,)`` distance of each match from the true place in view 2.
-        ratios: ``(M,)`` distance over that of the second neighbour.
+        ratios: ``(M,)`` distance over that of the second neighbor.
         describe_ms: both images.
         match_ms: the matching.
     """
@@ -173,7 +173,7 @@ def evaluate_pair(
         image2: ``(H2, W2, 3)`` uint8 RGB.
         homography: ``(3, 3)``, the true map from view 1 to view 2.
         detector: Shi-Tomasi corners by default.
-        matcher: nearest neighbour with ratio 0.8 by default.
+        matcher: nearest neighbor with ratio 0.8 by default.
         estimators: by name; plain DLT by default.
         pair_id: for the rows.
 
@@ -211,14 +211,14 @@ def _detected(detector: Detector, image: np.ndarray) -> np.ndarray:
 
 
 def _before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
-    """``(N,)`` bool, the points of view 1 on the side of the horizon where the view's centre lies.
+    """``(N,)`` bool, the points of view 1 on the side of the horizon where the view's center lies.
 
     A true homography may send a line of view 1 to infinity. What lies beyond it is not seen in
     view 2, though the matrix gives it a place there.
     """
     _, _, depth = pair.homography
-    centre = (np.array(pair.size1) - 1) / 2
-    sign = np.sign(centre @ depth[:2] + depth[2])
+    center = (np.array(pair.size1) - 1) / 2
+    sign = np.sign(center @ depth[:2] + depth[2])
     return (points1 @ depth[:2] + depth[2]) * sign > 0
 
 

@@ -159,7 +159,7 @@ def _unrelated(at_points: list[np.ndarray]) -> float:
     return float(existing.mean()) if existing.size else float("nan")
 
 
-# Okabe and Ito's colours. Dashes and markers tell the curves apart in gray.
+# Okabe and Ito's colors. Dashes and markers tell the curves apart in gray.
 _COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d00", "#7f7f7f")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "os^DvPX<>*"

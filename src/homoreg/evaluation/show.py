@@ -49,7 +49,7 @@ RERUNS: Columns = {
 def print_summary(
     entries: Sequence[dict[str, Any]], details: Mapping[str, Sequence[dict[str, Any]]]
 ) -> None:
-    """Print the entries of ``summarise``, best AUC at 5 px first, and those of the recorders.
+    """Print the entries of ``summarize``, best AUC at 5 px first, and those of the recorders.
 
     Args:
         entries: one a descriptor and estimator.
@@ -58,7 +58,7 @@ def print_summary(
     best_first = sorted(entries, key=lambda e: (e["estimator"], -e["auc"]["5px"]))
     homographies = "AUC (0–100) of the corner error at px, failures infinite; medians over pairs"
     _print(homographies, best_first, HOMOGRAPHIES)
-    matches = "matches at 3 px: means over pairs; AP of all pairs' nearest neighbours"
+    matches = "matches at 3 px: means over pairs; AP of all pairs' nearest neighbors"
     precise_first = sorted(details["matching"], key=lambda e: -e["mma"]["3px"])
     _print(matches, precise_first, MATCHES)
     if details["reruns"]:

@@ -49,7 +49,7 @@ COLUMNS = (
     *("describe_ms", "match_ms", "estimate_ms"),
 )
 WHO = ["descriptor", "regularizer", "seed", "estimator"]
-SUMMARISED = COLUMNS[COLUMNS.index("match_count") : COLUMNS.index("describe_ms")]
+SUMMARIZED = COLUMNS[COLUMNS.index("match_count") : COLUMNS.index("describe_ms")]
 # What a pair without a value counts as in medians and quartiles: the worst that there is, so that
 # failing on the hard pairs cannot look good. Infinity, but for what is better when larger.
 WORST = {"fit_gap": 0.0, "hull_fraction": 0.0, "ssim": -1.0, "overlap_fraction": 0.0}
@@ -193,12 +193,12 @@ def identity(descriptor: Descriptor) -> dict[str, Any]:
 
 
 def label(who: Mapping[str, Any]) -> str:
-    """``cnn l2 0`` for a trained arm and its seed, the name alone for a peer."""
+    """``cnn l2 0`` for a trained arm and its seed, the name alone for a baseline."""
     seed = "" if who["seed"] is None else str(who["seed"])
     return " ".join(part for part in (who["descriptor"], who["regularizer"], seed) if part)
 
 
-def summarise(table: pd.DataFrame) -> list[dict[str, Any]]:
+def summarize(table: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry for each descriptor and estimator of a table.
 
     Returns:
@@ -223,7 +223,7 @@ def summarise(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _summary(rows: pd.DataFrame) -> dict[str, Any]:
     failures = rows["status"][rows["status"] != "ok"].value_counts()
     auc = corner_error_auc(rows["corner_error_px"].to_numpy(), AUC_THRESHOLDS_PX)
-    spreads = {column: quartiles(_with_worst(rows[column])) for column in SUMMARISED}
+    spreads = {column: quartiles(_with_worst(rows[column])) for column in SUMMARIZED}
     return {
         "pairs": len(rows),
         "failure_rate": float((rows["status"] != "ok").mean()),
@@ -268,7 +268,7 @@ def write_summary(
     details: Mapping[str, Sequence[dict[Any, Any]]],
 ) -> None:
     """Write ``summary.json``; ``details`` are further entries, by the key that they get in it."""
-    summary = {"benchmark": benchmark, "entries": summarise(table), **details}
+    summary = {"benchmark": benchmark, "entries": summarize(table), **details}
     write_json(folder / "summary.json", summary)
 
 

@@ -42,7 +42,7 @@ def align_back(image2: Image, homography: ArrayLike | None, size1: Size) -> tupl
     if folds(matrix, size1):
         depth = matrix[2, 0] * np.arange(width) + matrix[2, 2]
         depth = depth + matrix[2, 1] * np.arange(height)[:, None]
-        mask &= depth * np.sign(depth.mean()) > 0  # the side that holds the view's centre
+        mask &= depth * np.sign(depth.mean()) > 0  # the side that holds the view's center
     aligned[:] = cv2.warpPerspective(image2, matrix, size1, flags=flags).reshape(aligned.shape)
     aligned[~mask] = 0
     return aligned, mask

@@ -46,7 +46,7 @@ class Conditioning:
     coordinates are not finite, every number of the noise at N = 4 or without a homography.
 
     Attributes:
-        kappa: σ1/σ8 of the Hartley-normalised matrix, ≥ 1: how well the points determine H;
+        kappa: σ1/σ8 of the Hartley-normalized matrix, ≥ 1: how well the points determine H;
             infinite for a degenerate configuration.
         fit_gap: σ8/σ9 of the same matrix: signal over residual; infinite for an exact fit.
         kappa_raw: σ1/σ8 of the matrix in raw pixels; infinite for a degenerate configuration.
@@ -58,7 +58,7 @@ class Conditioning:
         hull_fraction: area of the convex hull of the points in view 1 over the view's.
         scatter_1, scatter_2: ``(2,)`` eigenvalues of the points' covariance in each view, px²,
             the larger first.
-        singular_values: ``(9,)`` of the Hartley-normalised matrix, descending.
+        singular_values: ``(9,)`` of the Hartley-normalized matrix, descending.
         rank: of that matrix but for its residual; 8 means one homography.
         degeneracy: why there is not one homography, see :func:`diagnose`.
         folds: the homography sends a line of view 1 to infinity.
@@ -151,7 +151,7 @@ def configuration(points1: ArrayLike, points2: ArrayLike) -> tuple[Degeneracy, A
     """The diagnosis of ``(N, 2)`` correspondences (see :func:`diagnose`) and what it rests on.
 
     Returns:
-        The diagnosis and the nine singular values of the Hartley-normalised matrix, NaN where
+        The diagnosis and the nine singular values of the Hartley-normalized matrix, NaN where
         there is none.
     """
     points1, points2 = as_points(points1), as_points(points2)
@@ -222,8 +222,8 @@ def scatter_eigenvalues(points: ArrayLike) -> Array:
     points = as_points(points)
     if len(points) == 0:
         return np.full(2, np.nan)
-    centred = points - points.mean(axis=0)
-    (xx, xy), (_, yy) = centred.T @ centred / len(points)
+    centered = points - points.mean(axis=0)
+    (xx, xy), (_, yy) = centered.T @ centered / len(points)
     middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return np.array([middle + half, max(middle - half, 0.0)])
 
@@ -269,7 +269,7 @@ def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: Ar
     """Covariance ``(9, 9)`` of h at one pixel of noise in each coordinate of both views.
 
     ``Q (Qᵀ M Q)⁻¹ Qᵀ`` with ``M = Σ Jᵢᵀ Sᵢ⁻¹ Jᵢ`` and Q the complement of h. M in pixels has a
-    condition number near 1e12, so a square root of it is solved in normalised coordinates and the
+    condition number near 1e12, so a square root of it is solved in normalized coordinates and the
     result carried back.
     """
     points1, points2 = as_points(points1), as_points(points2)
@@ -277,7 +277,7 @@ def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: Ar
     normalized1, transform1 = hartley_normalization(points1)
     _, transform2 = hartley_normalization(points2)
     normalized = transform2 @ homography @ undo_normalization(transform1)
-    # The residuals of normalised coordinates are those in pixels times transform2's scale.
+    # The residuals of normalized coordinates are those in pixels times transform2's scale.
     whiteners = _whiteners(points1, homography) / transform2[0, 0]
     rows = whiteners @ parameter_jacobian(normalized1, normalized)
     values, vectors = nine_singular_values(rows.reshape(-1, 9))
@@ -327,7 +327,7 @@ def point_jacobian(points1: ArrayLike, homography: ArrayLike) -> Array:
 
 
 def ellipse_points(
-    centre: ArrayLike, covariance: ArrayLike, match_count: int, probability: float = 0.95
+    center: ArrayLike, covariance: ArrayLike, match_count: int, probability: float = 0.95
 ) -> Array:
     """The closed outline ``(65, 2)`` of a confidence ellipse, in pixels, for drawing.
 
@@ -335,7 +335,7 @@ def ellipse_points(
     unlike the normal quantile it covers ``probability`` at few matches too.
 
     Args:
-        centre: ``(2,)``, such as a corner's place in view 2.
+        center: ``(2,)``, such as a corner's place in view 2.
         covariance: ``(2, 2)`` px² at the estimated noise.
         match_count: N of the solve; at 4 there is no estimate, and the outline is NaN.
         probability: of the ellipse to hold the true place.
@@ -348,7 +348,7 @@ def ellipse_points(
     variances, axes = np.linalg.eigh(covariance)
     deviations = np.sqrt(np.maximum(variances, 0))
     circle = np.column_stack([np.cos(angles), np.sin(angles)])
-    return np.asarray(centre, np.float64) + radius * (circle * deviations) @ axes.T
+    return np.asarray(center, np.float64) + radius * (circle * deviations) @ axes.T
 
 
 def _whiteners(points1: Array, homography: ArrayLike) -> Array:

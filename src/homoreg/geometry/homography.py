@@ -1,7 +1,7 @@
-"""Homographies between two views: apply, normalise, solve by DLT, compare.
+"""Homographies between two views: apply, normalize, solve by DLT, compare.
 
 ``homography`` is a 3×3 matrix that maps view 1 to view 2, ``x2 ~ H x1``; its scale has no meaning.
-Points are ``x, y`` pixels with the centre of the first pixel at (0, 0); sizes are (width, height).
+Points are ``x, y`` pixels with the center of the first pixel at (0, 0); sizes are (width, height).
 Where a shape starts with ``...`` any number of leading axes solves that many problems at once.
 HZ is Hartley and Zisserman, *Multiple View Geometry*, 2nd edition.
 """
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 Size = tuple[int, int]
 
 # Keypoints are known to float32 at best: points on a line but for that rounding leave σ8/σ1 of the
-# normalised matrix at 1e-8 to 3e-7, points 0.1 px off a line of 500 px at 1e-5.
+# normalized matrix at 1e-8 to 3e-7, points 0.1 px off a line of 500 px at 1e-5.
 RANK_TOLERANCE = 1e-6
 
 
@@ -61,8 +61,8 @@ def hartley_normalization(
         weights: ``(..., N)`` ≥ 0; a weight of 2 counts as the point given twice. Default: all 1.
 
     Returns:
-        The normalised points ``(..., N, 2)`` and the similarity ``(..., 3, 3)`` that makes them.
-        Coincident points are centred and keep their scale.
+        The normalized points ``(..., N, 2)`` and the similarity ``(..., 3, 3)`` that makes them.
+        Coincident points are centered and keep their scale.
 
     >>> normalized, transform = hartley_normalization([[0, 0], [4, 0], [4, 4], [0, 4]])
     >>> normalized
@@ -80,14 +80,14 @@ def hartley_normalization(
     # Seen from the first point, so that coincident points have a distance of exactly 0.
     first = points[..., :1, :]
     centroid = first[..., 0, :] + np.einsum("...n,...nd->...d", shares, points - first)
-    centred = points - centroid[..., None, :]
-    distance = np.einsum("...n,...n->...", shares, np.hypot(centred[..., 0], centred[..., 1]))
+    centered = points - centroid[..., None, :]
+    distance = np.einsum("...n,...n->...", shares, np.hypot(centered[..., 0], centered[..., 1]))
     scale = np.sqrt(2) / np.where(distance > 0, distance, np.sqrt(2))
     transform = np.zeros((*scale.shape, 3, 3))
     transform[..., 0, 0] = transform[..., 1, 1] = scale
     transform[..., :2, 2] = -scale[..., None] * centroid
     transform[..., 2, 2] = 1
-    return centred * scale[..., None, None], transform
+    return centered * scale[..., None, None], transform
 
 
 def design_matrix(points1: Array, points2: Array, weights: Array | None = None) -> Array:
@@ -152,11 +152,11 @@ def dlt_homography(
     normalize: bool = True,
     weights: ArrayLike | None = None,
 ) -> DltFit:
-    """Direct linear transformation: the ``h`` of unit norm that minimises ``‖A h‖`` (HZ 4.1, 4.4).
+    """Direct linear transformation: the ``h`` of unit norm that minimizes ``‖A h‖`` (HZ 4.1, 4.4).
 
     Args:
         points1, points2: ``(..., N, 2)`` corresponding pixels, N ≥ 4.
-        normalize: solve in Hartley-normalised coordinates; without it the raw pixels of the study.
+        normalize: solve in Hartley-normalized coordinates; without it the raw pixels of the study.
         weights: ``(..., N)`` ≥ 0; a weight of 2 counts as the correspondence given twice.
 
     Returns:
@@ -236,7 +236,7 @@ def inverse(homography: ArrayLike) -> Array:
 def resizing(old: Size, new: Size) -> Array:
     """How points move ``(3, 3)`` when a view is resized: ``x → s·x + (s − 1)/2`` on each axis.
 
-    Centres of pixels count, as in OpenCV's ``resize``.
+    Centers of pixels count, as in OpenCV's ``resize``.
 
     >>> transform_points([[0, 0], [3, 1]], resizing((4, 2), (2, 2))).tolist()
     [[-0.25, 0.0], [1.25, 1.0]]
@@ -246,7 +246,7 @@ def resizing(old: Size, new: Size) -> Array:
 
 
 def corners_of(size: Size) -> Array:
-    """The corners ``(4, 2)`` of a view, clockwise from the top left, at pixel centres.
+    """The corners ``(4, 2)`` of a view, clockwise from the top left, at pixel centers.
 
     >>> corners_of((640, 480)).tolist()
     [[0.0, 0.0], [639.0, 0.0], [639.0, 479.0], [0.0, 479.0]]
@@ -318,7 +318,7 @@ def overlap_fraction(homography: ArrayLike, size1: Size, size2: Size) -> float:
 
     The rectangle of view 1 is clipped against the four borders of view 2 and against the line that
     goes to infinity. All five are straight in view 1, so the area is exact, folding maps included
-    (what counts is the side of the line that holds view 1's centre).
+    (what counts is the side of the line that holds view 1's center).
 
     >>> overlap_fraction([[1, 0, 320], [0, 1, 0], [0, 0, 1]], (641, 481), (641, 481))
     0.5007...
@@ -328,7 +328,7 @@ def overlap_fraction(homography: ArrayLike, size1: Size, size2: Size) -> float:
         return 0.0
     if matrix[2] @ [(size1[0] - 1) / 2, (size1[1] - 1) / 2, 1] < 0:
         matrix = -matrix
-    # Pixels are squares: a view reaches half a pixel beyond the centres of its border pixels.
+    # Pixels are squares: a view reaches half a pixel beyond the centers of its border pixels.
     outline = corners_of((size1[0] + 1, size1[1] + 1)) - 0.5
     polygon = np.column_stack([outline, np.ones(4)])
     x, y, w = matrix

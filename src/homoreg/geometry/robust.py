@@ -47,7 +47,7 @@ class Estimate:
             "not_finite" (coordinates are NaN, infinite, or beyond float64 when multiplied).
         inliers: ``(N,)`` bool, the matches that the final solve used; none on failure.
         singular_values: ``(9,)`` of the final solve's matrix, descending (for an estimate that was
-            not refined, of its inliers' normalised matrix); None on failure.
+            not refined, of its inliers' normalized matrix); None on failure.
     """
 
     homography: Array | None
@@ -61,7 +61,7 @@ class Estimator:
     """A method with its options, callable on matches: what ``conf/estimators/*.yaml`` builds.
 
     Args:
-        method: "dlt" (normalised), "dlt_raw" (raw pixels, as in the study), or a robust one:
+        method: "dlt" (normalized), "dlt_raw" (raw pixels, as in the study), or a robust one:
             "ransac", "lmeds", "magsac", "usac", "usac_fast", "usac_accurate", "prosac" (all
             OpenCV), "poselib" (where installed). "prosac" samples early rows first: give it the
             best matches first.
@@ -69,7 +69,7 @@ class Estimator:
             "lmeds" finds its own.
         confidence: wanted probability that one sample was free of outliers, in (0, 1).
         max_iterations: most samples drawn.
-        refine: solve again by normalised DLT on the inliers. None: for "ransac" only. There it
+        refine: solve again by normalized DLT on the inliers. None: for "ransac" only. There it
             mostly lowers the corner error, by 2 to 25 %; MAGSAC's own weighted fit is better than
             a DLT on a hard choice of inliers, by up to 18 % at the same threshold.
         seed: of the sampling. OpenCV's generators start at a fixed state, so the seed shuffles the

@@ -112,7 +112,7 @@ class OrbKeypoints:
 
     Args:
         max_keypoints: at most so many, the strongest.
-        fast_threshold: gray levels by which a ring must differ from its centre.
+        fast_threshold: gray levels by which a ring must differ from its center.
     """
 
     max_keypoints: int = 500
@@ -137,7 +137,7 @@ class FastKeypoints:
 
     Args:
         max_keypoints: at most so many, the strongest.
-        fast_threshold: gray levels by which the ring must differ from its centre.
+        fast_threshold: gray levels by which the ring must differ from its center.
     """
 
     max_keypoints: int = 500

@@ -1,6 +1,6 @@
-"""Nearest neighbours in descriptor space, the ratio test and the mutual check.
+"""Nearest neighbors in descriptor space, the ratio test and the mutual check.
 
-The neighbours are exact and the same on every machine. Matrix products in float32 only narrow the
+The neighbors are exact and the same on every machine. Matrix products in float32 only narrow the
 candidates, by a bound on their rounding error; the distances that decide are computed in float64
 from the descriptors themselves, and equal ones go to the lower index. Work is done in blocks, so
 that memory grows with N + M and not with N · M.
@@ -27,8 +27,8 @@ class Matches:
     Attributes:
         indices: ``(K, 2)`` int64, rows of the descriptors of view 1 and view 2.
         distances: ``(K,)`` float64, L2 distance or number of differing bits.
-        ratios: ``(K,)`` float64 in [0, 1], distance over that of the second neighbour; 0 where
-            there is no second neighbour, 1 where both distances are 0.
+        ratios: ``(K,)`` float64 in [0, 1], distance over that of the second neighbor; 0 where
+            there is no second neighbor, 1 where both distances are 0.
     """
 
     indices: np.ndarray
@@ -76,13 +76,13 @@ def match_descriptors(
     """Match each descriptor of view 1 to its nearest one of view 2, and keep the distinct ones.
 
     A match passes the ratio test (Lowe, IJCV 2004) if its distance is smaller than ``ratio`` times
-    the distance of the second neighbour. Where view 2 has a single descriptor the second is taken
+    the distance of the second neighbor. Where view 2 has a single descriptor the second is taken
     to be infinitely far, as in SciPy's k-d tree: the match passes.
 
     Args:
         descriptors1: ``(N, D)`` float32; rows that are not finite match nothing.
         descriptors2: ``(M, D)`` float32; the same.
-        ratio: threshold of the ratio test; None keeps every nearest neighbour.
+        ratio: threshold of the ratio test; None keeps every nearest neighbor.
         mutual: keep a match only if it is the nearest one seen from view 2 as well.
         metric: ``"l2"`` or ``"hamming"``, the latter for bits unpacked to 0 and 1.
 
@@ -162,12 +162,12 @@ def _hamming_blocks(queries: np.ndarray, base: np.ndarray) -> Iterator[Block]:
 
 
 def _l2_blocks(queries: np.ndarray, base: np.ndarray) -> Iterator[Block]:
-    # Distances do not change when all descriptors move together. About their centre the numbers
+    # Distances do not change when all descriptors move together. About their center the numbers
     # are as small as they can be, so that rounding separates even those of a collapsed network.
-    centre = base.mean(0, dtype=np.float64)
-    spread = max(np.abs(queries - centre).max(initial=0), np.abs(base - centre).max()) or 1.0
-    a = ((queries - centre) / spread).astype(np.float32)
-    b = ((base - centre) / spread).astype(np.float32)
+    center = base.mean(0, dtype=np.float64)
+    spread = max(np.abs(queries - center).max(initial=0), np.abs(base - center).max()) or 1.0
+    a = ((queries - center) / spread).astype(np.float32)
+    b = ((base - center) / spread).astype(np.float32)
     a_norms = np.sqrt(np.einsum("nd,nd->n", a, a, dtype=np.float64))
     b_squared = np.einsum("nd,nd->n", b, b, dtype=np.float64)
     b_norm = np.sqrt(b_squared.max())

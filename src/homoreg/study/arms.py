@@ -41,8 +41,8 @@ def over_seeds(
         runs: a row per run and whatever else ``keys`` tells apart.
         keys: columns that tell the groups apart.
         numbers: columns to average; those that ``runs`` lacks are left out.
-        unit: the column whose different values are counted as ``seeds``; an empty one (a peer's)
-            does not count.
+        unit: the column whose different values are counted as ``seeds``; empty ones do not
+            count.
     """
     records = []
     for key, group in runs.groupby(list(keys), sort=False, dropna=False):
@@ -57,9 +57,9 @@ def over_seeds(
 
 
 def arm_table(models: pd.DataFrame) -> pd.DataFrame:
-    """One row per protocol, estimator and arm: means over its runs, peers as they are.
+    """One row per protocol, estimator and arm: means over its runs, baselines as they are.
 
-    Columns: ``seeds`` (0 for a peer), ``pairs`` of each run, and for each number of
+    Columns: ``seeds`` (0 for a baseline), ``pairs`` of each run, and for each number of
     :data:`OF_A_RUN` its ``_mean``, ``_low`` and ``_high`` over the seeds.
     """
     keys = ["protocol", "estimator", "arm"]

@@ -1,7 +1,7 @@
 """The study's figures, from its tables. An arm looks the same in all of them.
 
-Colours are told apart by people who do not see red or green, and arms by people (and printers) who
-see no colour at all: each has its marker, line and hatch as well.
+Colors are told apart by people who do not see red or green, and arms by people (and printers) who
+see no color at all: each has its marker, line and hatch as well.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -198,7 +198,7 @@ def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[Style], log: bool) -
 
 
 def _tint(color: str) -> tuple[float, ...]:
-    """A pale version of a colour, opaque: in SVG a see-through face fades its hatch as well."""
+    """A pale version of a color, opaque: in SVG a see-through face fades its hatch as well."""
     return tuple(1 - (1 - channel) / 3 for channel in to_rgb(color))
 
 

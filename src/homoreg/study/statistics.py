@@ -5,7 +5,7 @@ keypoints of their seed, so that seeds pair between arms, and everything here wo
 differences of one number per run. docs/statistics.md says why and what simulations measured.
 
 From top to bottom: which rows count (:class:`Analysis`), one number per run (:data:`OUTCOMES`,
-:func:`summarise_runs`), tests and intervals of paired differences, how many seeds they need, the
+:func:`summarize_runs`), tests and intervals of paired differences, how many seeds they need, the
 bootstrap that carries the pairs' variance, and the two tables of a report (:func:`compare_arms`,
 :func:`rank_correlations_by_seed`).
 """
@@ -184,12 +184,12 @@ OUTCOMES = {
 }
 
 
-def summarise_runs(rows: pd.DataFrame, analyses: Mapping[str, Analysis] = ANALYSES) -> pd.DataFrame:
-    """One row per protocol, estimator, arm and seed; peers, which have no seed, are left out.
+def summarize_runs(rows: pd.DataFrame, analyses: Mapping[str, Analysis] = ANALYSES) -> pd.DataFrame:
+    """One row per protocol, estimator, arm and seed; baselines, which have no seed, are left out.
 
     Args:
         rows: of one benchmark, with ``protocol``, ``estimator``, ``arm``, ``seed``, ``pair_id``,
-            ``status`` and the columns of :data:`OUTCOMES`, as far as they are to be summarised.
+            ``status`` and the columns of :data:`OUTCOMES`, as far as they are to be summarized.
         analyses: by protocol.
 
     Returns:
@@ -564,7 +564,7 @@ def compare_arms(
     one family.
 
     Args:
-        rows: as :func:`summarise_runs` takes them; with a column ``photo``, pairs of one photo are
+        rows: as :func:`summarize_runs` takes them; with a column ``photo``, pairs of one photo are
             drawn together, and with ``manifest_hash`` only runs on the baseline's pairs count.
         baseline: the arm to compare with.
         analyses: by protocol.
@@ -726,7 +726,7 @@ def rank_correlations_by_seed(
     and ``spearman_all`` shows what the others would make of it.
 
     Args:
-        rows: as :func:`summarise_runs` takes them.
+        rows: as :func:`summarize_runs` takes them.
         x: a column.
         y: another.
         analyses: by protocol.

@@ -6,7 +6,7 @@ Three frames go round in this room:
   the run's record, flattened with dots (``training.epochs``, ``seconds.fit``, ``versions.torch``);
 - ``epochs``, one row per run and epoch, with a ``protocol`` and an ``arm``;
 - ``rows``, one row per model, pair and estimator, with a ``protocol`` and an ``arm``: the
-  regularizer of a trained network, or a peer's name.
+  regularizer of a trained network, or a baseline's name.
 
 Runs of two protocols were trained and judged in different ways: every table keeps them apart, also
 where their arms have one name.
@@ -112,7 +112,7 @@ def varied_settings(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def order_arms(arms: Iterable[str]) -> list[str]:
-    """Each arm once: those of the study in its order, with their variants, then the peers.
+    """Each arm once: those of the study in its order, with their variants, then the baselines.
 
     >>> order_arms(["rootsift", "hybrid", "l2", "l2 seed=1", "orb", "none"])
     ['none', 'l2', 'l2 seed=1', 'hybrid', 'rootsift', 'orb']
@@ -120,15 +120,15 @@ def order_arms(arms: Iterable[str]) -> list[str]:
     seen = list(dict.fromkeys(arms))
     ranks = {arm: rank for rank, arm in enumerate(ARMS)}
     trained = [arm for arm in seen if arm.split(" ")[0] in ranks]
-    peers = [arm for arm in seen if arm not in trained]
-    return sorted(trained, key=lambda arm: (ranks[arm.split(" ")[0]], arm)) + peers
+    baselines = [arm for arm in seen if arm not in trained]
+    return sorted(trained, key=lambda arm: (ranks[arm.split(" ")[0]], arm)) + baselines
 
 
 def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
     """All runs' evaluation rows in one frame, with ``run``, ``protocol``, ``arm`` and logarithms.
 
-    A peer that several runs of a protocol evaluated on the same pairs is kept once and belongs to
-    no run.
+    A baseline that several runs of a protocol evaluated on the same pairs is kept once and
+    belongs to no run.
 
     Args:
         tables: a run's name to its evaluation table.
@@ -172,7 +172,7 @@ def training_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def model_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per protocol, estimator and model (an arm's run, or a peer).
+    """One row per protocol, estimator and model (an arm's run, or a baseline).
 
     Columns: ``pairs``; ``<metric>_median``, ``_q1`` and ``_q3`` of :data:`METRICS`, where a failed
     pair counts as the metric's worst value; ``failed_percent`` and, by status,

@@ -97,7 +97,7 @@ def stability(study: Gathered) -> Section | None:
         _model_table(
             study,
             "stability",
-            "How well the matches determine the homography: κ = σ₁/σ₈ of the normalised system of "
+            "How well the matches determine the homography: κ = σ₁/σ₈ of the normalized system of "
             "the final solve (1 is best)"
             + (", and the RMS corner error that its covariance predicts" if predicted else "")
             + ". Medians over n pairs.",

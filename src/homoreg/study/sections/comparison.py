@@ -86,7 +86,7 @@ def comparison(study: Gathered) -> Section | None:
             f"Differences from {BASELINE} over paired seeds. Other estimators, and the interval of "
             "the inverted sign-flip test, are in the CSV.",
             "comparisons",
-            view(_labelled(shown), COLUMNS, by=["protocol", "estimator"]),
+            view(_labeled(shown), COLUMNS, by=["protocol", "estimator"]),
         )
     )
     return Section("comparison", f"Against {BASELINE}", parts, {"comparisons": comparisons})
@@ -107,7 +107,7 @@ def _of(rows: pd.DataFrame, protocol: str, estimator: str) -> pd.Series:
     return (rows["protocol"] == protocol) & (rows["estimator"] == estimator)
 
 
-def _labelled(shown: pd.DataFrame) -> pd.DataFrame:
+def _labeled(shown: pd.DataFrame) -> pd.DataFrame:
     """The outcomes by their names, each once above its arms."""
     repeated = shown.duplicated(["protocol", "estimator", "metric"])
     return shown.assign(metric=shown["metric"].map(LABELS).mask(repeated, ""))

@@ -1,4 +1,4 @@
-"""Peers on a real photograph, each against the library it comes from, called directly."""
+"""Baselines on a real photograph, each against the library it comes from, called directly."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import torch
 from kornia import feature
 
 from homoreg.data.patches import cut_patches
+from homoreg.descriptors.baselines import BASELINES, baseline_descriptor
 from homoreg.descriptors.loading import Descriptor
-from homoreg.descriptors.peers import PEERS, peer_descriptor
 from homoreg.errors import HomoregError
 from homoreg.matching import ShiTomasi, match_descriptors
 
@@ -73,40 +73,42 @@ def build(name: str, weights: dict[str, Path], **options: Any) -> Descriptor:
         pytest.skip("needs opencv-contrib-python")
     if name in NETWORKS:
         options.update(weights=weights[name], device="cpu")
-    return peer_descriptor(name, **options)
+    return baseline_descriptor(name, **options)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_a_row_a_keypoint_and_the_same_each_time(
     name: str, photo: np.ndarray, keypoints: np.ndarray, weights: dict[str, Path]
 ) -> None:
-    peer = build(name, weights)
-    assert isinstance(peer, Descriptor)
-    assert peer.name == name
-    described = peer.describe(photo, keypoints)
+    baseline = build(name, weights)
+    assert isinstance(baseline, Descriptor)
+    assert baseline.name == name
+    described = baseline.describe(photo, keypoints)
     assert described.shape == (150, DIMENSIONS.get(name, 128))
     assert described.dtype == np.float32
     assert np.isfinite(described).all()
-    if peer.metric == "hamming":
+    if baseline.metric == "hamming":
         assert set(np.unique(described)) == {0, 1}
     np.testing.assert_array_equal(build(name, weights).describe(photo, keypoints), described)
-    # A keypoint's descriptor does not depend on its neighbours in the list.
+    # A keypoint's descriptor does not depend on its neighbors in the list.
     some = [77, 3, 140]
-    np.testing.assert_allclose(peer.describe(photo, keypoints[some]), described[some], atol=1e-5)
+    np.testing.assert_allclose(
+        baseline.describe(photo, keypoints[some]), described[some], atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_keypoints_that_cannot_be_described_are_rows_of_nan(
     name: str, photo: np.ndarray, keypoints: np.ndarray, weights: dict[str, Path]
 ) -> None:
-    peer = build(name, weights)
+    baseline = build(name, weights)
     mixed = keypoints[:6].copy()
     mixed[1], mixed[4] = (np.nan, 5.0), (7.0, np.inf)
-    described = peer.describe(photo, mixed)
+    described = baseline.describe(photo, mixed)
     assert np.isnan(described).all(1).tolist() == [False, True, False, False, True, False]
     good = [0, 2, 3, 5]
-    np.testing.assert_allclose(described[good], peer.describe(photo, mixed[good]), atol=1e-5)
-    assert len(peer.describe(photo, np.empty((0, 2)))) == 0
+    np.testing.assert_allclose(described[good], baseline.describe(photo, mixed[good]), atol=1e-5)
+    assert len(baseline.describe(photo, np.empty((0, 2)))) == 0
 
 
 @pytest.mark.parametrize("name", [*ALWAYS, *CONTRIB])
@@ -123,12 +125,12 @@ def test_small_images_can_be_described_up_to_their_corners(
 
 
 @pytest.mark.parametrize("name", ["raw_patches", "sift", "rootsift", "daisy"])
-def test_nothing_can_be_said_of_one_colour(name: str, weights: dict[str, Path]) -> None:
+def test_nothing_can_be_said_of_one_color(name: str, weights: dict[str, Path]) -> None:
     image = np.full((100, 120, 3), (90, 140, 33), np.uint8)
     assert np.isnan(build(name, weights).describe(image, np.array([[50.0, 50.0], [3, 99]]))).all()
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_a_shifted_copy_matches_at_the_shift(
     name: str, photo: np.ndarray, keypoints: np.ndarray, weights: dict[str, Path]
 ) -> None:
@@ -137,9 +139,12 @@ def test_a_shifted_copy_matches_at_the_shift(
     inner = keypoints[((keypoints > 60) & (keypoints < 450)).all(1)]
     # Fresh corners of the copy in reverse order, so that neither order nor place gives it away.
     keypoints2 = ShiTomasi(max_keypoints=300)(moved)[::-1]
-    peer = build(name, weights)
+    baseline = build(name, weights)
     matches = match_descriptors(
-        peer.describe(photo, inner), peer.describe(moved, keypoints2), ratio=0.8, metric=peer.metric
+        baseline.describe(photo, inner),
+        baseline.describe(moved, keypoints2),
+        ratio=0.8,
+        metric=baseline.metric,
     )
     i, j = matches.indices.T
     assert len(matches) > 0.7 * len(inner)
@@ -156,9 +161,9 @@ def test_sift_is_opencv_sift(
     packed = octave | layer << 8
     points = [cv2.KeyPoint(float(x), float(y), support / 6, 0, 0, packed) for x, y in keypoints]
     _, expected = cv2.SIFT.create().compute(gray, points)
-    sift = peer_descriptor("sift", support=support).describe(photo, keypoints)
+    sift = baseline_descriptor("sift", support=support).describe(photo, keypoints)
     np.testing.assert_array_equal(sift, expected)
-    root = peer_descriptor("rootsift", support=support).describe(photo, keypoints)
+    root = baseline_descriptor("rootsift", support=support).describe(photo, keypoints)
     np.testing.assert_allclose(
         root, np.sqrt(expected / np.abs(expected).sum(1)[:, None]), rtol=1e-6
     )
@@ -167,10 +172,10 @@ def test_sift_is_opencv_sift(
 
 def test_sift_tells_a_turned_patch_from_an_upright_one(photo: np.ndarray) -> None:
     square = photo[:511, :511]
-    centre = np.array([[255.0, 255.0]])
-    sift = peer_descriptor("rootsift")
+    center = np.array([[255.0, 255.0]])
+    sift = baseline_descriptor("rootsift")
     upright, turned = (
-        sift.describe(np.ascontiguousarray(i), centre) for i in (square, np.rot90(square))
+        sift.describe(np.ascontiguousarray(i), center) for i in (square, np.rot90(square))
     )
     assert np.linalg.norm(upright - turned) > 0.5
 
@@ -183,39 +188,43 @@ def test_orb_is_opencv_orb_on_the_image_itself(photo: np.ndarray) -> None:
     kept, expected = cv2.ORB.create().compute(gray, points)
     assert len(kept) == len(inner)
     # Whole pixels and no reduction: ORB's own level 0.
-    described = peer_descriptor("orb", support=31).describe(photo, inner)
+    described = baseline_descriptor("orb", support=31).describe(photo, inner)
     np.testing.assert_array_equal(described, np.unpackbits(expected, axis=1, bitorder="little"))
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name != "rootsift"])
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "rootsift"])
 def test_a_descriptor_sees_its_window_and_not_beyond(
     name: str, photo: np.ndarray, weights: dict[str, Path]
 ) -> None:
-    centre = np.array([[250.0, 250.0]])
-    peer = build(name, weights, support=64)
-    before = peer.describe(photo, centre)
+    center = np.array([[250.0, 250.0]])
+    baseline = build(name, weights, support=64)
+    before = baseline.describe(photo, center)
 
     def changed_outside(radius: int) -> float:
         image = 255 - photo
         window = slice(250 - radius, 251 + radius)
         image[window, window] = photo[window, window]
-        return float(np.linalg.norm(peer.describe(image, centre) - before) / np.linalg.norm(before))
+        return float(
+            np.linalg.norm(baseline.describe(image, center) - before) / np.linalg.norm(before)
+        )
 
     # Pooling and blur reach beyond the window, at most by as much again (SIFT's soft bins, DAISY).
     assert changed_outside(16) > 0.03
     assert changed_outside(96) == pytest.approx(0, abs=1e-6)
 
 
-def test_raw_patches_compare_by_normalised_correlation(
+def test_raw_patches_compare_by_normalized_correlation(
     photo: np.ndarray, keypoints: np.ndarray
 ) -> None:
-    f, g = peer_descriptor("raw_patches", support=40, size=20).describe(photo, keypoints[:2])
+    f, g = baseline_descriptor("raw_patches", support=40, size=20).describe(photo, keypoints[:2])
     patches = cut_patches(photo, keypoints[:2], support=40, size=20)
     correlation = cv2.matchTemplate(*patches, cv2.TM_CCOEFF_NORMED).item()
     assert np.sum((f - g) ** 2) == pytest.approx(2 - 2 * correlation, rel=1e-4)
     brighter = np.clip(photo // 2 + 30, 0, 255).astype(np.uint8)
     np.testing.assert_allclose(
-        peer_descriptor("raw_patches", support=40, size=20).describe(brighter, keypoints[:1])[0],
+        baseline_descriptor("raw_patches", support=40, size=20).describe(brighter, keypoints[:1])[
+            0
+        ],
         f,
         atol=0.005,
     )
@@ -243,15 +252,15 @@ def test_a_missing_library_is_one_line(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(cv2, CONTRIB[name], raising=False)
     monkeypatch.delattr(cv2, "xfeatures2d", raising=False)
     with pytest.raises(HomoregError, match="install opencv-contrib-python") as caught:
-        peer_descriptor(name)
+        baseline_descriptor(name)
     assert "\n" not in str(caught.value)
 
 
 def test_weights_that_are_not_given_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(HomoregError, match=r"descriptors\.tfeat\.weights is not set"):
-        peer_descriptor("tfeat")
+        baseline_descriptor("tfeat")
     with pytest.raises(HomoregError, match=r"nowhere\.pt: there is no such file"):
-        peer_descriptor("tfeat", weights=tmp_path / "nowhere.pt")
+        baseline_descriptor("tfeat", weights=tmp_path / "nowhere.pt")
 
 
 class NotData:
@@ -273,17 +282,17 @@ def test_weights_that_cannot_be_used_are_one_line(
     else:
         torch.save(NotData() if content == "code" else torch.zeros(3), file)
     with pytest.raises(HomoregError, match=file.name) as caught:
-        peer_descriptor("tfeat", weights=file)
+        baseline_descriptor("tfeat", weights=file)
     assert "\n" not in str(caught.value)
     assert "this must never run" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name not in CONTRIB])
+@pytest.mark.parametrize("name", [name for name in BASELINES if name not in CONTRIB])
 def test_an_impossible_window_is_named(name: str) -> None:
     with pytest.raises(HomoregError, match=rf"descriptors\.{name}\.support=3:"):
-        peer_descriptor(name, support=3)
+        baseline_descriptor(name, support=3)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(HomoregError, match=r"'superpoint'.*sift, rootsift, orb"):
-        peer_descriptor("superpoint")
+        baseline_descriptor("superpoint")

@@ -5,14 +5,14 @@ import math
 import cv2
 import numpy as np
 
-from homoreg.descriptors.peers.common import OpenCvPeer, check_support
+from homoreg.descriptors.baselines.common import OpenCvBaseline, check_support
 
 _SIFT_BASE_SIGMA = 1.6
 _SIFT_LAYERS = 3
 _ORB_PATCH_PX = 31
 
 
-class Sift(OpenCvPeer):
+class Sift(OpenCvBaseline):
     """SIFT (Lowe, IJCV 2004), upright: 4 × 4 histograms of 8 gradient directions.
 
     Args:
@@ -48,7 +48,7 @@ class RootSift(Sift):
         return np.sqrt(descriptors / descriptors.sum(1, keepdims=True))
 
 
-class Orb(OpenCvPeer):
+class Orb(OpenCvBaseline):
     """ORB's rotated BRIEF (Rublee et al., ICCV 2011), upright: 256 comparisons of two places.
 
     Args:
@@ -63,6 +63,6 @@ class Orb(OpenCvPeer):
     def __init__(self, support: int = 64) -> None:
         check_support(self.name, support, smallest=_ORB_PATCH_PX)
         # The pyramid's second level does the reducing. Its border is reflected, so that keypoints
-        # there, which ORB by default drops, can be described as the other peers do.
+        # there, which ORB by default drops, can be described as the other baselines do.
         extractor = cv2.ORB.create(scaleFactor=support / _ORB_PATCH_PX, nlevels=2, edgeThreshold=0)
         super().__init__(extractor, support, size=_ORB_PATCH_PX, octave=1)

@@ -1,4 +1,4 @@
-"""VGG, BEBLID, DAISY and AKAZE: the peers that need opencv-contrib-python."""
+"""VGG, BEBLID, DAISY and AKAZE: the baselines that need opencv-contrib-python."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import cv2
 
-from homoreg.descriptors.peers.common import OpenCvPeer, check_support
+from homoreg.descriptors.baselines.common import OpenCvBaseline, check_support
 from homoreg.errors import HomoregError
 
 _AKAZE_UPRIGHT = 4  # DESCRIPTOR_MLDB_UPRIGHT, whose name moved between OpenCV 4 and 5
@@ -14,7 +14,7 @@ _AKAZE_BASE_SIGMA = 1.6
 _AKAZE_LEVELS = 4
 
 
-class Vgg120(OpenCvPeer):
+class Vgg120(OpenCvBaseline):
     """VGG-120 (Simonyan, Vedaldi and Zisserman, PAMI 2014): learned pooling regions, 120 numbers.
 
     Args:
@@ -31,7 +31,7 @@ class Vgg120(OpenCvPeer):
         super().__init__(extractor, support, size=support)
 
 
-class Beblid(OpenCvPeer):
+class Beblid(OpenCvBaseline):
     """BEBLID-512 (Suárez et al., PRL 2020): boosted comparisons of box averages.
 
     Args:
@@ -48,11 +48,11 @@ class Beblid(OpenCvPeer):
         super().__init__(extractor, support, size=support)
 
 
-class Daisy(OpenCvPeer):
+class Daisy(OpenCvBaseline):
     """DAISY (Tola, Lepetit and Fua, PAMI 2010): gradient histograms on three rings, 200 numbers.
 
     Args:
-        support: side in pixels of the window; the outer ring's centres lie on its inscribed circle.
+        support: side in pixels of the window; the outer ring's centers lie on its inscribed circle.
     """
 
     name = "daisy"
@@ -65,7 +65,7 @@ class Daisy(OpenCvPeer):
         super().__init__(extractor, support, size=support)
 
 
-class Akaze(OpenCvPeer):
+class Akaze(OpenCvBaseline):
     """AKAZE's M-LDB (Alcantarilla, Nuevo and Bartoli, BMVC 2013), upright: 486 comparisons.
 
     Args:

@@ -3,14 +3,14 @@
 import numpy as np
 
 from homoreg.data.patches import cut_patches, inside_image
-from homoreg.descriptors.peers.common import check_support
+from homoreg.descriptors.baselines.common import check_support
 from homoreg.errors import HomoregError
 
 
 class RawPatches:
-    """The patch's own colours: each channel to zero mean, the whole to unit length.
+    """The patch's own colors: each channel to zero mean, the whole to unit length.
 
-    ``‖f − g‖² = 2 − 2 NCC(f, g)``, so the nearest neighbour is what template matching by normalised
+    ``‖f − g‖² = 2 − 2 NCC(f, g)``, so the nearest neighbor is what template matching by normalized
     correlation finds (OpenCV's ``TM_CCOEFF_NORMED``).
 
     Args:
@@ -37,12 +37,12 @@ class RawPatches:
 
         Returns:
             ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is outside the
-            image or its patch is of one colour.
+            image or its patch is of one color.
         """
         inside = inside_image(image, keypoints)
         patches = cut_patches(image, keypoints[inside], support=self._support, size=self._size)
         described = np.full((len(keypoints), 3 * self._size**2), np.nan, np.float32)
-        # Sums of whole numbers are exact, so one colour becomes zeros and not rounding noise.
+        # Sums of whole numbers are exact, so one color becomes zeros and not rounding noise.
         values: np.ndarray = patches.astype(np.float32)
         values -= values.mean((1, 2), keepdims=True)
         values = values.reshape(len(patches), described.shape[1])

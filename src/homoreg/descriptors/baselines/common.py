@@ -1,4 +1,4 @@
-"""What the peers share: a check of their window, and OpenCV's extractors at given keypoints."""
+"""What the baselines share: a check of their window, and OpenCV's extractors at given keypoints."""
 
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ def check_support(name: str, support: int, smallest: int = 8) -> None:
         )
 
 
-class OpenCvPeer:
+class OpenCvBaseline:
     """A descriptor of OpenCV, upright, at given keypoints and over a window of a given size.
 
     A subclass sets the class attributes and makes, in its constructor, the extractor and the
@@ -50,7 +50,7 @@ class OpenCvPeer:
 
         Returns:
             ``(N, dimension)`` float32, a row a keypoint; bits are unpacked to 0 and 1. A row is NaN
-            where the keypoint lies outside the image (beyond the centres of its border pixels),
+            where the keypoint lies outside the image (beyond the centers of its border pixels),
             where OpenCV refuses it, or where there is no gradient to describe.
         """
         height, width = image.shape[:2]

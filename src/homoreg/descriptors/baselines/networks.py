@@ -12,15 +12,15 @@ import torch
 from kornia import feature
 from torch import nn
 
+from homoreg.descriptors.baselines.common import check_support
 from homoreg.descriptors.cnn import LUMA
 from homoreg.descriptors.loading import NetworkDescriptor
-from homoreg.descriptors.peers.common import check_support
 from homoreg.errors import HomoregError
 
 _PATCH_PX = 32  # what all four networks were made for
 
 
-class KorniaPeer(NetworkDescriptor):
+class KorniaBaseline(NetworkDescriptor):
     """A network of kornia on gray patches of 32 pixels, 128 numbers a descriptor.
 
     Args:
@@ -33,7 +33,7 @@ class KorniaPeer(NetworkDescriptor):
         HomoregError: there is no such file, or it does not hold this network's weights.
     """
 
-    peer: ClassVar[str]
+    baseline: ClassVar[str]
     network_class: ClassVar[type[nn.Module]]
 
     def __init__(
@@ -42,50 +42,50 @@ class KorniaPeer(NetworkDescriptor):
         support: int = 64,
         device: str | torch.device | None = None,
     ) -> None:
-        check_support(self.peer, support)
+        check_support(self.baseline, support)
         network = self.network_class(pretrained=False)
-        _load_weights(network, self.peer, weights)
+        _load_weights(network, self.baseline, weights)
         super().__init__(
             nn.Sequential(_Gray(), network),
             support=support,
             size=_PATCH_PX,
-            name=self.peer,
+            name=self.baseline,
             device=device,
         )
 
 
-class TFeat(KorniaPeer):
+class TFeat(KorniaBaseline):
     """TFeat (Balntas et al., BMVC 2016); its descriptors are not of unit length."""
 
-    peer = "tfeat"
+    baseline = "tfeat"
     network_class = feature.TFeat
 
 
-class HardNet(KorniaPeer):
+class HardNet(KorniaBaseline):
     """HardNet (Mishchuk et al., NeurIPS 2017)."""
 
-    peer = "hardnet"
+    baseline = "hardnet"
     network_class = feature.HardNet
 
 
-class SosNet(KorniaPeer):
+class SosNet(KorniaBaseline):
     """SOSNet (Tian et al., CVPR 2019)."""
 
-    peer = "sosnet"
+    baseline = "sosnet"
     network_class = feature.SOSNet
 
 
-class HyNet(KorniaPeer):
+class HyNet(KorniaBaseline):
     """HyNet (Tian et al., NeurIPS 2020)."""
 
-    peer = "hynet"
+    baseline = "hynet"
     network_class = feature.HyNet
 
 
 class _Gray(nn.Module):
     """RGB to gray; the range [0, 1] stays.
 
-    TFeat and SOSNet normalise with a small constant that was trained for this range, HyNet asks
+    TFeat and SOSNet normalize with a small constant that was trained for this range, HyNet asks
     for intensities that are not negative, and HardNet takes any.
     """
 
@@ -93,8 +93,8 @@ class _Gray(nn.Module):
         return torch.einsum("ncij,c->nij", patches, patches.new_tensor(LUMA)).unsqueeze(1)
 
 
-def _load_weights(network: nn.Module, peer: str, weights: str | Path | None) -> None:
-    option = f"descriptors.{peer}.weights"
+def _load_weights(network: nn.Module, baseline: str, weights: str | Path | None) -> None:
+    option = f"descriptors.{baseline}.weights"
     if weights is None:
         raise HomoregError(f"{option} is not set: give the file of the trained weights")
     if not Path(weights).is_file():

@@ -1,0 +1,256 @@
+"""The registry of metrics: what a row of an evaluation table holds and what each number means.
+
+Everything that computes, summarizes, plots or documents a metric reads it here. A new metric is one
+entry of :data:`METRICS` and the function in ``homoreg.evaluation.pair`` that fills its column.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+# Columns that say what a row is about, in the order of the table.
+ID_COLUMNS = (
+    "descriptor",
+    "regularizer",
+    "seed",
+    "benchmark",
+    "pair_id",
+    "photo",
+    "group",
+    "estimator",
+    "status",
+)
+# Why there is no estimate; "ok" where there is one.
+FAILURES = ("no_keypoints", "too_few_matches", "degenerate", "not_finite")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A numeric column of an evaluation table.
+
+    Attributes:
+        label: its name in headings and on axes, without the unit.
+        description: one sentence for the documentation.
+        unit: of its values; empty for a number without one.
+        better: which values are better; empty where neither is.
+        failure: what a missing value counts as in medians and quartiles, so that failing on the
+            hard pairs cannot look good. None leaves the pair out: the value is a property of the
+            pair, or it exists whether or not the estimate failed.
+        decimals: how many are worth printing.
+        summarized: whether ``summary.json`` has its median and quartiles.
+        logarithmic: whether it spans orders of magnitude and is plotted and tested as log10.
+    """
+
+    label: str
+    description: str
+    unit: str = ""
+    better: Literal["lower", "higher", ""] = ""
+    failure: float | None = math.inf
+    decimals: int = 2
+    summarized: bool = True
+    logarithmic: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit.
+
+        >>> METRICS["corner_error_px"].heading
+        'corner error (px)'
+        """
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+METRICS: dict[str, Metric] = {
+    "keypoints_1": Metric(
+        "keypoints, view 1",
+        "Keypoints detected in view 1.",
+        failure=None,
+        decimals=0,
+        summarized=False,
+    ),
+    "keypoints_2": Metric(
+        "keypoints, view 2",
+        "Keypoints detected in view 2.",
+        failure=None,
+        decimals=0,
+        summarized=False,
+    ),
+    "repeatable": Metric(
+        "repeatable keypoints",
+        "Keypoints of view 1 with a keypoint of view 2 within 3 px of their true place.",
+        failure=None,
+        decimals=0,
+        summarized=False,
+    ),
+    "match_count": Metric(
+        "matches", "Matches that the matcher kept.", better="higher", failure=None, decimals=0
+    ),
+    "correct_3px": Metric(
+        "correct matches",
+        "Matches within 3 px of the true place in view 2.",
+        better="higher",
+        failure=None,
+        decimals=0,
+    ),
+    "precision_1px": Metric(
+        "precision at 1 px",
+        "Share of the matches within 1 px of the true place; 0 without matches.",
+        better="higher",
+        failure=None,
+    ),
+    "precision_3px": Metric(
+        "precision at 3 px",
+        "Share of the matches within 3 px of the true place; 0 without matches.",
+        better="higher",
+        failure=None,
+    ),
+    "precision_5px": Metric(
+        "precision at 5 px",
+        "Share of the matches within 5 px of the true place; 0 without matches.",
+        better="higher",
+        failure=None,
+    ),
+    "recall_3px": Metric(
+        "recall at 3 px",
+        "`correct_3px` over `repeatable`; undefined for a pair without repeatable keypoints.",
+        better="higher",
+        failure=None,
+    ),
+    "corner_error_px": Metric(
+        "corner error",
+        "Mean distance of view 1's four corners under the estimate and under the true homography.",
+        unit="px",
+        better="lower",
+        logarithmic=True,
+    ),
+    "corner_error_rms_px": Metric(
+        "RMS corner error",
+        "Root of the mean squared distance of the same four corners.",
+        unit="px",
+        better="lower",
+        logarithmic=True,
+    ),
+    "inliers": Metric(
+        "inliers", "Matches that the final solve used.", better="higher", failure=0.0, decimals=0
+    ),
+    "kappa": Metric(
+        "κ",
+        "σ1/σ8 of the Hartley-normalized matrix of the inliers: how well the points determine "
+        "the homography.",
+        better="lower",
+        decimals=1,
+        logarithmic=True,
+    ),
+    "fit_gap": Metric(
+        "fit gap",
+        "σ8/σ9 of the same matrix: signal over residual.",
+        better="higher",
+        failure=0.0,
+        logarithmic=True,
+    ),
+    "kappa_raw": Metric(
+        "κ, raw",
+        "σ1/σ8 of the inliers' matrix in raw pixels.",
+        better="lower",
+        decimals=0,
+        logarithmic=True,
+    ),
+    "kappa_notebook": Metric(
+        "κ, the notebook's",
+        "Largest over smallest singular value of all matches' raw matrix: the study's.",
+        decimals=0,
+        logarithmic=True,
+    ),
+    "dop": Metric(
+        "dilution of precision",
+        "Expected RMS corner error for one pixel of noise.",
+        unit="px/px",
+        better="lower",
+        logarithmic=True,
+    ),
+    "predicted_corner_error_px": Metric(
+        "predicted corner error",
+        "Expected RMS corner error from the inliers' residuals; compare `corner_error_rms_px`.",
+        unit="px",
+        better="lower",
+        logarithmic=True,
+    ),
+    "hull_fraction": Metric(
+        "hull fraction",
+        "Area of the inliers' convex hull over that of view 1.",
+        better="higher",
+        failure=0.0,
+    ),
+    "rmse_gray": Metric(
+        "RMSE",
+        "Between view 1 and view 2 warped back by the estimate, where both are valid.",
+        unit="gray levels",
+        better="lower",
+        decimals=1,
+    ),
+    "ssim": Metric(
+        "SSIM",
+        "Structural similarity of the same two views.",
+        better="higher",
+        failure=-1.0,
+        decimals=3,
+    ),
+    "overlap_fraction": Metric(
+        "overlap",
+        "Share of view 1 on which the two views were compared.",
+        better="higher",
+        failure=0.0,
+    ),
+    "rmse_identity_gray": Metric(
+        "RMSE without warp",
+        "RMSE of the two views as they are.",
+        unit="gray levels",
+        better="lower",
+        failure=None,
+        decimals=1,
+    ),
+    "rmse_oracle_gray": Metric(
+        "RMSE under the true homography",
+        "RMSE of view 1 and view 2 warped back by the truth.",
+        unit="gray levels",
+        better="lower",
+        failure=None,
+        decimals=1,
+    ),
+    "rmse_notebook_gray": Metric(
+        "RMSE, the notebook's",
+        "The study's RMSE: the whole frame, with view 2 warped in the wrong direction.",
+        unit="gray levels",
+        better="lower",
+        decimals=1,
+    ),
+    "describe_ms": Metric(
+        "describing",
+        "Cutting and describing the keypoints of both views.",
+        unit="ms",
+        better="lower",
+        failure=None,
+        decimals=1,
+        summarized=False,
+    ),
+    "match_ms": Metric(
+        "matching",
+        "Matching the two sets of descriptors.",
+        unit="ms",
+        better="lower",
+        failure=None,
+        decimals=1,
+        summarized=False,
+    ),
+    "estimate_ms": Metric(
+        "estimating",
+        "Estimating the homography from the matches.",
+        unit="ms",
+        better="lower",
+        failure=None,
+        decimals=1,
+        summarized=False,
+    ),
+}
+
+COLUMNS = (*ID_COLUMNS, *METRICS)
