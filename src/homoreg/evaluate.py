@@ -32,6 +32,7 @@ from homoreg.evaluation.table import (
     write_summary,
 )
 from homoreg.hydra_app import command, one_line
+from homoreg.plotting import arm_styles
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
 from homoreg.study.conditioning import (
@@ -40,7 +41,6 @@ from homoreg.study.conditioning import (
     rank_correlation_figure,
     rank_correlations,
 )
-from homoreg.study.figures import arm_styles
 
 log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under python -m
 

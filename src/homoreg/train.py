@@ -40,7 +40,7 @@ from homoreg.files import write_text
 from homoreg.hydra_app import command, one_line
 from homoreg.machine import take_share
 from homoreg.runs import RunFolder
-from homoreg.study.statistics import Analysis
+from homoreg.study.analysis import Analysis
 
 log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python -m
 

@@ -9,6 +9,7 @@ from homoreg.geometry import (
     dlt_homography,
     transform_points,
 )
+from homoreg.plotting import arm_styles
 from homoreg.study.conditioning import (
     PREDICTORS,
     calibration,
@@ -17,7 +18,6 @@ from homoreg.study.conditioning import (
     rank_correlation_figure,
     rank_correlations,
 )
-from homoreg.study.figures import arm_styles
 from homoreg.study.statistics import spearman_interval
 
 SIZE = (640, 480)

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from homoreg.plotting import arm_styles
 from homoreg.study import figures
 from homoreg.study.arms import loss_table
-from homoreg.study.figures import RELATIONS, STYLES, arm_styles
+from homoreg.study.figures import RELATIONS
 from homoreg.study.tables import regression
 
 
@@ -21,17 +22,6 @@ def rows(arm: str, error: list[float], **columns: list) -> pd.DataFrame:
             **columns,
         }
     )
-
-
-def test_arms_are_told_apart_without_color():
-    for feature in ("color", "marker", "linestyle", "hatch"):
-        assert len({getattr(style, feature) for style in STYLES}) == len(STYLES)
-
-
-def test_an_arm_keeps_its_look_whoever_else_is_there():
-    alone = arm_styles(["hybrid"])["hybrid"]
-    assert arm_styles(["orb", "l2", "hybrid", "sift"])["hybrid"] == alone
-    assert len(set(arm_styles(["none", "l2", "dropout", "hybrid", "orb", "sift"]).values())) == 6
 
 
 def test_recall_curve_ends_at_the_share_of_pairs_below_the_limit():

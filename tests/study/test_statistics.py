@@ -15,14 +15,12 @@ from tests.study.simulated import study
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError
+from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis
 from homoreg.study.statistics import (
     ALPHA,
-    ANALYSES,
     FLIPS,
     MIN_SEEDS,
-    NOTEBOOK,
     OUTCOMES,
-    Analysis,
     compare_arms,
     crossed_bootstrap,
     effect_size,

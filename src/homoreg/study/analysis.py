@@ -1,13 +1,61 @@
-"""How a protocol reads its own rows: the numbers that it calls κ and error, and what it leaves out.
+"""How the report reads the rows of a run: which columns are κ and the error, and what is left out.
 
-The study dropped failures and every κ above 2·10⁷. Its figures and its claims are shown that way
-under its protocol; all other tables and figures keep every row.
+The original study dropped failures and every κ above 2·10⁷. Under the notebook's protocol its
+figures and claims are shown that way; every other table and figure keeps all rows.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from homoreg.study.statistics import Analysis
+from homoreg.errors import HomoregError
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The options ``analysis`` of a run's config.
+
+    Attributes:
+        protocol: ``corrected`` or ``notebook``.
+        kappa: the column read as κ.
+        error: the column read as the alignment error.
+        drop_failures: leave out pairs without an estimate, as the original study did.
+        max_kappa: leave out pairs with a larger κ, as the original study did; ``None`` keeps all.
+
+    Raises:
+        HomoregError: a value that is not among the choices.
+    """
+
+    protocol: str = "corrected"
+    kappa: str = "kappa"
+    error: str = "corner_error_px"
+    drop_failures: bool = False
+    max_kappa: float | None = None
+
+    def __post_init__(self) -> None:
+        for field, choices in {
+            "protocol": ("corrected", "notebook"),
+            "kappa": ("kappa", "kappa_notebook"),
+            "error": ("corner_error_px", "rmse_gray", "rmse_notebook_gray"),
+        }.items():
+            if getattr(self, field) not in choices:
+                raise HomoregError(
+                    f"analysis.{field}={getattr(self, field)}: choose {' or '.join(choices)}"
+                )
+
+    def apply(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows that count; all of them under the corrected protocol."""
+        keep = pd.Series(True, index=rows.index)
+        if self.drop_failures:
+            keep &= rows["status"] == "ok"
+        if self.max_kappa is not None:
+            keep &= ~(rows[self.kappa] > self.max_kappa)
+        return rows[keep]
+
+
+NOTEBOOK = Analysis("notebook", "kappa_notebook", "rmse_notebook_gray", True, 2e7)
+ANALYSES = {"corrected": Analysis(), "notebook": NOTEBOOK}
 
 
 def analysis_of(runs: pd.DataFrame) -> Analysis:

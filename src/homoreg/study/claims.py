@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from homoreg.aggregates import quartiles
+from homoreg.study.analysis import ANALYSES, Analysis
 from homoreg.study.statistics import (
     ALPHA,
-    ANALYSES,
     MOST_SEEDS,
     OUTCOMES,
     Alternative,
-    Analysis,
     Outcome,
     effect_size,
     equivalence_test,

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from homoreg.aggregates import quartiles
-from homoreg.study.figures import WIDTH_IN, Style, look
+from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
 from homoreg.study.statistics import spearman, spearman_interval
 from homoreg.study.tables import order_arms
 
@@ -205,18 +205,18 @@ PREDICTOR_LABELS = {
 }
 
 
-def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """ρ and its interval, a panel per estimator, a group of marks per conditioning number.
 
     Args:
         correlations: :func:`rank_correlations`.
-        styles: :func:`homoreg.study.figures.arm_styles` of its arms.
+        styles: :func:`homoreg.plotting.arm_styles` of its arms.
     """
     estimators = list(dict.fromkeys(correlations["estimator"]))
     arms = list(dict.fromkeys(correlations["arm"]))
     predictors = list(dict.fromkeys(correlations["predictor"]))
     step = 0.8 / len(arms)
-    with look():
+    with plot_style():
         height = 1.2 + len(predictors) * max(0.35, 0.13 * len(arms))
         figure = Figure(figsize=(WIDTH_IN, height))
         axes = figure.subplots(1, len(estimators), squeeze=False, sharex=True, sharey=True)[0]
@@ -259,7 +259,7 @@ def _span(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def calibration_figure(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """True over predicted RMS corner error, a panel per estimator, both in pixels on log scales.
 
     Every pair is a mark; a line joins an arm's medians over the bins of :func:`calibration_bins`
@@ -268,14 +268,14 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
 
     Args:
         rows: the evaluation's, of one benchmark.
-        styles: :func:`homoreg.study.figures.arm_styles` of its arms.
+        styles: :func:`homoreg.plotting.arm_styles` of its arms.
     """
     summary, bins = calibration(rows), calibration_bins(rows)
     bins = bins[(bins["n"] >= 5) & (bins["predicted_median_px"] < np.inf)]
     pairs = dict(_groups(rows))
     limits = _limits(rows)
     estimators = list(dict.fromkeys(summary["estimator"]))
-    with look():
+    with plot_style():
         columns = max(len(estimators), 2)
         figure = Figure(figsize=(WIDTH_IN, 1.2 + 0.9 * WIDTH_IN / columns))
         axes = figure.subplots(1, len(estimators), squeeze=False, sharex=True, sharey=True)[0]

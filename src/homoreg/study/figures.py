@@ -1,79 +1,23 @@
-"""The study's figures, from its tables. An arm looks the same in all of them.
+"""The study's figures, from its tables."""
 
-Colors are told apart by people who do not see red or green, and arms by people (and printers) who
-see no color at all: each has its marker, line and hatch as well.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
-from homoreg.study.tables import ARMS, METRICS, finite_points, order_arms
+from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
+from homoreg.study.tables import METRICS, finite_points, order_arms
 
 BOXES = ["match_count", "precision_3px", "log10_kappa", "rmse_gray"]
 BOXES += ["corner_error_px", "predicted_corner_error_px"]
 LOG_SCALED = ("corner_error_px", "predicted_corner_error_px")
-WIDTH_IN = 9.0
 COLUMNS = 4  # panels beside one another
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.wspace": 0.05,
-    "svg.fonttype": "path",  # a reader needs no font of ours
-    "svg.hashsalt": "homoreg",  # the same table gives the same file
-}
-
-
-def look() -> AbstractContextManager[None]:
-    """The figures' look, for drawing and for saving."""
-    return rc_context(STYLE)
-
-
-@dataclass(frozen=True)
-class Style:
-    """How an arm looks."""
-
-    color: str
-    marker: str
-    linestyle: Any
-    hatch: str
-
-
-# Okabe and Ito's palette, the darkest for the baseline; the first four belong to the study's arms.
-STYLES = [
-    Style("#222222", "o", "-", ""),
-    Style("#0072B2", "s", "--", "////"),
-    Style("#D98E00", "^", "-.", "...."),
-    Style("#009E73", "D", ":", "xxxx"),
-    Style("#CC79A7", "v", (0, (5, 1)), "----"),
-    Style("#56B4E9", "P", (0, (3, 1, 1, 1)), "\\\\\\\\"),
-    Style("#D55E00", "X", (0, (1, 1)), "||||"),
-    Style("#999999", "*", (0, (6, 2, 1, 2, 1, 2)), "++++"),
-    Style("#882255", "<", (0, (2, 2)), "oooo"),
-    Style("#6B6B00", ">", (0, (8, 2)), "//"),
-]
 
 
 @dataclass(frozen=True)
@@ -122,17 +66,9 @@ def relation_of(kappa: str, error: str) -> Relation:
     return Relation("study", *columns, METRICS[columns[0]].label, METRICS[error].label)
 
 
-def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
-    """A style per arm: the study's own keep theirs whoever else is there, the rest take turns."""
-    others = (arm for arm in order_arms(arms) if arm not in ARMS)
-    spare = STYLES[len(ARMS) :]
-    styles = dict(zip(ARMS, STYLES, strict=False))
-    return styles | {arm: spare[number % len(spare)] for number, arm in enumerate(others)}
-
-
 def box_plots(
     rows: pd.DataFrame,
-    styles: dict[str, Style],
+    styles: dict[str, ArmStyle],
     metrics: Sequence[str] = BOXES,
     columns: int = 2,
 ) -> Figure:
@@ -143,7 +79,7 @@ def box_plots(
     panels = [name for name in metrics if name in rows]
     arms = order_arms(rows["arm"])
     lines = -(-len(panels) // columns)
-    with look():
+    with plot_style():
         figure = Figure(figsize=(WIDTH_IN, lines * (0.9 + 0.34 * len(arms))))
         axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
         for ax, name in zip(axes, panels, strict=False):
@@ -159,7 +95,7 @@ def box_plots(
     return figure
 
 
-def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[Style], log: bool) -> None:
+def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle], log: bool) -> None:
     finite = [group[np.isfinite(group) & ((group > 0) | (not log))] for group in groups]
     if log:
         ax.set_xscale("log")
@@ -234,7 +170,7 @@ def scatter_caption(relation: Relation, estimator: str, note: str = "") -> str:
 
 
 def scatter(
-    rows: pd.DataFrame, lines: pd.DataFrame, relation: Relation, styles: dict[str, Style]
+    rows: pd.DataFrame, lines: pd.DataFrame, relation: Relation, styles: dict[str, ArmStyle]
 ) -> Figure:
     """One panel per arm with its pairs and its regression line; the other arms' lines in gray.
 
@@ -290,11 +226,11 @@ def _signed(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
-def recall_curves(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def recall_curves(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """Share of pairs whose corner error stays below a threshold: the curve that AUC integrates."""
     estimators = list(dict.fromkeys(rows["estimator"]))
     limit = max(AUC_THRESHOLDS_PX)
-    with look():
+    with plot_style():
         figure = Figure(figsize=(WIDTH_IN, 3.4))
         axes = figure.subplots(1, len(estimators), squeeze=False, sharey=True)[0]
         for ax, estimator in zip(axes, estimators, strict=True):
@@ -324,7 +260,7 @@ def recall_curves(rows: pd.DataFrame, styles: dict[str, Style]) -> Figure:
     return figure
 
 
-def loss_curves(losses: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """Training and validation loss in evaluation mode, a panel per arm.
 
     Lines are means over an arm's seeds, bands go from the lowest to the highest seed; the thin
@@ -376,7 +312,7 @@ def arm_panels(
     """A grid of panels on shared axes, one per arm."""
     columns = min(COLUMNS, len(arms))
     lines = -(-len(arms) // columns)
-    with look():
+    with plot_style():
         width = WIDTH_IN * max(columns, 2) / COLUMNS
         figure = Figure(figsize=(width, 0.6 + 2.2 * lines))
         axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()

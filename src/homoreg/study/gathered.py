@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from homoreg.plotting import ArmStyle, arm_styles
 from homoreg.study import tables
-from homoreg.study.analysis import analysis_of, primary_estimator
+from homoreg.study.analysis import Analysis, analysis_of, primary_estimator
 from homoreg.study.arms import arm_table
-from homoreg.study.figures import Style, arm_styles
-from homoreg.study.statistics import Analysis
 
 MANY_RUNS = 12  # up to so many finished runs have rows of their own on the page
 MANY_ARMS = 12  # up to so many arms have panels of their own in the figures
@@ -62,7 +61,7 @@ class Gathered:
         return arm_table(self.models) if len(self.rows) else pd.DataFrame()
 
     @cached_property
-    def styles(self) -> dict[str, Style]:
+    def styles(self) -> dict[str, ArmStyle]:
         """An arm looks the same under both protocols."""
         judged = list(self.rows["arm"]) if len(self.rows) else []
         return arm_styles([*self.done["arm"], *judged])

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from homoreg.files import atomic_path, write_text
+from homoreg.plotting import plot_style
 from homoreg.study.document import Cell, Picture, Plate, Section, Table, View
-from homoreg.study.figures import look
 from homoreg.study.latex import latex_table
 
 FIGURE_DPI = 150
@@ -99,7 +99,7 @@ def _save_figure(figure: Figure, folder: Path, name: str) -> str:
     with atomic_path(folder / "figures" / f"{name}.png") as path:
         figure.savefig(path, dpi=FIGURE_DPI)
     figure.set_layout_engine("none")  # it is laid out, which took most of the time
-    with atomic_path(folder / "figures" / f"{name}.svg") as path, look():
+    with atomic_path(folder / "figures" / f"{name}.svg") as path, plot_style():
         figure.savefig(path, dpi=FIGURE_DPI, metadata={"Date": None})
         return _data_address("image/svg+xml", path.read_bytes())
 

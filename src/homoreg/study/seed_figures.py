@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from homoreg.study.figures import COLUMNS, STYLES, WIDTH_IN, Style, look
+from homoreg.plotting import PALETTE, WIDTH_IN, ArmStyle, plot_style
+from homoreg.study.figures import COLUMNS
 from homoreg.study.tables import METRICS, order_arms
 
 TITLE_WIDTH = 26  # characters over a panel
@@ -22,7 +23,7 @@ def _grid(
     """A panel per title, at most four in a line, each ``height`` inches."""
     columns = min(COLUMNS, len(titles))
     lines = -(-len(titles) // columns)
-    with look():
+    with plot_style():
         figure = Figure(figsize=(WIDTH_IN * max(columns, 2) / COLUMNS, 0.5 + height * lines))
         axes = figure.subplots(lines, columns, squeeze=False, sharey=sharey).flatten()
         for ax, title in zip(axes, titles, strict=False):
@@ -32,7 +33,7 @@ def _grid(
     return figure
 
 
-def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """AUC at 5 px of each run, a panel per estimator; a thin line joins the runs of one seed.
 
     Args:
@@ -77,7 +78,7 @@ def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, Styl
         ax.set_ylabel("AUC of the corner error, 5 px (0 to 100)")
 
     estimators = list(dict.fromkeys(models["estimator"]))
-    with look():
+    with plot_style():
         figure = Figure(figsize=(WIDTH_IN, 3.4 + 0.8 * (len(names) > 5)))
         for ax, estimator in zip(
             figure.subplots(1, len(estimators), squeeze=False)[0], estimators, strict=True
@@ -127,7 +128,7 @@ def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict)
     return figure
 
 
-def shift_curves(curves: pd.DataFrame, styles: dict[str, Style]) -> Figure:
+def shift_curves(curves: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """Mean cosine of a descriptor with itself δ pixels further on, a line per arm.
 
     Bands are the 95 % intervals over seeds; at the right end the similarity of other images.
@@ -139,7 +140,7 @@ def shift_curves(curves: pd.DataFrame, styles: dict[str, Style]) -> Figure:
     # Evenly spaced: on a scale in pixels the first few shifts would be one.
     places = {shift: place for place, shift in enumerate(shifts)}
     end = len(shifts) + 0.3
-    with look():
+    with plot_style():
         figure = Figure(figsize=(WIDTH_IN, 3.4))
         ax = figure.subplots()
         arms = order_arms(curves["arm"])
@@ -186,13 +187,13 @@ def ablation_plot(table: pd.DataFrame) -> Figure:
         "recall_3px": "recall at 3 px",
         "auc_5px": "AUC of the corner error, 5 px (0 to 100)",
     }
-    with look():
+    with plot_style():
         figure = Figure(figsize=(WIDTH_IN, 1.1 + 0.3 * len(corrections)))
         axes = figure.subplots(1, 3, sharey=True)
         for ax, (metric, label) in zip(axes, panels.items(), strict=True):
             for number, arm in enumerate(arms):
                 of_arm = table[table["arm"] == arm]
-                style = STYLES[number % len(STYLES)]
+                style = PALETTE[number % len(PALETTE)]
                 lift = 0.5 * (number - (len(arms) - 1) / 2) / max(len(arms), 2)
                 places = np.array([corrections.index(c) + lift for c in of_arm["correction"]])
                 mean = of_arm[f"{metric}_mean"]
@@ -236,7 +237,7 @@ def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
     def panel(ax: Axes, metric: str) -> None:
         for number, rate in enumerate(rates):
             line = doses[doses["dropout"] == rate].sort_values("weight_decay")
-            style = STYLES[number % len(STYLES)]
+            style = PALETTE[number % len(PALETTE)]
             mean, seeds = line[f"{metric}_mean"], line["seeds"].max()
             reach = mean - line[f"{metric}_low"].fillna(mean)
             ax.errorbar(

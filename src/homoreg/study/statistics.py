@@ -4,7 +4,7 @@ The unit of inference is the training run. Arms share initial weights, data orde
 keypoints of their seed, so that seeds pair between arms, and everything here works on the
 differences of one number per run. docs/statistics.md says why and what simulations measured.
 
-From top to bottom: which rows count (:class:`Analysis`), one number per run (:data:`OUTCOMES`,
+From top to bottom: one number per run (:data:`OUTCOMES`,
 :func:`summarize_runs`), tests and intervals of paired differences, how many seeds they need, the
 bootstrap that carries the pairs' variance, and the two tables of a report (:func:`compare_arms`,
 :func:`rank_correlations_by_seed`).
@@ -23,60 +23,12 @@ from statsmodels.stats.power import TTestPower
 from homoreg.aggregates import resampled_auc, resampled_mean, resampled_median
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_rng
+from homoreg.study.analysis import ANALYSES, Analysis
 from homoreg.study.tables import order_arms
 
 ALPHA = 0.05  # of a family of tests, and 1 − the level of every interval
 
 Alternative = Literal["two-sided", "greater", "less"]
-
-
-# Which rows count
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """How a protocol reads its rows: run.json's ``analysis``.
-
-    Attributes:
-        protocol: ``corrected`` or ``notebook``.
-        kappa: the column that stands for κ.
-        error: the column that stands for the alignment error.
-        drop_failures: leave out pairs without an estimate, as the study did.
-        max_kappa: leave out pairs whose κ is larger, as the study did; ``None`` keeps all.
-
-    Raises:
-        HomoregError: a value that is not among the choices.
-    """
-
-    protocol: str = "corrected"
-    kappa: str = "kappa"
-    error: str = "corner_error_px"
-    drop_failures: bool = False
-    max_kappa: float | None = None
-
-    def __post_init__(self) -> None:
-        for field, choices in {
-            "protocol": ("corrected", "notebook"),
-            "kappa": ("kappa", "kappa_notebook"),
-            "error": ("corner_error_px", "rmse_gray", "rmse_notebook_gray"),
-        }.items():
-            if getattr(self, field) not in choices:
-                raise HomoregError(
-                    f"analysis.{field}={getattr(self, field)}: choose {' or '.join(choices)}"
-                )
-
-    def apply(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows that count; all of them under the corrected protocol."""
-        keep = pd.Series(True, index=rows.index)
-        if self.drop_failures:
-            keep &= rows["status"] == "ok"
-        if self.max_kappa is not None:
-            keep &= ~(rows[self.kappa] > self.max_kappa)
-        return rows[keep]
-
-
-NOTEBOOK = Analysis("notebook", "kappa_notebook", "rmse_notebook_gray", True, 2e7)
-ANALYSES = {"corrected": Analysis(), "notebook": NOTEBOOK}
 
 
 # One number per run

@@ -1,0 +1,99 @@
+"""The style of every figure: one palette, in which an arm has one color and marker on every page.
+
+Colors are distinguishable with red-green color blindness; markers, lines and hatches distinguish
+arms without color.
+"""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from matplotlib import rc_context
+
+INK, GRAY, LIGHT_GRAY = "#222222", "#666666", "#e4e4e4"
+ACCENT = "#D55E00"  # an estimate, against a truth in INK
+WIDTH_IN = 9.0  # of a figure that fills the page
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GRAY,
+    "axes.grid": True,
+    "grid.color": LIGHT_GRAY,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.05,
+    "svg.fonttype": "path",  # independent of the reader's fonts
+    "svg.hashsalt": "homoreg",  # the same data gives the same file
+}
+
+
+def plot_style() -> AbstractContextManager[None]:
+    """A context in which figures are created and saved in the common style."""
+    return rc_context(STYLE)
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """Color, marker, line style and hatch of an arm."""
+
+    color: str
+    marker: str
+    linestyle: Any
+    hatch: str
+
+
+# The arms of the original study.
+ORIGINAL = {
+    "none": ArmStyle(INK, "o", "-", ""),
+    "l2": ArmStyle("#0072B2", "s", "--", "////"),
+    "dropout": ArmStyle("#D98E00", "^", "-.", "...."),
+    "hybrid": ArmStyle("#009E73", "D", ":", "xxxx"),
+}
+# All other arms and baselines.
+OTHERS = (
+    ArmStyle("#CC79A7", "v", (0, (5, 1)), "----"),
+    ArmStyle("#56B4E9", "P", (0, (3, 1, 1, 1)), "\\\\\\\\"),
+    ArmStyle("#D55E00", "X", (0, (1, 1)), "||||"),
+    ArmStyle("#999999", "*", (0, (6, 2, 1, 2, 1, 2)), "++++"),
+    ArmStyle("#882255", "<", (0, (2, 2)), "oooo"),
+    ArmStyle("#6B6B00", ">", (0, (8, 2)), "//"),
+    ArmStyle("#332288", "p", (0, (4, 1, 1, 1)), "**"),
+    ArmStyle("#B3A200", "h", (0, (3, 3)), "xx"),
+    ArmStyle("#7A4B2A", "d", (0, (7, 1, 1, 1)), ".."),
+    ArmStyle("#44AA99", "8", (0, (1, 2)), "OO"),
+)
+PALETTE = (*ORIGINAL.values(), *OTHERS)  # for series that are not arms
+
+
+def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
+    """A style for each arm or baseline.
+
+    The arms of the original study have fixed styles. Any other name prefers the style given by its
+    checksum, so that it usually looks the same whatever else is shown; where two names of a figure
+    prefer the same one, the second in alphabetical order gets the next free style. Styles repeat
+    only beyond ten such names.
+
+    >>> arm_styles(["none", "spread_out"])["spread_out"] == arm_styles(["spread_out"])["spread_out"]
+    True
+    """
+    styles: dict[str, ArmStyle] = {}
+    free = set(range(len(OTHERS)))
+    for arm in sorted(set(arms)):
+        if arm in ORIGINAL:
+            styles[arm] = ORIGINAL[arm]
+            continue
+        free = free or set(range(len(OTHERS)))
+        preferred = crc32(arm.encode())
+        place = min(free, key=lambda place: (place - preferred) % len(OTHERS))
+        free.remove(place)
+        styles[arm] = OTHERS[place]
+    return styles
