@@ -22,8 +22,8 @@ from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
 
-# One batch as the network takes it: "patches" (2, N, S, S, 3) uint8, the first of each pair and the
-# second, "label" (N,) float32 ±1, and "photo" (N,) int64, the photo of the first patch.
+# One batch of N patch pairs: "patches" (2N, S, S, 3) uint8, the N first patches, then the N second
+# ones; "label" (N,) float32, ±1; "photo" (N,) int64, the photo of the first patch.
 Batch = dict[str, torch.Tensor]
 
 # The validation sets belong to no training run: every seed and every arm is judged on the same.
@@ -108,8 +108,8 @@ class PatchPairDataset(Dataset):
         }
         if on_device:
             slots1, slots2 = self.slots
-            slots = np.stack([slots1[pairs.pair1], slots2[pairs.pair2]])
-            points = np.stack([pairs.points1, pairs.points2])
+            slots = np.concatenate([slots1[pairs.pair1], slots2[pairs.pair2]])
+            points = np.concatenate([pairs.points1, pairs.points2])
             batch["slots"] = torch.from_numpy(slots)
             batch["points"] = torch.from_numpy(points.astype(np.float32))
             return batch
@@ -117,7 +117,7 @@ class PatchPairDataset(Dataset):
         second_images, second_points = self._second_views(pairs)
         points = np.concatenate([pairs.points1, second_points])
         patches = cut_patches(images + second_images, points, support=self.support, size=self.size)
-        batch["patches"] = torch.from_numpy(patches).unflatten(0, (2, -1))
+        batch["patches"] = torch.from_numpy(patches)
         return batch
 
     @cached_property
@@ -203,8 +203,8 @@ class PatchPairDataModule(pl.LightningDataModule):
         views: ``"stored"`` keeps both views in the bank; ``"on_the_fly"`` the photographs alone,
             and renders of view 2 what a patch needs: the same samples, up to a JPEG file's losses.
         fill_bank: decode all images before training; without it each when it is first needed.
-        device_bank: keep the bank on the training device and cut there: true, false, or
-            ``"auto"``, which does so on a GPU where the bank takes at most half of what is free.
+        device_bank: keep the bank on the training device and cut patches there. They differ by up
+            to two gray levels from those cut on the host: part of a run's identity.
     """
 
     VALIDATION_SETS = ("val", "val_same_photo", "train_eval")
@@ -228,7 +228,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         validation_resample: bool = False,
         views: str = "stored",
         fill_bank: bool = True,
-        device_bank: bool | str = "auto",
+        device_bank: bool = False,
     ) -> None:
         super().__init__()
         check_patch_options(support, size, sampling.jitter_px)
@@ -252,9 +252,7 @@ class PatchPairDataModule(pl.LightningDataModule):
             raise HomoregError(f"data.views={views}: give stored or on_the_fly")
         if views == "on_the_fly" and squash is not None:
             raise HomoregError("data.views=on_the_fly: squashed views must be stored")
-        if device_bank not in (True, False, "auto"):
-            raise HomoregError(f"data.device_bank={device_bank}: give true, false or auto")
-        if device_bank is True and (views != "stored" or not fill_bank):
+        if device_bank and (views != "stored" or not fill_bank):
             raise HomoregError(
                 "data.device_bank=true needs data.views=stored and data.fill_bank=true"
             )
@@ -327,24 +325,11 @@ class PatchPairDataModule(pl.LightningDataModule):
         device = batch["label"].device
         if self._pixels is None or self._pixels.device != device:
             self._pixels = torch.from_numpy(self.train.bank.pixels()).to(device)
-        slots, points = batch["slots"].flatten(0, 1), batch["points"].flatten(0, 1)
-        patches = cut_patches_on_device(
+        slots, points = batch.pop("slots"), batch.pop("points")
+        batch["patches"] = cut_patches_on_device(
             self._pixels, slots, points, support=self.support, size=self.size
         )
-        return {
-            "patches": patches.unflatten(0, (2, -1)),
-            "label": batch["label"],
-            "photo": batch["photo"],
-        }
-
-    def _cuts_on_device(self) -> bool:
-        if self.device_bank != "auto" or not self.trainer:
-            return self.device_bank is True
-        device = self.trainer.strategy.root_device
-        if device.type != "cuda" or self.views != "stored" or not self.fill_bank:
-            return False
-        free, _ = torch.cuda.mem_get_info(device)
-        return self.train.bank.bytes <= free / 2
+        return batch
 
     def train_dataloader(self) -> DataLoader:
         batches = self._batches(self.pairs_per_epoch, self.resample)
@@ -384,7 +369,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         return epoch
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
-        dataset.on_device = self._cuts_on_device()
+        dataset.on_device = self.device_bank
         return DataLoader(
             dataset,
             sampler=batches,

@@ -175,7 +175,7 @@ class TrainingPictures(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         dataset = trainer.datamodule.train  # type: ignore[attr-defined]
         batch = dataset.cut(list(range(min(len(dataset), 16 * self.rows))))
-        first, second = batch["patches"].numpy()
+        first, second = batch["patches"].numpy().reshape(2, -1, *batch["patches"].shape[1:])
         sheet = patch_sheet(first, second, batch["label"].numpy(), self.rows)
         self.folder.mkdir(parents=True, exist_ok=True)
         sheet.savefig(self.folder / "patch_pairs.png")

@@ -71,7 +71,7 @@ class DescriptorModule(pl.LightningModule):
 
     def describe_both(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Descriptors of a batch's first and second patches, in one pass of the network."""
-        patches = to_network(batch["patches"].flatten(0, 1))
+        patches = to_network(batch["patches"])
         if self.training:
             patches = self.augmentation(patches)
         try:
