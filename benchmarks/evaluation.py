@@ -5,7 +5,9 @@ import pandas as pd
 
 from benchmarks.measure import Ratio, Row, Session, in_turns, rows, seconds
 from benchmarks.study_evaluation import study_row
-from homoreg.descriptors.loading import NetworkDescriptor, build_network
+from homoreg.descriptors.checkpoint import build_network
+from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.window import PatchWindow
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.geometry import Estimator, corner_error
 from homoreg.hydra_app import compose
@@ -66,8 +68,8 @@ def compare(
 def network(seed: int, support: int, size: int) -> NetworkDescriptor:
     """The study's network with initial weights: what it has learned changes no time."""
     model = compose("train", ["experiment=notebook"]).model
-    window = {"keypoint_rounding": "truncate", "border": "drop"}
-    return NetworkDescriptor(build_network(model, seed), support, size, seed=seed, **window)
+    window = PatchWindow(support, size, keypoint_rounding="truncate", border="drop")
+    return NetworkDescriptor(build_network(model, seed), window, "cnn", seed=seed)
 
 
 def check_equal(theirs: list[dict], own: pd.DataFrame, benchmark: ManifestBenchmark) -> None:

@@ -14,7 +14,9 @@ from homoreg.data.images import decode_image, encode_jpeg, read_image
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import PairRecipe
 from homoreg.data.patches import cut_patches
-from homoreg.descriptors.loading import CutPatches, NetworkDescriptor, build_network
+from homoreg.descriptors.checkpoint import build_network
+from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.geometry import (
     compare_aligned,
     conditioning,
@@ -158,7 +160,7 @@ def describing(session: Session, repeats: int) -> list[Row]:
     """The network's passes, which are most of judging a pair; the table is made in float32."""
     cfg = training_config(session, [])
     network = build_network(cfg.model, seed=0)
-    descriptor = NetworkDescriptor(network, **cfg.evaluation.patch)
+    descriptor = NetworkDescriptor(network, PatchWindow(**cfg.evaluation.patch), "cnn")
     count, size = session.pick(1000, 8), cfg.evaluation.patch.size
     patches = np.random.default_rng(0).integers(256, size=(count, size, size, 3), dtype=np.uint8)
     cut = CutPatches(patches, np.ones(count, bool))

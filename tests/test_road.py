@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import homoreg
-from homoreg.descriptors.loading import build_network, read_checkpoint
+from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.evaluation import evaluate_manifest, read_evaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.geometry import Estimator

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.program import TensorBoard
 
 from homoreg.descriptors.callbacks import LAYOUT
-from homoreg.descriptors.loading import read_checkpoint
+from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.evaluation import read_evaluation
 from homoreg.machine import claim
 from homoreg.sweeps import Sweep, summary

@@ -13,7 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from homoreg.descriptors.loading import Descriptor, load_descriptor, pick_device
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.descriptors.inference import pick_device
+from homoreg.descriptors.loading import load_descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.curves import MatchingQuality, curves_figure
 from homoreg.evaluation.figures import pair_figure
@@ -171,7 +173,9 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], overrides: Sequence[str]) 
 def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
     """The networks of the runs; those of one arm and seed get their run's folder as a name."""
     loaded = [
-        load_descriptor(run.path, checkpoint=cfg.checkpoint or "", device=cfg.device)
+        load_descriptor(
+            run.path, checkpoint=cfg.checkpoint or "", device=cfg.device, packages=cfg.packages
+        )
         for run in runs
     ]
     identities = [identity(descriptor) for descriptor in loaded]

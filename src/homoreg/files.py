@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place and moved there when complete."""
+"""The folder of configs, and files that are complete or absent: written aside, then renamed."""
 
 import json
 import uuid
@@ -6,6 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def conf_dir() -> Path:
+    """The folder of configs: inside the package in a wheel, beside ``src/`` in a checkout."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 @contextmanager

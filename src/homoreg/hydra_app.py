@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from homoreg.errors import HomoregError
+from homoreg.files import conf_dir
 from homoreg.keyed import keyed_seed
 from homoreg.sweeps import Sweep, summary
 
@@ -83,13 +84,6 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
-
-
-def conf_dir() -> Path:
-    """The folder of configs: inside the package in a wheel, beside ``src/`` in a checkout."""
-    package = Path(__file__).resolve().parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:

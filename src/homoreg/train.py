@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
 from homoreg.descriptors.callbacks import LossBeforeCheckpoint, Throughput, tensorboards
-from homoreg.descriptors.loading import build_network, read_checkpoint
+from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.errors import HomoregError
 from homoreg.evaluation.callback import HomographyEvaluation

@@ -11,8 +11,8 @@ import torch
 from kornia import feature
 
 from homoreg.data.patches import cut_patches
-from homoreg.descriptors.baselines import BASELINES, baseline_descriptor
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.baselines import BASELINES, OpenCvDescriptor, baseline_descriptor
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.matching import ShiTomasi, match_descriptors
 
@@ -188,7 +188,7 @@ def test_orb_is_opencv_orb_on_the_image_itself(photo: np.ndarray) -> None:
     kept, expected = cv2.ORB.create().compute(gray, points)
     assert len(kept) == len(inner)
     # Whole pixels and no reduction: ORB's own level 0.
-    described = baseline_descriptor("orb", support=31).describe(photo, inner)
+    described = OpenCvDescriptor("orb", "ORB_create", support=31).describe(photo, inner)
     np.testing.assert_array_equal(described, np.unpackbits(expected, axis=1, bitorder="little"))
 
 
@@ -294,5 +294,5 @@ def test_an_impossible_window_is_named(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(HomoregError, match=r"'superpoint'.*sift, rootsift, orb"):
+    with pytest.raises(HomoregError, match=r"'superpoint'.*orb, .*rootsift, sift"):
         baseline_descriptor("superpoint")

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from pathlib import Path
@@ -5,18 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from skimage import data as photographs
 
 import homoreg
 from homoreg.data import cut_patches
+from homoreg.descriptors.checkpoint import build_network, untrained_descriptor
 from homoreg.descriptors.cnn import CnnDescriptor, to_network
-from homoreg.descriptors.loading import (
-    PATCHES_PER_PASS_CPU,
-    NetworkDescriptor,
-    build_network,
-    load_descriptor,
-    untrained_descriptor,
-)
+from homoreg.descriptors.inference import PATCHES_PER_PASS_CPU, NetworkDescriptor
+from homoreg.descriptors.loading import load_descriptor
+from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 
 MODEL = {
@@ -33,6 +32,7 @@ def checkpoint(path: Path, model: dict = MODEL, network: torch.nn.Module | None 
         {
             "state_dict": {f"network.{k}": v for k, v in network.state_dict().items()},
             "homoreg": {
+                "network": "small",
                 "model": model,
                 "patch": {"support": 48, "size": 16},
                 "regularizer": {"name": "l2"},
@@ -53,14 +53,13 @@ def test_a_checkpoint_alone_is_enough(tmp_path: Path) -> None:
     assert described.dtype == np.float32
     assert np.isnan(described[1]).all()
     np.testing.assert_allclose(described[[0, 2]], expected, atol=1e-5)
-    assert (descriptor.name, descriptor.regularizer, descriptor.seed) == ("cnn", "l2", 1)
+    assert (descriptor.name, descriptor.regularizer, descriptor.seed) == ("small", "l2", 1)
 
 
 def test_windows_may_be_sliced_on_whole_pixels_as_the_study_did() -> None:
     network = build_network(MODEL, seed=1)
-    descriptor = NetworkDescriptor(
-        network, support=16, size=16, keypoint_rounding="truncate", border="drop"
-    )
+    window = PatchWindow(16, 16, keypoint_rounding="truncate", border="drop")
+    descriptor = NetworkDescriptor(network, window, "sliced")
     points = np.array([[100.7, 60.9], [8.0, 8.0], [7.9, 50.0], [504.0, 504.0], [505.0, 504.0]])
     described = descriptor.describe(PHOTO, points)
     slices = [PHOTO[y - 8 : y + 8, x - 8 : x + 8] for x, y in ((100, 60), (8, 8), (504, 504))]
@@ -70,7 +69,7 @@ def test_windows_may_be_sliced_on_whole_pixels_as_the_study_did() -> None:
     assert np.isnan(described[[2, 4]]).all()
     for option in ({"keypoint_rounding": "round"}, {"border": "reflect"}):
         with pytest.raises(HomoregError, match=f"evaluation.patch.{next(iter(option))}"):
-            NetworkDescriptor(network, support=16, size=16, **option)
+            PatchWindow(16, 16, **option)
 
 
 def test_many_keypoints_are_described_as_few_are() -> None:
@@ -111,12 +110,117 @@ def test_pickled_code_is_refused_and_not_run(
     assert not canary.exists()
 
 
-def test_a_checkpoint_cannot_name_a_function_to_call(tmp_path: Path) -> None:
-    target = tmp_path / "made"
-    file = checkpoint(tmp_path / "a.ckpt", model={"_target_": "os.mkdir", "path": str(target)})
-    with pytest.raises(HomoregError, match=r"os\.mkdir"):
+def pickled(path: Path) -> Path:
+    path.write_bytes(pickle.dumps(Explosive()))
+    return path
+
+
+HOSTILE = {
+    "writes a file": {"_target_": "io.open", "_args_": ["CANARY", "w"]},
+    "makes a folder": {"_target_": "os.mkdir", "path": "CANARY"},
+    "writes an array": {"_target_": "numpy.savetxt", "_args_": ["CANARY", [1.0]]},
+    "torch's pickles": {"_target_": "torch.load", "f": "PICKLE", "weights_only": False},
+    "numpy's pickles": {"_target_": "numpy.load", "file": "PICKLE", "allow_pickle": True},
+    "pandas' pickles": {"_target_": "pandas.read_pickle", "_args_": ["PICKLE"]},
+    "joblib's pickles": {"_target_": "joblib.load", "_args_": ["PICKLE"]},
+    "by way of torch.nn": {"_target_": "torch.nn.modules.module.torch.load", "f": "PICKLE"},
+    "a function of torch.nn": {"_target_": "torch.nn.init.zeros_", "_args_": [1]},
+    "a class without layers": {"_target_": "torch.nn.Parameter"},
+    "imports a module": {"_target_": "canary_module.Net"},
+    "an interpolation": {"_target_": "torch.nn.Identity", "x": "${oc.env:HOME}"},
+    "no text": {"_target_": ["os", "mkdir"]},
+}
+NESTINGS = {
+    "itself": lambda inner: inner,
+    "argument": lambda inner: {"_target_": "torch.nn.Sequential", "_args_": [inner]},
+    "partial": lambda inner: {"_target_": "torch.nn.Identity", "x": inner | {"_partial_": True}},
+    "deep": lambda inner: {"_target_": "torch.nn.Identity", "x": {"y": [[{"z": inner}]]}},
+}
+
+
+@pytest.mark.parametrize("nesting", NESTINGS)
+@pytest.mark.parametrize("what", HOSTILE)
+def test_nothing_but_network_classes_is_imported_or_called(
+    what: str, nesting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("HOMOREG_TEST_CANARY", str(canary))
+    (tmp_path / "canary_module.py").write_text(f"open({str(canary)!r}, 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    places = {"CANARY": str(canary), "PICKLE": str(pickled(tmp_path / "p.pkl"))}
+    text = json.dumps(NESTINGS[nesting](HOSTILE[what]))
+    for word, place in places.items():
+        text = text.replace(word, place)
+    file = checkpoint(tmp_path / "a.ckpt", model=json.loads(text))
+    with pytest.raises(HomoregError, match="a.ckpt: model") as refused:
         load_descriptor(file)
-    assert not target.exists()
+    assert "\n" not in str(refused.value)
+    assert not canary.exists()
+    # The same from a run folder, whose config.yaml is what counts.
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    file.rename(run / "checkpoints" / "last.ckpt")
+    patch = {"support": 48, "size": 16}
+    config = {"model": json.loads(text), "evaluation": {"checkpoint": "last", "patch": patch}}
+    config |= {"network": "small", "regularizer": {"name": "l2"}, "seed": 1}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(HomoregError, match="last.ckpt: model"):
+        load_descriptor(run)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"_target_": "kornia.feature.HardNet", "pretrained": True},
+        {"_target_": "kornia.feature.LoFTR"},
+        {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "kornia.feature.LightGlue"}]},
+    ],
+)
+def test_networks_that_fetch_weights_are_not_built(
+    model: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))  # nothing cached
+    with pytest.raises(HomoregError, match="would download"):
+        load_descriptor(checkpoint(tmp_path / "a.ckpt", model=model))
+
+
+def test_a_package_that_the_user_names_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_networks.py").write_text(
+        "from homoreg.descriptors.cnn import CnnDescriptor\n\n"
+        "def small(**options):\n    return CnnDescriptor(**options)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = checkpoint(tmp_path / "a.ckpt", model=MODEL | {"_target_": "their_networks.small"})
+    with pytest.raises(HomoregError, match=r"packages=\[their_networks\].*HOMOREG_PACKAGES"):
+        load_descriptor(file)
+    assert load_descriptor(file, packages=["their_networks"]).name == "small"
+    monkeypatch.setenv("HOMOREG_PACKAGES", "other, their_networks")
+    assert load_descriptor(file).name == "small"
+
+
+def test_networks_of_known_packages_are_loaded(tmp_path: Path) -> None:
+    small = {"_target_": "torch.nn.LazyLinear", "out_features": 4}
+    model = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Flatten"}, small]}
+    network = build_network(model, seed=0)
+    network(torch.rand(1, 3, 16, 16))
+    descriptor = load_descriptor(checkpoint(tmp_path / "a.ckpt", model, network))
+    assert descriptor.describe(PHOTO, np.array([[50.0, 50.0]])).shape == (1, 4)
+
+
+def test_names_come_before_paths_and_a_sweep_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sift").mkdir()
+    assert load_descriptor("sift").name == "sift"
+    for name in ("seed-0", "seed-1"):
+        (tmp_path / "sweep" / name).mkdir(parents=True)
+        (tmp_path / "sweep" / name / "run.json").write_text("{}")
+    with pytest.raises(HomoregError, match="a sweep of 2 runs.*seed-0, seed-1"):
+        load_descriptor("sweep")
 
 
 def test_a_network_of_another_architecture_is_one_line(tmp_path: Path) -> None:
@@ -143,7 +247,9 @@ def test_missing_runs_and_unknown_names_are_named(tmp_path: Path) -> None:
 
 
 def test_the_network_is_judged_in_evaluation_mode_and_float32() -> None:
-    descriptor = NetworkDescriptor(CnnDescriptor(dropout=0.5).bfloat16().train(), 64, 32)
+    descriptor = NetworkDescriptor(
+        CnnDescriptor(dropout=0.5).bfloat16().train(), PatchWindow(64, 32), "cnn"
+    )
     assert not descriptor.network.training
     assert next(descriptor.network.parameters()).dtype == torch.float32
 
@@ -157,7 +263,8 @@ def test_the_passes_of_a_network_are_of_equal_size(count: int) -> None:
 
     passes: list[int] = []
     keypoints = np.random.default_rng(0).uniform(0, 400, (count, 2))
-    described = NetworkDescriptor(Recording(), 16, 16, device="cpu").describe(PHOTO, keypoints)
+    descriptor = NetworkDescriptor(Recording(), PatchWindow(16, 16), "recording", device="cpu")
+    described = descriptor.describe(PHOTO, keypoints)
     assert described.shape == (count, 3)
     assert sum(passes) == count
     assert max(passes) <= PATCHES_PER_PASS_CPU

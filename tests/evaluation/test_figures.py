@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data as photographs
+from tests.baselines import RootSift
 
-from homoreg.descriptors.baselines import RootSift
 from homoreg.evaluation import EvaluationProtocol, ViewPair, evaluate_pair
 from homoreg.evaluation.figures import card_figure, pair_figure
 from homoreg.evaluation.pair import match_pair, observe

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.baselines import Orb, RootSift
 
-from homoreg.descriptors.baselines import Orb, RootSift
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.gallery import METRICS, WHO, render_page, worst_first, write_gallery
 from homoreg.evaluation.table import COLUMNS

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as photographs
+from tests.baselines import RootSift
 
-from homoreg.descriptors.baselines import RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation import HPatchesBenchmark, evaluate_benchmark, summarize
 from homoreg.evaluation.hpatches import limit_short_side, read_homography

@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data as photographs
+from tests.baselines import RootSift
 
-from homoreg.descriptors.baselines import RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation import evaluate_pair
 from homoreg.evaluation.table import COLUMNS

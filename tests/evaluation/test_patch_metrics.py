@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data as photographs
 from sklearn.metrics import average_precision_score, roc_curve
+from tests.baselines import Orb, RawPatches, RootSift
 
-from homoreg.descriptors.baselines import Orb, RawPatches, RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.patch_metrics import (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.baselines import RootSift
 
-from homoreg.descriptors.baselines import RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.reruns import Reruns

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy.special import j0
 from skimage import data as photographs
+from tests.baselines import Orb, RawPatches, RootSift
 
-from homoreg.descriptors.baselines import Orb, RawPatches, RootSift
 from homoreg.errors import HomoregError
 from homoreg.evaluation.shift import SHIFTS_PX, ShiftResponse, shift_figure, shift_response
 

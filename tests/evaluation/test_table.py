@@ -5,10 +5,11 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from tests.baselines import Orb, RootSift
 
 from homoreg.data import PairManifest
-from homoreg.descriptors.baselines import Orb, RootSift
-from homoreg.descriptors.loading import CutPatches, PatchWindow, untrained_descriptor
+from homoreg.descriptors.checkpoint import untrained_descriptor
+from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.evaluation import (
     EvaluationProtocol,
@@ -140,7 +141,9 @@ def test_an_estimate_that_tears_the_view_apart_is_counted() -> None:
 
 def test_two_descriptors_of_one_name_are_refused(prepared: Path) -> None:
     with pytest.raises(HomoregError, match="two descriptors are called rootsift"):
-        evaluate_manifest([RootSift(32), RootSift(64)], prepared / "pairs_eval.json")
+        evaluate_manifest(
+            [RootSift(support=32), RootSift(support=64)], prepared / "pairs_eval.json"
+        )
 
 
 def test_recorders_see_every_pair_and_change_nothing(prepared: Path, table: pd.DataFrame) -> None:
@@ -157,7 +160,7 @@ def test_recorders_see_every_pair_and_change_nothing(prepared: Path, table: pd.D
 
     network = untrained_descriptor(MODEL, {"support": 32, "size": 16}, seed=0)
     benchmark = ManifestBenchmark(prepared / "pairs_eval.json")
-    again = evaluate_benchmark([RootSift(32), network], benchmark, PROTOCOL, [Count()])
+    again = evaluate_benchmark([RootSift(support=32), network], benchmark, PROTOCOL, [Count()])
     columns = [c for c in COLUMNS if not c.endswith("_ms")]
     pd.testing.assert_frame_equal(again[columns], table[columns])
     rows = table[table["estimator"] == "dlt"]
@@ -174,7 +177,7 @@ def test_a_truth_that_folds_the_view_is_told(caplog: pytest.LogCaptureFixture) -
 
     gray = np.full((60, 80, 3), 9, np.uint8)
     truth = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 40, 0, 1]])
-    table = evaluate_benchmark(RootSift(32), Folding([ViewPair("7", gray, gray, truth)]))
+    table = evaluate_benchmark(RootSift(support=32), Folding([ViewPair("7", gray, gray, truth)]))
     assert "pair 7: the truth sends a part of view 1 to infinity" in caplog.text
     assert table["corner_error_px"].tolist() == [np.inf]
 

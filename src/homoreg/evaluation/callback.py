@@ -17,8 +17,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.callbacks import tensorboards
-from homoreg.descriptors.loading import NetworkDescriptor, load_descriptor, read_checkpoint
+from homoreg.descriptors.checkpoint import read_checkpoint
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.loading import load_descriptor
 from homoreg.descriptors.module import DescriptorModule
+from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.curves import MatchingQuality
@@ -33,6 +37,7 @@ from homoreg.evaluation.table import (
 )
 from homoreg.keyed import keyed_seed
 from homoreg.runs import RunFolder
+from homoreg.targets import packages_of
 
 WATCHED = (
     *("corner_error_px", "predicted_corner_error_px", "kappa"),
@@ -107,7 +112,10 @@ class HomographyEvaluation(pl.Callback):
         watched = replace(self.protocol, estimators={name: self.protocol.estimators[name]})
         # Judged on a copy in float32, as after training; the network in training is left alone.
         snapshot = NetworkDescriptor(
-            deepcopy(pl_module.network), **self.patch, device=pl_module.device
+            deepcopy(pl_module.network),
+            PatchWindow(**self.patch),
+            "validation",
+            device=pl_module.device,
         )
         table = evaluate_benchmark(snapshot, self._watched_pairs(data), watched)
         for column in WATCHED:
@@ -130,9 +138,7 @@ class HomographyEvaluation(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         started = time.perf_counter()
         benchmark = self.benchmark()
-        descriptor = load_descriptor(
-            self.run, checkpoint=self.checkpoint, device=str(pl_module.device)
-        )
+        descriptor = self._own_descriptor(self.checkpoint, str(pl_module.device))
         matching = MatchingQuality()
         self.table = evaluate_benchmark(descriptor, benchmark, self.protocol, [matching])
         details = {"matching": matching.entries()}
@@ -152,6 +158,11 @@ class HomographyEvaluation(pl.Callback):
                 board.add_figure(f"held-out {name} {pair_id}", figure, trainer.current_epoch)
         self.seconds = time.perf_counter() - started
 
+    def _own_descriptor(self, which: str, device: str) -> Descriptor:
+        # The user chose this run's model, so the packages that it names are trusted.
+        packages = packages_of(RunFolder(self.run).config["model"])
+        return load_descriptor(self.run, checkpoint=which, device=device, packages=packages)
+
     def _best_epoch_table(
         self, judged: pd.DataFrame, benchmark: Benchmark, device: str
     ) -> pd.DataFrame:
@@ -159,7 +170,7 @@ class HomographyEvaluation(pl.Callback):
         epochs = {read_checkpoint(run.checkpoint(w))["epoch"] for w in ("best", self.checkpoint)}
         if len(epochs) == 1:
             return judged  # by the same weights
-        best = load_descriptor(self.run, checkpoint="best", device=device)
+        best = self._own_descriptor("best", device)
         return evaluate_benchmark(best, benchmark, self.protocol)
 
     def final_metrics(self) -> dict[str, float]:

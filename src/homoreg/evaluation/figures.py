@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from homoreg.data.images import limit_side
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.pair import (
     CORRECT_PX,
     Observation,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.figures import card_figure
 from homoreg.evaluation.pair import match_pair, observe

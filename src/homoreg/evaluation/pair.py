@@ -12,7 +12,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from homoreg.descriptors.loading import CutPatches, Descriptor, NetworkDescriptor, PatchWindow
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.geometry import (
     Estimate,
@@ -168,7 +170,7 @@ def evaluate_pair(
     """Judge a descriptor on one pair: a row for each estimator.
 
     Args:
-        descriptor: meets :class:`homoreg.descriptors.loading.Descriptor`.
+        descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
         image1: ``(H1, W1, 3)`` uint8 RGB.
         image2: ``(H2, W2, 3)`` uint8 RGB.
         homography: ``(3, 3)``, the true map from view 1 to view 2.

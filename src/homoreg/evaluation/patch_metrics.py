@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from torchmetrics.functional.classification import binary_average_precision
 
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.metrics import alignment, effective_rank, fpr_at_recall, uniformity
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import Detector, ViewPair
@@ -92,7 +92,7 @@ def patch_metrics(
     all descriptors are asked the same questions.
 
     Args:
-        descriptor: meets :class:`homoreg.descriptors.loading.Descriptor`.
+        descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
         pairs: a benchmark, or some of its pairs.
         detector: Shi-Tomasi corners by default.
         points_per_pair: at most so many of the keypoints that view 2 shows too, drawn at random.

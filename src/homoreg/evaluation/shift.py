@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from homoreg.aggregates import quartiles
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import Detector
 from homoreg.evaluation.patch_metrics import describe_finite, photo_key, unit_length, who
@@ -73,7 +73,7 @@ def shift_response(
     image, detector and seed alone, so descriptors are compared at the same places.
 
     Args:
-        descriptor: meets :class:`homoreg.descriptors.loading.Descriptor`.
+        descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
         images: ``(H, W, 3)`` uint8 RGB, such as ``(pair.image1 for pair in benchmark)``; one that
             comes again, as view 1 of several pairs does, is used once.
         shifts_px: lengths of δ ≥ 0.

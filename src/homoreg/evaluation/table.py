@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, quartiles
 from homoreg.data.manifest import PairManifest
-from homoreg.descriptors.loading import Descriptor
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.pair import (

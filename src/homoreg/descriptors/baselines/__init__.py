@@ -1,36 +1,31 @@
-"""Descriptors that others made, and controls: what a trained network is held against.
+"""Descriptors that others made, and raw patches: what a trained network is compared with.
 
-Each is a class that meets :class:`~homoreg.descriptors.loading.Descriptor`, built from options
-alone; ``conf/descriptors`` has a file for each.
+``conf/descriptors`` has a file for each, which builds one of the classes here from options alone.
 """
 
 from typing import Any
 
-from homoreg.descriptors.baselines.classical import Orb, RootSift, Sift
-from homoreg.descriptors.baselines.contrib import Akaze, Beblid, Daisy, Vgg120
-from homoreg.descriptors.baselines.controls import RawPatches
-from homoreg.descriptors.baselines.networks import HardNet, HyNet, SosNet, TFeat
-from homoreg.descriptors.loading import Descriptor
-from homoreg.errors import HomoregError
+import hydra
+from omegaconf import OmegaConf
 
-BASELINES: dict[str, type] = {
-    "raw_patches": RawPatches,
-    "sift": Sift,
-    "rootsift": RootSift,
-    "orb": Orb,
-    "vgg": Vgg120,
-    "beblid": Beblid,
-    "daisy": Daisy,
-    "akaze": Akaze,
-    "tfeat": TFeat,
-    "hardnet": HardNet,
-    "sosnet": SosNet,
-    "hynet": HyNet,
-}
+from homoreg.descriptors.baselines.kornia_networks import KorniaDescriptor
+from homoreg.descriptors.baselines.opencv import Akaze, OpenCvDescriptor, Sift
+from homoreg.descriptors.baselines.raw_patches import RawPatches
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.errors import HomoregError
+from homoreg.files import conf_dir
+
+_FILES = {file.stem: file for file in sorted((conf_dir() / "descriptors").glob("*.yaml"))}
+# "untrained" depends on the model of a run.
+BASELINES = tuple(name for name in _FILES if name not in ("none", "untrained"))
 
 
 def baseline_descriptor(name: str, **options: Any) -> Descriptor:
-    """A baseline by its name, with the options of its class.
+    """A baseline as ``conf/descriptors`` defines it, on a window of 64 pixels by default.
+
+    Args:
+        name: the name of its file.
+        options: replace those of the file.
 
     Raises:
         HomoregError: no baseline has this name, or its library or weights are missing.
@@ -39,12 +34,20 @@ def baseline_descriptor(name: str, **options: Any) -> Descriptor:
     'hamming'
     """
     if name not in BASELINES:
-        raise HomoregError(f"there is no descriptor {name!r}; give one of {', '.join(BASELINES)}")
-    return BASELINES[name](**options)
+        raise HomoregError(f"there is no baseline {name!r}; give one of {', '.join(BASELINES)}")
+    # The defaults of the command that evaluates baselines resolve the file's interpolations.
+    defaults = OmegaConf.load(conf_dir() / "evaluate.yaml")
+    merged = OmegaConf.merge(defaults, OmegaConf.load(_FILES[name]))
+    config: Any = OmegaConf.to_container(OmegaConf.select(merged, name), resolve=True)
+    return hydra.utils.get_class(config.pop("_target_"))(**config | options)
 
 
 __all__ = [
     "BASELINES",
+    "Akaze",
+    "KorniaDescriptor",
+    "OpenCvDescriptor",
+    "RawPatches",
+    "Sift",
     "baseline_descriptor",
-    *(baseline.__name__ for baseline in BASELINES.values()),
 ]

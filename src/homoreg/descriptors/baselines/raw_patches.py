@@ -1,14 +1,14 @@
-"""The control that learns nothing: the patch itself."""
+"""A control that learns nothing: the patch itself."""
 
 import numpy as np
 
 from homoreg.data.patches import cut_patches, inside_image
-from homoreg.descriptors.baselines.common import check_support
+from homoreg.descriptors.baselines.opencv import check_support
 from homoreg.errors import HomoregError
 
 
 class RawPatches:
-    """The patch's own colors: each channel to zero mean, the whole to unit length.
+    """The colors of the patch, each channel with zero mean, the whole of unit length.
 
     ``‖f − g‖² = 2 − 2 NCC(f, g)``, so the nearest neighbor is what template matching by normalized
     correlation finds (OpenCV's ``TM_CCOEFF_NORMED``).
