@@ -1,14 +1,82 @@
-"""A wheel carries what it needs and works from any folder."""
+"""The declared dependencies are those that are used, and a wheel works from any folder."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.test_imports import MODULES, imported
 
 REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+# Imported only if the user has installed it; an error names it otherwise.
+OPTIONAL = {"poselib"}
+
+
+def requirements(*lists: list[str]) -> dict[str, Requirement]:
+    parsed = [Requirement(line) for lines in lists for line in lines]
+    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+
+def locked() -> dict[str, Requirement]:
+    text = (REPOSITORY / "requirements.lock").read_text("utf-8")
+    return requirements([line for line in text.splitlines() if line and line[0] != "#"])
+
+
+def distributions(module: str) -> set[str]:
+    return {canonicalize_name(name) for name in packages_distributions().get(module, ())}
+
+
+def test_every_import_is_declared() -> None:
+    declared = requirements(PROJECT["dependencies"]).keys()
+    roots = {name.split(".")[0] for tree in MODULES.values() for name in imported(tree)}
+    others = roots - set(sys.stdlib_module_names) - {"homoreg"} - OPTIONAL
+    assert {module for module in others if not distributions(module) & declared} == set()
+
+
+def test_every_declared_dependency_is_used() -> None:
+    """Imported, named by a config, or holding the photographs of ``source=sample``."""
+    files = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("conf/**/*.yaml")]
+    words = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in files)))
+    used = set().union(
+        *(distributions(module) for module in packages_distributions().keys() & words)
+    )
+    plugins = {"hydra-optuna-sweeper"}  # chosen by name: override /hydra/sweeper: optuna
+    declared = requirements(PROJECT["dependencies"], EXTRAS["sweep"], EXTRAS["cluster"]).keys()
+    assert declared - used - plugins == set()
+
+
+def test_the_lock_pins_what_pyproject_needs_and_nothing_else() -> None:
+    pinned = locked()
+    assert all(str(pin.specifier).startswith("==") and not pin.url for pin in pinned.values())
+    needed = requirements(PROJECT["dependencies"], *EXTRAS.values())
+    reached: set[str] = set()
+    waiting = list(needed.values())
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        assert name in pinned, f"{requirement} is not in requirements.lock"
+        version = str(pinned[name].specifier).removeprefix("==")
+        assert requirement.specifier.contains(version, prereleases=True), (
+            f"{requirement}: {version}"
+        )
+        if (key := f"{name}{sorted(requirement.extras)}") not in reached:
+            reached |= {key, name}
+            for line in requires(name) or ():
+                inner = Requirement(line)
+                extras = requirement.extras or {""}
+                if not inner.marker or any(inner.marker.evaluate({"extra": e}) for e in extras):
+                    waiting.append(inner)
+    assert pinned.keys() - reached == set()
 
 
 @pytest.mark.slow
@@ -27,6 +95,7 @@ def test_a_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     assert {p.relative_to(packaged) for p in packaged.rglob("*.yaml")} == configs
     shipped = {p.suffix for p in (installed / "homoreg").rglob("*") if p.is_file()}
     assert {".py", ".yaml", ".j2", ".typed"} <= shipped
+    assert next(installed.glob("*.dist-info/licenses/LICENSE")).is_file()
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -42,10 +111,3 @@ def test_a_wheel_works_without_the_checkout(tmp_path: Path) -> None:
         env=environment, check=True, capture_output=True,
     )  # fmt: skip
     assert (elsewhere / "data" / "pairs_train.json").is_file()
-
-
-def test_the_lock_pins_every_requirement_and_names_no_index() -> None:
-    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
-    assert "://" not in lock
-    lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
-    assert all("==" in line for line in lines)

@@ -7,7 +7,7 @@ from homoreg.errors import HomoregError
 if TYPE_CHECKING:
     from homoreg.descriptors.loading import load_descriptor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["HomoregError", "__version__", "load_descriptor"]
 
 
