@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from pydantic import ValidationError
 
 from homoreg.data import PatchPairDataModule, cut_patches
 from homoreg.data.correspondences import POSITIVE, PairSampling
 from homoreg.data.datamodule import Batch, EpochBatches, validation_photos
 from homoreg.errors import HomoregError
 from homoreg.geometry import transform_points
+from homoreg.hydra_app import one_line
 
 
 def module(root: Path, **options: object) -> PatchPairDataModule:
@@ -144,7 +146,7 @@ def test_devices_share_each_batch_and_see_each_sample_once() -> None:
 def test_what_devices_cannot_share_evenly_is_named(prepared: Path) -> None:
     data = module(prepared)
     data.check_devices(2)
-    with pytest.raises(HomoregError, match="data.batch_size=16: 3 devices"):
+    with pytest.raises(HomoregError, match="data.batch_size=16: give a multiple of the 3 devices"):
         data.check_devices(3)
 
 
@@ -196,18 +198,19 @@ def test_too_few_photos_to_split_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "option"),
+    "options",
     [
-        ({"batch_size": 0}, "data.batch_size=0"),
-        ({"pairs_per_epoch": 0}, "data.pairs_per_epoch=0"),
-        ({"validation_share": 1.0}, "data.validation_share=1.0"),
-        ({"num_workers": -1}, "data.num_workers=-1"),
-        ({"size": 2}, "patch.size=2"),
+        {"batch_size": 0},
+        {"validation_share": 1.0},
+        {"num_workers": -1},
+        {"validation_split": "pair"},
+        {"squash": [256]},
     ],
 )
-def test_impossible_options_are_named(prepared: Path, options: dict, option: str) -> None:
-    with pytest.raises(HomoregError, match=option):
+def test_an_invalid_option_is_named(prepared: Path, options: dict) -> None:
+    with pytest.raises(ValidationError) as caught:
         module(prepared, **options)
+    assert one_line(caught.value).startswith(f"data.{next(iter(options))}")
 
 
 def test_squashed_views_keep_their_correspondences(prepared: Path) -> None:
@@ -232,11 +235,3 @@ def test_a_split_by_sample_shows_the_same_photos_on_both_sides(prepared: Path) -
 def test_validation_may_be_drawn_again_as_the_study_did(prepared: Path, tmp_path: Path) -> None:
     seen = watch(module(prepared, validation_resample=True), tmp_path)
     assert not torch.equal(seen["val 0", 0], seen["val 0", 1])
-
-
-@pytest.mark.parametrize(
-    "option", [{"validation_split": "pair"}, {"squash": [256]}, {"pairs_per_view": 0}]
-)
-def test_impossible_options_of_the_study_s_protocol_are_named(prepared: Path, option: dict) -> None:
-    with pytest.raises(HomoregError, match=f"data.{next(iter(option))}"):
-        module(prepared, **option)

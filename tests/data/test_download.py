@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that misbehaves in every way the real ones do."""
+"""Downloads from a local server that fails in the ways of real ones."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from skimage.data import chelsea
 
-from homoreg.data.download import CHUNK_BYTES, FAILURES_IN_A_ROW, Download, DownloadError
+from homoreg.data.download import FAILURES_IN_A_ROW, Download, DownloadError
 from homoreg.data.images import PhotoError, encode_jpeg
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import prepare_pairs
@@ -28,7 +28,6 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
-        self.ranges: list[tuple[str, str | None]] = []
         self.open = 0
         self.most_open = 0
         self.lock = threading.Lock()
@@ -48,7 +47,6 @@ class Server:
         name = request.path.rsplit("/", 1)[-1]
         with self.lock:
             self.asked[name] += 1
-            self.ranges.append((name, request.headers.get("Range")))
             first = self.asked[name] == 1
             self.open += 1
             self.most_open = max(self.most_open, self.open)
@@ -65,23 +63,12 @@ class Server:
         *,
         upto: int | None = None,
         announce: bool = True,
-        ranges: bool = True,
     ) -> None:
-        start = 0
-        asked = request.headers.get("Range")
-        if asked and ranges:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                request.send_error(416)
-                return
-            request.send_response(206)
-            request.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        else:
-            request.send_response(200)
+        request.send_response(200)
         if announce:
-            request.send_header("Content-Length", str(len(body) - start))
+            request.send_header("Content-Length", str(len(body)))
         request.end_headers()
-        request.wfile.write(body[start:upto])
+        request.wfile.write(body[:upto])
 
     def good(self, request: BaseHTTPRequestHandler, first: bool) -> None:
         self.send(request, JPEG)
@@ -103,18 +90,12 @@ class Server:
             self.send(request, JPEG)
 
     def dropped(self, request: BaseHTTPRequestHandler, first: bool) -> None:
-        """The first answer ends in the middle; the rest is given where it is asked for."""
+        """The first response breaks off in the middle."""
         self.send(request, JPEG, upto=len(JPEG) // 2 if first else None)
 
-    def restarting(self, request: BaseHTTPRequestHandler, first: bool) -> None:
-        """As above, from a server that knows no ranges and starts over."""
-        self.send(request, JPEG, upto=len(JPEG) // 2 if first else None, ranges=False)
-
     def unannounced(self, request: BaseHTTPRequestHandler, first: bool) -> None:
-        """No size is given, so only the JPEG itself shows that half of it is missing."""
-        self.send(
-            request, JPEG, upto=len(JPEG) // 2 if first else None, announce=False, ranges=False
-        )
+        """Without a size, only the JPEG itself shows that half of it is missing."""
+        self.send(request, JPEG, upto=len(JPEG) // 2 if first else None, announce=False)
 
     def stalled(self, request: BaseHTTPRequestHandler, first: bool) -> None:
         if first:
@@ -129,7 +110,7 @@ class Server:
 
     def truncated(self, request: BaseHTTPRequestHandler, first: bool) -> None:
         """Always announces more than it sends."""
-        self.send(request, JPEG, upto=len(JPEG) // 2, ranges=False)
+        self.send(request, JPEG, upto=len(JPEG) // 2)
 
     def cut(self, request: BaseHTTPRequestHandler, first: bool) -> None:
         """The file on the server is itself half a JPEG."""
@@ -161,7 +142,6 @@ def download(server: Server, cache: Path, **options: float) -> Download:
         ("good", 1),
         ("busy", 2),
         ("dropped", 2),
-        ("restarting", 2),
         ("unannounced", 2),
         ("stalled", 2),
     ],
@@ -171,32 +151,9 @@ def test_the_whole_photo_arrives(server: Server, tmp_path: Path, kind: str, requ
     assert download(server, tmp_path / "cache").read(name) == JPEG
     assert server.asked[name] == requests
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [name]
-    # Once it is there, nobody asks for it again.
+    # It is not requested again.
     assert download(server, tmp_path / "cache").read(name) == JPEG
     assert server.asked[name] == requests
-
-
-def test_only_the_rest_is_asked_for(server: Server, tmp_path: Path) -> None:
-    download(server, tmp_path).read("dropped-1.jpg")
-    (_, whole), (_, rest) = server.ranges
-    assert whole is None
-    assert rest is not None
-    # All of the half that came is kept, but for the chunk that broke off.
-    assert 0 <= len(JPEG) // 2 - int(rest.removeprefix("bytes=").rstrip("-")) < CHUNK_BYTES
-
-
-def test_a_later_run_goes_on_from_the_part(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "good-1.jpg.part").write_bytes(JPEG[:777])
-    assert download(server, tmp_path).read("good-1.jpg") == JPEG
-    assert server.ranges == [("good-1.jpg", "bytes=777-")]
-
-
-@pytest.mark.parametrize("part", [JPEG, JPEG + b"more", b"of another photo"])
-def test_a_part_that_does_not_fit_is_thrown_away(
-    server: Server, tmp_path: Path, part: bytes
-) -> None:
-    (tmp_path / "good-1.jpg.part").write_bytes(part)
-    assert download(server, tmp_path).read("good-1.jpg") == JPEG
 
 
 @pytest.mark.parametrize(
@@ -248,7 +205,7 @@ def test_a_server_that_is_down_ends_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x.jpg", "a/../../x.jpg", "/etc/x.jpg", "a b.jpg", "x.jpg?y"])
 def test_a_name_that_leads_elsewhere(server: Server, tmp_path: Path, name: str) -> None:
-    with pytest.raises(PhotoError, match="not a name that can be asked for"):
+    with pytest.raises(PhotoError, match="not a name that can be requested"):
         download(server, tmp_path / "cache").read(name)
     assert not server.asked
 
@@ -260,7 +217,7 @@ def test_an_address_that_is_none(url: str, tmp_path: Path) -> None:
 
 
 def test_prepare_over_http(server: Server, tmp_path: Path) -> None:
-    """Whatever can be had is had, the rest is listed, and only what may come is tried again."""
+    """What fails is listed, and only failed downloads are tried again."""
     good = [f"{kind}-{i}.jpg" for kind in ("good", "dropped", "busy", "stalled") for i in range(2)]
     (tmp_path / "train.txt").write_text("\n".join([*good, "missing-1.jpg", "truncated-1.jpg"]))
     (tmp_path / "eval.txt").write_text("good-9.jpg\n")

@@ -115,7 +115,6 @@ def test_decoding_when_needed_gives_the_same_samples(roots: tuple[Path, Path]) -
 @pytest.mark.parametrize(
     "options",
     [
-        {"views": "rendered"},
         {"views": "on_the_fly", "squash": [64, 64]},
         {"device_bank": True, "fill_bank": False},
     ],

@@ -1,23 +1,24 @@
-"""Where patch pairs are cut: corresponding points through H, and points that do not correspond.
+"""Sampling of patch pairs: points that correspond through H, and points that do not.
 
-Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone. The study's own way, which
-takes the same coordinates in both views for the same place, is here too, to be repeated.
+Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+import pydantic
+from pydantic import ConfigDict, Field, NonNegativeFloat
 
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed, keyed_uniforms
 
-# Each attempt at a point fails with the share of the view that the other does not see; at the
-# smallest overlap that the default warp allows, 0.3, this many fail once in 10¹⁰ samples.
+# An attempt fails where the other view does not show the point. At the smallest overlap that the
+# default warp allows, 0.3, this many attempts in a row fail once in 10¹⁰ samples.
 MAX_ATTEMPTS = 64
 
 POSITIVE, SAME_PHOTO, OTHER_PHOTO = 0, 1, 2
-CORRESPONDENCES = ("homography", "same_coordinates")
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ class Views:
 
 @dataclass(frozen=True)
 class PatchPairs:
-    """Which patches to cut, for N samples.
+    """Where to cut the patches of N samples.
 
     Attributes:
-        pair1: ``(N,)`` the pair whose view 1 gives the first patch.
-        points1: ``(N, 2)`` its center, pixels of that view.
-        pair2: ``(N,)`` the pair whose view 2 gives the second patch.
-        points2: ``(N, 2)`` its center, pixels of that view.
+        pair1: ``(N,)`` the pair in whose view 1 the first patch lies.
+        points1: ``(N, 2)`` center of the first patch in that view, pixels.
+        pair2: ``(N,)`` the pair in whose view 2 the second patch lies.
+        points2: ``(N, 2)`` center of the second patch in that view, pixels.
         kind: ``(N,)`` POSITIVE, SAME_PHOTO or OTHER_PHOTO.
     """
 
@@ -57,49 +58,36 @@ class PatchPairs:
 
     @property
     def label(self) -> np.ndarray:
-        """``(N,)`` float32: +1 where the patches show the same place, else −1."""
+        """``(N,)`` float32: +1 for patches that correspond, −1 for the others."""
         return np.where(self.kind == POSITIVE, 1, -1).astype(np.float32)
 
 
-@dataclass(frozen=True)
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="data.sampling"))
 class PairSampling:
-    """How patch pairs are drawn.
+    """How patch pairs are sampled.
 
     Args:
-        positive_share: share of samples that correspond, in (0, 1].
-        same_photo_share: share of the negatives that come from the same photo, in [0, 1].
-        negative_radius_px: a negative of the same photo is at least this far from the true place.
-        jitter_px: the second patch's center is off by up to this much, in x and in y.
-        correspondence: ``"homography"`` finds a point's place in view 2 through H;
-            ``"same_coordinates"`` is the study's: whole windows inside the views, on whole pixels,
-            and the second where the first is, give or take the jitter. Its positives do not
+        positive_share: share of samples that correspond.
+        same_photo_share: share of the negatives that come from the same photo.
+        negative_radius_px: smallest distance of such a negative from the true correspondence.
+        jitter_px: largest offset of the second patch's center, in x and in y.
+        correspondence: ``"homography"`` maps a point to view 2 through H. ``"same_coordinates"``
+            is the study's flaw: whole windows inside the views, centered on whole pixels, the
+            second one at the coordinates of the first plus the jitter. Its positives do not
             correspond.
+
+    Raises:
+        ValidationError: an option is out of its range.
     """
 
-    positive_share: float = 0.5
-    same_photo_share: float = 0.0
-    negative_radius_px: float = 16.0
-    jitter_px: float = 1.0
-    correspondence: str = "homography"
-
-    def __post_init__(self) -> None:
-        if self.correspondence not in CORRESPONDENCES:
-            raise HomoregError(
-                f"data.sampling.correspondence={self.correspondence}: give "
-                f"{' or '.join(CORRESPONDENCES)}"
-            )
-        if not 0 < self.positive_share <= 1:
-            raise HomoregError(
-                f"data.sampling.positive_share={self.positive_share}: give a share in (0, 1]"
-            )
-        if not 0 <= self.same_photo_share <= 1:
-            raise HomoregError(
-                f"data.sampling.same_photo_share={self.same_photo_share}: give a share in [0, 1]"
-            )
-        if self.negative_radius_px < 0:
-            raise HomoregError(
-                f"data.sampling.negative_radius_px={self.negative_radius_px}: give 0 or more pixels"
-            )
+    positive_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    same_photo_share: Share = 0.0
+    negative_radius_px: NonNegativeFloat = 16.0
+    jitter_px: NonNegativeFloat = 1.0
+    correspondence: Literal["homography", "same_coordinates"] = "homography"
 
 
 def sample_patch_pairs(
@@ -110,19 +98,19 @@ def sample_patch_pairs(
     indices: np.ndarray,
     support: int = 1,
 ) -> PatchPairs:
-    """Draw the samples of an epoch that have these indices.
+    """Draw the samples of an epoch with these indices.
 
     Args:
         views: the pairs to draw from.
-        sampling: what to draw.
+        sampling: options.
         seed: of the run.
-        epoch: the samples of two epochs differ.
+        epoch: part of each sample's key.
         indices: ``(N,)`` integers ≥ 0.
-        support: side of the windows that are cut, pixels; only same coordinates ask for it.
+        support: side of the window, pixels; used by ``"same_coordinates"`` alone.
 
     Raises:
-        HomoregError: a negative from another photo is asked of a single photo, or two views have
-            next to nothing in common.
+        HomoregError: negatives from other photos where there is one photo, two views that hardly
+            overlap, or a negative radius that leaves no place in a view.
     """
     rows = np.arange(len(indices))
     pairs, photos = len(views.photos), views.photos
@@ -136,12 +124,12 @@ def sample_patch_pairs(
     kind = np.where(u[:, 1] < sampling.positive_share, POSITIVE, negative_kind)
 
     points1 = np.empty((len(rows), 2))
-    place2 = np.empty((len(rows), 2))  # where points1 lies in view 2, or is taken to lie
+    place2 = np.empty((len(rows), 2))  # of points1 in view 2, or what stands for it
     through_h = sampling.correspondence == "homography"
     half = (support - 1) / 2
 
     def anywhere(uniforms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Points of views of these sizes; the study's are centers of whole windows."""
+        """Points in views of these sizes; for the study, centers of windows inside them."""
         if through_h:
             return uniforms * (sizes - 1)
         return np.floor(uniforms * (np.maximum(sizes - support, 0) + 1)) + half
@@ -152,10 +140,10 @@ def sample_patch_pairs(
         place2[rows] = points1[rows]
         if through_h:
             place2[rows] = _transform(views.homographies[pair], points1[rows])
-        # Written so that a point at infinity (NaN) counts as outside.
+        # NaN, a point at infinity, counts as outside.
         return ~((place2[rows] >= 0) & (place2[rows] <= views.sizes2[pair] - 1)).all(1)
 
-    _redraw(rows, outside, "two views share too little to draw points in both: warp less")
+    _redraw(rows, outside, "two views hardly overlap, so that no point lies in both: warp less")
 
     pair2 = pair1.copy()
     if through_h:
@@ -174,8 +162,14 @@ def sample_patch_pairs(
 
     others = rows[kind == OTHER_PHOTO]
     if len(others) and (photos == photos[0]).all():
-        raise HomoregError("negatives from other photos need at least two photos: add some")
-    _redraw(others, same_photo_again, "negatives from other photos need more photos: add some")
+        raise HomoregError(
+            "data.sampling.same_photo_share: negatives from other photos need at least two photos"
+        )
+    _redraw(
+        others,
+        same_photo_again,
+        "data.sampling.same_photo_share: negatives from other photos need more photos",
+    )
 
     def too_close(attempt: int, rows: np.ndarray) -> np.ndarray:
         points2[rows] = anywhere(draw("same photo", attempt, rows, 2), views.sizes2[pair2[rows]])
@@ -192,7 +186,7 @@ def sample_patch_pairs(
 def _redraw(
     rows: np.ndarray, rejected: Callable[[int, np.ndarray], np.ndarray], otherwise: str
 ) -> None:
-    """Let ``rejected(attempt, rows)`` draw for these rows until it rejects none of them."""
+    """Call ``rejected(attempt, rows)``, which draws for the rows, until it rejects none of them."""
     for attempt in range(MAX_ATTEMPTS):
         if not len(rows):
             return
@@ -202,7 +196,7 @@ def _redraw(
 
 
 def _transform(homographies: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Each of ``(N, 2)`` points through its own of ``(N, 3, 3)``; NaN behind the view."""
+    """Map each of ``(N, 2)`` points by its own of ``(N, 3, 3)``; NaN behind the horizon."""
     x, y, w = np.einsum("nij,nj->in", homographies[:, :, :2], points) + homographies[:, :, 2].T
     w = np.where(w > 0, w, np.nan)
     return np.stack([x / w, y / w], axis=1)

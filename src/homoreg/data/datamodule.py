@@ -1,13 +1,15 @@
-"""Patch pairs for training and validation, streamed from a manifest's pixel bank."""
+"""Batches of patch pairs for training and validation."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, validate_call
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from homoreg.data.bank import PixelBank, photos_of
@@ -26,28 +28,26 @@ log = logging.getLogger(__name__)
 # ones; "label" (N,) float32, ±1; "photo" (N,) int64, the photo of the first patch.
 Batch = dict[str, torch.Tensor]
 
-# The validation sets belong to no training run: every seed and every arm is judged on the same.
+# Validation sets are the same for every seed and every arm.
 VALIDATION_SEED = keyed_seed("validation")
 TRAIN_EVAL_SEED = keyed_seed("training pairs in evaluation mode")
-SPLITS = ("photo", "sample")
-VIEWS = ("stored", "on_the_fly")
 
 
 class PatchPairDataset(Dataset):
-    """Batches of patch pairs by number: index ``i`` of epoch ``e`` is item ``e · length + i``.
+    """Batches of patch pairs: sample ``i`` of epoch ``e`` is item ``e · length + i``.
 
     Args:
         bank: pixels.
         views: geometry of the bank's pairs.
-        members: ``(P,)`` which pairs of the bank to draw from.
-        sampling: what to draw.
+        members: ``(P,)`` indices of the pairs to draw from.
+        sampling: options.
         seed: with epoch and index, the key of a sample.
         length: samples in an epoch.
         support: side of the window in the photo, pixels.
         size: side of the patch, pixels.
 
     Attributes:
-        on_device: deal where the patches lie and not the patches, for the training device to cut.
+        on_device: return the patches' places instead of patches, for the training device to cut.
     """
 
     on_device = False
@@ -82,7 +82,7 @@ class PatchPairDataset(Dataset):
         return self.length
 
     def sample(self, epoch: int, indices: np.ndarray) -> PatchPairs:
-        """The samples' places; pair numbers are the bank's."""
+        """Where the patches lie; pair indices are the bank's."""
         drawn = sample_patch_pairs(
             self.views, self.sampling, self.seed, epoch, indices, self.support
         )
@@ -95,11 +95,11 @@ class PatchPairDataset(Dataset):
         )
 
     def __getitem__(self, items: list[int]) -> Batch:
-        """The batch of these numbers, all of one epoch: :class:`EpochBatches` deals them so."""
+        """A batch of these items, all of one epoch."""
         return self.cut(items, on_device=self.on_device)
 
     def cut(self, items: list[int], on_device: bool = False) -> Batch:
-        """A batch with its patches, or with the places where a device that has the bank cuts."""
+        """A batch with its patches, or with their places for a device that holds the bank."""
         epoch = items[0] // self.length
         pairs = self.sample(epoch, np.asarray(items) - epoch * self.length)
         batch = {
@@ -122,11 +122,11 @@ class PatchPairDataset(Dataset):
 
     @cached_property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where each pair's images lie among the bank's pixels, view 1 and view 2."""
+        """Where the images of view 1 and view 2 lie in the bank's pixels."""
         return self.bank.places(self.bank.slots1), self.bank.places(self.bank.slots2)
 
     def _second_views(self, pairs: PatchPairs) -> tuple[list[np.ndarray], np.ndarray]:
-        """The images to cut second patches from, and where; only so much of them as is needed."""
+        """Images and points to cut second patches at; views on the fly are rendered in part."""
         if self.bank.slots2:
             return [self.bank.view2(pair) for pair in pairs.pair2], pairs.points2
         parts = [
@@ -137,16 +137,14 @@ class PatchPairDataset(Dataset):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Deals the numbers of an epoch's samples in batches.
-
-    Samples are random by their key, so their order needs no shuffling.
+    """Yields batches of sample indices, in order: samples are random by their key.
 
     Args:
         length: samples in an epoch.
-        batch_size: samples in a batch; a last, smaller batch is dealt too.
-        epoch: tells the epoch; asked when its first batch is dealt.
-        devices: that share each batch, each in a process of its own.
-        device: number of the one that these batches are for; it gets every ``devices``-th sample.
+        batch_size: samples in a batch; the last batch may be smaller.
+        epoch: returns the epoch; called when its first batch is drawn.
+        devices: processes that share each batch.
+        device: index of this process; it gets every ``devices``-th sample.
     """
 
     def __init__(
@@ -174,89 +172,72 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class PatchPairDataModule(pl.LightningDataModule):
-    """Patch pairs of ``root/pairs_train.json``, split into training and validation by photo.
+    """Patch pairs from ``root/pairs_train.json``, split into training and validation by photo.
 
-    Validation has three sets, each fixed by default: ``val`` is drawn as training is but from
-    photos that training never sees, ``val_same_photo`` has positives through H and its negatives
-    from the same photo only, and ``train_eval`` is drawn as ``val`` from the training photos, so
-    that the two losses of a run can be compared in evaluation mode.
+    There are three validation sets, fixed by default. ``val`` is sampled as the training set, from
+    photos that training does not see. ``val_same_photo`` has the same photos, positives through H
+    and negatives from the same photo. ``train_eval`` is sampled as ``val`` from the training
+    photos, so that both losses of a run can be compared in evaluation mode.
 
     Args:
         root: the folder that ``prepare`` wrote.
         support: side of the window in the photo, pixels.
         size: side of the patch, pixels.
-        sampling: how pairs are drawn.
+        sampling: how pairs are sampled.
         seed: key of the training samples.
         pairs_per_epoch: patch pairs in an epoch.
         batch_size: patch pairs in a batch.
-        resample: draw new samples at every epoch.
-        validation_share: share of the photos held out for validation, in (0, 1).
+        resample: draw new samples in every epoch.
+        validation_share: share of the photos held out for validation.
         validation_pairs: patch pairs in each validation set.
         num_workers: processes that cut patches for training; 0 cuts in the training process.
-        squash: (width, height) that every view is brought to before patches are cut, whatever its
-            shape; None cuts from the views as they are.
-        pairs_per_view: patch pairs an epoch for each pair of views, on average, in the place of
-            ``pairs_per_epoch``; None leaves that.
-        validation_split: ``"photo"`` holds photos out; ``"sample"`` is the study's, a share of the
-            samples of all photos, so that validation shows the photos that training sees.
-        validation_resample: draw new validation samples at every epoch, as the study did.
-        views: ``"stored"`` keeps both views in the bank; ``"on_the_fly"`` the photographs alone,
-            and renders of view 2 what a patch needs: the same samples, up to a JPEG file's losses.
-        fill_bank: decode all images before training; without it each when it is first needed.
+        squash: (width, height) that every view is resized to before patches are cut; None cuts at
+            native size.
+        pairs_per_view: patch pairs per epoch and pair of views, on average, instead of
+            ``pairs_per_epoch``.
+        validation_split: ``"photo"`` holds photos out. ``"sample"`` is the study's flaw: a share of
+            the samples of all photos, so that validation shows the training photos.
+        validation_resample: draw new validation samples in every epoch, as the study did.
+        views: ``"stored"`` keeps both views in the bank; ``"on_the_fly"`` keeps the photographs
+            and renders the parts of view 2 that are needed, without the losses of a JPEG file.
+        fill_bank: decode all images before training; otherwise each when it is first needed.
         device_bank: keep the bank on the training device and cut patches there. They differ by up
             to two gray levels from those cut on the host: part of a run's identity.
     """
 
     VALIDATION_SETS = ("val", "val_same_photo", "train_eval")
 
+    @validate_call(config=ConfigDict(title="data", arbitrary_types_allowed=True))
     def __init__(
         self,
-        root: str | Path,
+        root: Path,
         support: int,
         size: int,
         sampling: PairSampling,
         seed: int,
-        pairs_per_epoch: int,
-        batch_size: int,
+        pairs_per_epoch: PositiveInt,
+        batch_size: PositiveInt,
         resample: bool = True,
-        validation_share: float = 0.1,
-        validation_pairs: int = 2000,
-        num_workers: int = 1,
-        squash: Sequence[int] | None = None,
-        pairs_per_view: int | None = None,
-        validation_split: str = "photo",
+        validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        validation_pairs: PositiveInt = 2000,
+        num_workers: NonNegativeInt = 1,
+        squash: tuple[PositiveInt, PositiveInt] | None = None,
+        pairs_per_view: PositiveInt | None = None,
+        validation_split: Literal["photo", "sample"] = "photo",
         validation_resample: bool = False,
-        views: str = "stored",
+        views: Literal["stored", "on_the_fly"] = "stored",
         fill_bank: bool = True,
         device_bank: bool = False,
     ) -> None:
         super().__init__()
         check_patch_options(support, size, sampling.jitter_px)
-        for name, value in (
-            ("pairs_per_epoch", pairs_per_epoch),
-            ("batch_size", batch_size),
-            ("validation_pairs", validation_pairs),
-            ("pairs_per_view", pairs_per_view),
-        ):
-            if value is not None and value < 1:
-                raise HomoregError(f"data.{name}={value}: give at least 1")
-        if not 0 < validation_share < 1:
-            raise HomoregError(f"data.validation_share={validation_share}: give a share in (0, 1)")
-        if num_workers < 0:
-            raise HomoregError(f"data.num_workers={num_workers}: give 0 or more")
-        if validation_split not in SPLITS:
-            raise HomoregError(f"data.validation_split={validation_split}: give photo or sample")
-        if squash is not None and (len(squash) != 2 or min(squash) < 1):
-            raise HomoregError(f"data.squash={list(squash)}: give width and height in pixels")
-        if views not in VIEWS:
-            raise HomoregError(f"data.views={views}: give stored or on_the_fly")
         if views == "on_the_fly" and squash is not None:
-            raise HomoregError("data.views=on_the_fly: squashed views must be stored")
+            raise HomoregError("data.views=on_the_fly: data.squash needs data.views=stored")
         if device_bank and (views != "stored" or not fill_bank):
             raise HomoregError(
                 "data.device_bank=true needs data.views=stored and data.fill_bank=true"
             )
-        self.root = Path(root)
+        self.root = root
         self.support = support
         self.size = size
         self.sampling = sampling
@@ -267,7 +248,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.validation_share = validation_share
         self.validation_pairs = validation_pairs
         self.num_workers = num_workers
-        self.squash = None if squash is None else (int(squash[0]), int(squash[1]))
+        self.squash = squash
         self.pairs_per_view = pairs_per_view
         self.validation_split = validation_split
         self.validation_resample = validation_resample
@@ -277,7 +258,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         self._pixels: torch.Tensor | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the manifest and its bank (building it where it is missing) and split the photos.
+        """Open the manifest and its bank (built if it is missing) and split the photos.
 
         Raises:
             HomoregError: the manifest cannot be used, or shows fewer than four photos.
@@ -319,7 +300,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Cut on the device what the host left to it."""
+        """Cut the patches of a batch that came with their places."""
         if "slots" not in batch:
             return batch
         device = batch["label"].device
@@ -340,14 +321,11 @@ class PatchPairDataModule(pl.LightningDataModule):
         return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
 
     def check_devices(self, devices: int) -> None:
-        """HomoregError where batches cannot be shared evenly among so many devices."""
+        """Raise HomoregError if batches cannot be divided evenly among the devices."""
         for name in ("batch_size", "pairs_per_epoch", "validation_pairs"):
             value = getattr(self, name)
             if value % devices:
-                raise HomoregError(
-                    f"data.{name}={value}: {devices} devices cannot share it evenly, give a "
-                    f"multiple of {devices}"
-                )
+                raise HomoregError(f"data.{name}={value}: give a multiple of the {devices} devices")
 
     def _batches(self, length: int, resample: bool) -> EpochBatches:
         devices, device = 1, 0
@@ -356,14 +334,14 @@ class PatchPairDataModule(pl.LightningDataModule):
         return EpochBatches(length, self.batch_size, self._epoch(resample), devices, device)
 
     def _epoch(self, resample: bool) -> Callable[[], int]:
-        """What tells the epoch whose samples are dealt: the trainer, or the first for ever."""
+        """A function that returns the epoch to sample: the trainer's, or always the first."""
 
-        # A resumed run deals its first batches before Lightning has set ``current_epoch`` right;
-        # how many epochs lie behind the checkpoint is known from the start.
+        # A resumed run draws its first batches before Lightning has restored ``current_epoch``;
+        # the number of processed epochs is known by then.
         def epoch() -> int:
             if not (self.trainer and resample):
                 return 0
-            # Lightning declares the counter's base class, which does not count what is processed.
+            # Lightning annotates the counter's base class, which lacks ``processed``.
             return self.trainer.fit_loop.epoch_progress.total.processed  # type: ignore[attr-defined]
 
         return epoch
@@ -373,18 +351,18 @@ class PatchPairDataModule(pl.LightningDataModule):
         return DataLoader(
             dataset,
             sampler=batches,
-            batch_size=None,  # the dataset deals whole batches
+            batch_size=None,  # the dataset returns whole batches
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
-            # Its own generator: a worker's seed is no draw from the stream that dropout uses.
+            # Its own generator, so that the workers' seed is not drawn from dropout's stream.
             generator=torch.Generator(),
         )
 
 
 def squashed_homography(pair: Pair, squash: tuple[int, int] | None) -> np.ndarray:
-    """``(3, 3)``, view 1 to view 2, of views that were brought to the size ``squash``."""
-    assert pair.homography is not None  # required when the manifest was opened
+    """``(3, 3)``, view 1 to view 2, of views that were resized to ``squash``."""
+    assert pair.homography is not None  # checked when the manifest was opened
     if squash is None:
         return pair.homography
     into1, into2 = resizing(pair.size1, squash), resizing(pair.size2, squash)
@@ -392,10 +370,10 @@ def squashed_homography(pair: Pair, squash: tuple[int, int] | None) -> np.ndarra
 
 
 def validation_photos(photos: set[str], share: float) -> set[str]:
-    """The photos held out for validation: those with the smallest keys, so a new photo moves none.
+    """The photos held out for validation: those with the smallest keys.
 
     Args:
-        photos: all names.
+        photos: names of all photos.
         share: of the photos; at least two stay on each side, since negatives need another photo.
 
     Raises:
@@ -403,8 +381,8 @@ def validation_photos(photos: set[str], share: float) -> set[str]:
     """
     if len(photos) < 4:
         raise HomoregError(
-            f"the training pairs show {len(photos)} photos: at least 4 are needed, two to train "
-            "on and two to validate with"
+            f"the training pairs show {len(photos)} photos: at least 4 are needed, two for "
+            "training and two for validation"
         )
     count = min(max(round(share * len(photos)), 2), len(photos) - 2)
     return set(sorted(photos, key=lambda photo: keyed_seed("validation", photo))[:count])

@@ -1,23 +1,23 @@
-"""Phases 1 and 2: choose photographs, make two views of each, and list them in manifests."""
+"""Preparation: select photographs, make pairs of views, and list them in manifests."""
 
 import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import numpy as np
+from filelock import FileLock
+from pydantic import ConfigDict, Field, PositiveInt, validate_call
 
 from homoreg.data.download import DownloadError
 from homoreg.data.images import PhotoError, decode_image, encode_jpeg, first_view, image_size
 from homoreg.data.manifest import PairManifest, write_manifest
-from homoreg.data.sheet import write_sheet
+from homoreg.data.sheets import write_pair_sheet
 from homoreg.data.sources import Selection, Source
 from homoreg.data.stores import Folder
 from homoreg.data.warp import Warp
@@ -41,58 +41,60 @@ def manifest_path(root: str | Path, side: str) -> Path:
     return Path(root) / f"pairs_{side}.json"
 
 
+@validate_call(config=ConfigDict(title="prepare", arbitrary_types_allowed=True))
 def prepare_pairs(
     source: Source,
     warp: Warp,
     root: str | Path,
     seed: int,
     *,
-    jpeg_quality: int = 95,
-    workers: int | None = None,
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95,
+    workers: PositiveInt | None = None,
     overwrite: bool = False,
     store_views: bool = True,
 ) -> None:
-    """Make all that belongs under ``root``, or what is missing of it.
+    """Make the pairs under ``root``, or those that are missing.
 
-    Every file is whole or absent, so an interrupted run goes on where it stopped, and a run over
-    finished data changes nothing. A photo that cannot be used is skipped and listed in
-    ``skipped.json``; no other takes its place, so the choice of photos does not depend on damage.
-    Photos that only a failed download left out are asked for again by the next run. Two runs on
-    one folder take turns.
+    Files are written atomically, so an interrupted run continues where it stopped, and a second run
+    changes nothing. A photo that cannot be used is skipped and listed in ``skipped.json``; no other
+    one replaces it, so that damage does not change the selection. Failed downloads are tried again
+    by the next run. A lock keeps two processes from preparing one folder at the same time.
 
     Args:
-        source: the photographs and the choice among them.
-        warp: what the second views look like.
+        source: the photographs and their selection.
+        warp: distribution of the second views.
         root: folder for the lists, ``processed/``, the manifests and a sheet of pairs.
-        seed: of the choice of photos and of the warps.
-        jpeg_quality: of the views that have to be encoded, 1 to 100.
-        workers: threads; None for one a core, and more where photos are downloaded.
-        overwrite: replace pairs that were made with other options or of other photos.
-        store_views: write view 2 of the training pairs; without it, it is rendered when needed.
+        seed: of the selection and of the warps.
+        jpeg_quality: of views that have to be encoded.
+        workers: threads; None for one per core, or more for downloads.
+        overwrite: replace pairs that were made with other options or from other photos.
+        store_views: write view 2 of the training pairs; otherwise it is rendered when needed.
 
     Raises:
-        HomoregError: ``root`` holds other pairs, an option is out of its range, no photo of a side
-            can be used, or a file cannot be written.
+        HomoregError: ``root`` holds other pairs, no photo of a side can be used, or a file cannot
+            be written.
+        ValidationError: an option is out of its range.
     """
     recipe = PairRecipe(source, warp, seed, jpeg_quality, store_views)
     root = Path(root).absolute()
-    if workers is not None and workers < 1:
-        raise HomoregError(f"prepare.workers={workers}: give a number from 1, or null")
-    _check_apart(root, source)
+    _check_outside_source(root, source)
     try:
-        with _alone_in(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".prepare.lock"):
             selection = source.select(seed)
             difference = _record_difference(root, recipe) or _list_difference(root, selection)
             if difference and not overwrite:
                 raise HomoregError(
-                    f"{root} {difference}; choose another data.root, or replace what is there "
-                    "with prepare.overwrite=true"
+                    f"{root} {difference}; choose another data.root, or replace the pairs with "
+                    "prepare.overwrite=true"
                 )
             if difference:
                 _remove_prepared(root)
             elif _is_finished(root):
-                log.info("%s is prepared already, nothing to do", root)
+                log.info("%s is up to date", root)
                 return
+            if warp.repeats is None:
+                log.info("%d second views per photo (source.repeats)", recipe.repeats)
             write_json(root / RECORD, recipe.record())
             _make_sides(recipe, selection, root, workers or source.store.threads)
     except OSError as error:
@@ -108,13 +110,12 @@ def prepared_differs(
     jpeg_quality: int = 95,
     store_views: bool = True,
 ) -> str | None:
-    """How the pairs under ``root`` differ from those asked for, or None.
+    """How the pairs under ``root`` differ from those requested, or None.
 
-    Only options are compared; the photographs need not be there any more.
+    Only options are compared; the photographs need not exist any more.
 
     Returns:
-        What comes after the folder's name in a sentence, such as ``was prepared with
-        warp.shift=0.3 and not 0.15``.
+        A predicate for the folder's name, such as ``was prepared with warp.shift=0.3, not 0.15``.
     """
     recipe = PairRecipe(source, warp, seed, jpeg_quality, store_views)
     return _record_difference(Path(root), recipe)
@@ -122,11 +123,7 @@ def prepared_differs(
 
 @dataclass(frozen=True)
 class PairRecipe:
-    """All that the pairs of a folder depend on.
-
-    Raises:
-        HomoregError: the quality is out of its range.
-    """
+    """Everything that the pairs of a folder depend on."""
 
     source: Source
     warp: Warp
@@ -134,32 +131,32 @@ class PairRecipe:
     jpeg_quality: int
     store_views: bool = True
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.jpeg_quality <= 100:
-            raise HomoregError(f"prepare.jpeg_quality={self.jpeg_quality}: give 1 to 100")
+    @property
+    def repeats(self) -> int:
+        """Second views per photo."""
+        return self.warp.repeats or self.source.repeats
 
     def record(self) -> dict[str, Any]:
-        """The same in plain numbers, text, lists and dictionaries."""
+        """The recipe as JSON."""
         return {
             "seed": self.seed,
             "jpeg_quality": self.jpeg_quality,
             "store_views": self.store_views,
             "warp": {
-                key: value if isinstance(value, (int, float, str)) else list(value)
-                for key, value in asdict(self.warp).items()
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in (asdict(self.warp) | {"repeats": self.repeats}).items()
             },
             "source": self.source.record(),
         }
 
     def make(self, name: str, first: int, folder: Path) -> list[dict[str, Any]]:
-        """One photo's views, as files, and its entries of the manifest.
+        """Write the views of a photo and return its manifest entries.
 
-        Files that are there are taken as they are: whole, and with warps that follow from the seed
-        and the name.
+        Existing files are kept: they are complete, and their warps follow from seed and name.
 
         Args:
             name: of the photo.
-            first: number of the photo's first pair; its view 1 serves all its pairs.
+            first: number of the photo's first pair; all its pairs share one view 1.
             folder: ``processed/train`` or ``processed/eval`` beside the manifests.
 
         Raises:
@@ -170,12 +167,12 @@ class PairRecipe:
         if not path1.exists():
             data, image = self._first_view(name)
             _write_bytes(path1, data)
-        # View 2 is made of what a reader of view 1 sees, the losses of its JPEG included.
+        # View 2 is warped from the decoded view 1, with the losses of its JPEG.
         view1 = path1.read_bytes()
         size = image_size(path1)
         stored = self.store_views or folder.name == "eval"
         pairs = []
-        for repeat in range(self.warp.repeats):
+        for repeat in range(self.repeats):
             draw = self.warp.draw(self.seed, name, repeat, size)
             path2 = folder / f"img_{first + repeat:06d}_warped.jpg"
             if stored and not path2.exists():
@@ -192,7 +189,7 @@ class PairRecipe:
                     "size2": size,
                     "homography": draw.homography.tolist(),
                     "parameters": draw.parameters,
-                    # So that the manifest's hash speaks for the pixels as well.
+                    # The hash of the manifest covers the pixels.
                     "digest": hashlib.sha256(view1 + view2).hexdigest()[:16],
                 }
             )
@@ -209,7 +206,7 @@ class PairRecipe:
 
 
 class _Skipped(TypedDict):
-    """A photo without pairs; ``retry``: the next run asks for it again."""
+    """A photo without pairs; with ``retry`` the next run requests it again."""
 
     side: str
     photo: str
@@ -226,7 +223,7 @@ def _make_sides(recipe: PairRecipe, selection: Selection, root: Path, threads: i
         write_json(root / SKIPPED, skipped)
         if names and not pairs:
             raise HomoregError(
-                f"none of the {len(names)} photos for {side} can be used, the first for this: "
+                f"none of the {len(names)} photos for {side} can be used, for example: "
                 f"{failed[0]['reason']} (all reasons are in {root / SKIPPED})"
             )
         write_manifest(manifest_path(root, side), recipe.seed, recipe.record()["warp"], pairs)
@@ -234,23 +231,23 @@ def _make_sides(recipe: PairRecipe, selection: Selection, root: Path, threads: i
     if skipped:
         log.warning("skipped %d photos, listed in %s", len(skipped), root / SKIPPED)
     manifests = [PairManifest.load(manifest_path(root, side)) for side in SIDES]
-    write_sheet(root / SHEET, max(manifests, key=len), recipe.seed)
+    write_pair_sheet(root / SHEET, max(manifests, key=len), recipe.seed)
 
 
 def _make_side(
     recipe: PairRecipe, side: str, names: list[str], root: Path, threads: int
 ) -> tuple[list[dict[str, Any]], list[_Skipped]]:
-    """The manifest's entries of one side, in the order of the names, and the photos left out."""
+    """Manifest entries of one side, in the order of the names, and the photos skipped."""
     folder = root / "processed" / side
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.jpg"):  # half a file of a run that was killed
+    for leftover in folder.glob(".*.jpg"):  # temporary files of a killed run
         leftover.unlink()
 
     def make(job: tuple[int, str]) -> list[dict[str, Any]] | _Skipped:
         index, name = job
         try:
-            # A number belongs to a place in the list, so a skipped photo leaves a gap.
-            return recipe.make(name, index * recipe.warp.repeats + 1, folder)
+            # Numbers follow the list, so a skipped photo leaves a gap.
+            return recipe.make(name, index * recipe.repeats + 1, folder)
         except PhotoError as error:
             retry = isinstance(error, DownloadError)
             return _Skipped(side=side, photo=name, reason=str(error), retry=retry)
@@ -266,8 +263,8 @@ def _make_side(
 
 
 def _in_threads(work: Callable[[T], R], jobs: list[T], threads: int, title: str) -> Iterator[R]:
-    """Results in the order of the jobs, under a progress bar; an error stops the rest."""
-    # Threads will do: decoding, warping and encoding leave the interpreter's lock to others.
+    """Yield results in the order of the jobs, with a progress bar; an error stops the rest."""
+    # Threads suffice: decoding, warping and encoding release the interpreter's lock.
     pool = ThreadPoolExecutor(threads)
     try:
         yield from progress(pool.map(work, jobs), title, total=len(jobs))
@@ -275,44 +272,32 @@ def _in_threads(work: Callable[[T], R], jobs: list[T], threads: int, title: str)
         pool.shutdown(cancel_futures=True)
 
 
-def _check_apart(root: Path, source: Source) -> None:
-    """Refuse to write where the source reads: the views would be taken for photographs."""
+def _check_outside_source(root: Path, source: Source) -> None:
+    """Refuse to write inside the source's folder, where views would count as photographs."""
     photos = source.store.root if isinstance(source.store, Folder) else None
     if photos is not None and root.resolve().is_relative_to(photos.resolve()):
         raise HomoregError(
-            f"data.root={root} lies inside source.root={photos}, so the views would count as "
+            f"data.root={root} lies inside source.root={photos}, where views would count as "
             "photographs; choose a data.root outside"
         )
 
 
-@contextmanager
-def _alone_in(root: Path) -> Iterator[None]:
-    """Wait for any other process that prepares the folder, and keep others waiting."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".prepare.lock").open("w") as lock:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _record_difference(root: Path, recipe: PairRecipe) -> str | None:
-    """What in ``prepare.json`` speaks against this recipe."""
+    """How ``prepare.json`` differs from this recipe."""
     path = root / RECORD
     if not path.exists():
         holds_pairs = any(
             manifest_path(root, side).exists() or any((root / "processed" / side).glob("img_*"))
             for side in SIDES
         )
-        return f"holds pairs but no {RECORD} to say how they were made" if holds_pairs else None
+        return f"holds pairs without {RECORD}, of unknown origin" if holds_pairs else None
     try:
         made = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
     except (ValueError, AttributeError):
         return f"has a damaged {RECORD}"
     for key, wanted in _flat(recipe.record()):
         if made.get(key) != wanted:
-            return f"was prepared with {key}={made.get(key)} and not {wanted}"
+            return f"was prepared with {key}={made.get(key)}, not {wanted}"
     return None
 
 
@@ -325,7 +310,7 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _list_difference(root: Path, selection: Selection) -> str | None:
-    """What in the lists of photos speaks against this selection."""
+    """How the lists of photos differ from this selection."""
     for side, names in zip(SIDES, selection, strict=True):
         path = _list_path(root, side)
         prepared = path.read_text(encoding="utf-8").splitlines() if path.exists() else names
@@ -336,7 +321,7 @@ def _list_difference(root: Path, selection: Selection) -> str | None:
 
 
 def _is_finished(root: Path) -> bool:
-    """Whether every pair is there with its files, and no download is left to try again."""
+    """Whether all pairs exist with their files, and no download is to be tried again."""
     try:
         for side in SIDES:
             PairManifest.load(manifest_path(root, side))
@@ -347,7 +332,7 @@ def _is_finished(root: Path) -> bool:
 
 
 def _remove_prepared(root: Path) -> None:
-    """Delete what an earlier run made; its record goes last, so that no half passes for a whole."""
+    """Delete the pairs of an earlier run, and its record last."""
     for side in SIDES:
         for image in (root / "processed" / side).glob("img_*.jpg"):
             image.unlink()

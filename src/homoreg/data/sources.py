@@ -1,4 +1,4 @@
-"""Where photographs come from, and which of them are chosen for training and for evaluation."""
+"""Sources of photographs, and the selection of those for training and for evaluation."""
 
 import importlib.util
 import random
@@ -7,6 +7,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, validate_call
+
 from homoreg.data.download import Download
 from homoreg.data.images import SUFFIXES
 from homoreg.data.stores import Folder, PhotoStore, ZipArchive
@@ -14,7 +16,7 @@ from homoreg.errors import HomoregError
 
 
 class Selection(NamedTuple):
-    """The photos' names of the two sides, which have no photo and no scene in common."""
+    """Names of the photos of both sides, which share no photo and no scene."""
 
     train: list[str]
     eval: list[str]
@@ -30,20 +32,19 @@ def select_photos(
 ) -> Selection:
     """Sort the names, shuffle them with Python's ``random``, take the first, then the next.
 
-    This is the procedure of the study. Photos of one scene are moved up behind the first of them,
-    and no scene is on both sides: without ``train`` the sides meet between two scenes, and with it
-    the rest of a scene that it cuts is left out.
+    This is the study's procedure. Photos of one scene follow the first of them, and no scene is on
+    both sides: without ``train`` the split lies between two scenes, and with it the rest of the
+    scene that it cuts is left out.
 
     Args:
-        names: the pool; order and repetitions do not matter.
+        names: the pool, in any order, duplicates allowed.
         seed: of the shuffle.
         train: photos for training; None takes what evaluation leaves.
-        eval: photos for evaluation; None takes what training leaves, and where both are None all
-            photos are split 5 to 1.
-        scene: the scene that a photo shows.
+        eval: photos for evaluation; None takes what training leaves; both None split 5 to 1.
+        scene: maps the name of a photo to its scene.
 
     Raises:
-        HomoregError: there are fewer photos than that; a side without a number needs one.
+        HomoregError: there are too few photos; a side without a number needs at least one.
 
     >>> select_photos(["c", "a", "b", "d"], 42, train=2, eval=1)
     Selection(train=['c', 'b'], eval=['d'])
@@ -58,7 +59,7 @@ def select_photos(
     if train is None:
         held_out = max(1, round(len(order) / 6)) if eval is None else eval
         ends = list(accumulate(len(group) for group in scenes.values()))
-        # The last end of a scene that leaves enough for the other side.
+        # The last end of a scene that leaves enough photos for evaluation.
         end = max((end for end in ends if end <= len(order) - held_out), default=sum(ends[:1]))
     else:
         end = train
@@ -75,42 +76,44 @@ def select_photos(
     return selection
 
 
-class Source:
-    """Photographs by name, and the choice among them: the base of every source.
+Count = NonNegativeInt | None
+checked = validate_call(config=ConfigDict(title="source", arbitrary_types_allowed=True))
 
-    A source of another kind is a subclass that hands its own ``store`` over; it may say what scene
-    a photo shows.
+
+class Source:
+    """Base class of the sources: photographs by name, and the selection of those to use.
+
+    A subclass passes its own ``store`` and may override :meth:`scene`.
 
     Args:
         store: where the photos are read from.
         train: photos for training; None takes what evaluation leaves.
         eval: photos for evaluation; None takes what training leaves; both None split 5 to 1.
-        names: text file of the names to choose from, one a line; None for all of the store.
-        train_list: text file of exactly the names for training; goes with ``eval_list``.
-        eval_list: text file of exactly the names for evaluation.
-        max_side: larger photos are brought down to this longer side, pixels; None for never.
+        names: text file with the names to choose from, one a line; None for all in the store.
+        train_list: text file with exactly the names for training; requires ``eval_list``.
+        eval_list: text file with exactly the names for evaluation.
+        max_side: larger photos are reduced to this longer side, pixels; None keeps their size.
         min_side: photos with a shorter side below this are skipped, pixels.
+        repeats: second views per photo where ``warp.repeats`` is None.
 
     Raises:
-        HomoregError: an option is out of its range.
+        ValidationError: an option is out of its range.
     """
 
+    @checked
     def __init__(
         self,
         store: PhotoStore,
         *,
-        train: int | None = None,
-        eval: int | None = None,
+        train: Count = None,
+        eval: Count = None,
         names: str | None = None,
         train_list: str | None = None,
         eval_list: str | None = None,
-        max_side: int | None = 640,
-        min_side: int = 64,
+        max_side: PositiveInt | None = 640,
+        min_side: PositiveInt = 64,
+        repeats: PositiveInt = 1,
     ) -> None:
-        _check_count("train", train, 0)
-        _check_count("eval", eval, 0)
-        _check_count("max_side", max_side, 1)
-        _check_count("min_side", min_side, 1)
         if (train_list is None) != (eval_list is None):
             raise HomoregError("source.train_list and source.eval_list go together: give both")
         self.store = store
@@ -121,21 +124,22 @@ class Source:
         self.eval_list = eval_list
         self.max_side = max_side
         self.min_side = min_side
+        self.repeats = repeats
 
     def scene(self, name: str) -> str:
-        """What a photo shows; photos of one scene stay on one side."""
+        """The scene of a photo; photos of one scene stay on one side."""
         return name
 
     def read(self, name: str) -> bytes:
-        """A photo's file; a PhotoError where this photo cannot be had."""
+        """The bytes of a photo's file; PhotoError if it is not available."""
         return self.store.read(name)
 
     def select(self, seed: int) -> Selection:
-        """The photos of the two sides.
+        """Select the photos of both sides.
 
         Raises:
-            HomoregError: a list names a photo that is not there, a photo or scene is on both
-                sides, or there are not enough photos.
+            HomoregError: a list names a photo that is missing, a photo or scene is on both sides,
+                or there are too few photos.
         """
         present = self.store.names()
         if self.train_list and self.eval_list:
@@ -159,7 +163,7 @@ class Source:
         return select_photos(pool, seed, train=self.train, eval=self.eval, scene=self.scene)
 
     def record(self) -> dict[str, Any]:
-        """What decides on the photos and on their first views, as plain values."""
+        """The options that determine the photos and their first views, as plain values."""
         lists = {key: getattr(self, key) for key in ("names", "train_list", "eval_list")}
         return {
             "kind": type(self).__name__.removesuffix("Source").lower(),
@@ -177,39 +181,40 @@ class Source:
             if self.scene(name) in scenes:
                 other = scenes[self.scene(name)]
                 raise HomoregError(
-                    f"{self.eval_list}: {name} shows what {other} of {self.train_list} does; "
-                    "a scene stays on one side"
+                    f"{self.eval_list}: {name} shows the same scene as {other} in "
+                    f"{self.train_list}; keep a scene on one side"
                 )
 
 
 class SampleSource(Source):
-    """The photographs that scikit-image and scikit-learn install with themselves.
+    """The photographs that are installed with scikit-image and scikit-learn.
 
-    Their other images are left out: drawings and test patterns, microscopy and medical images, the
-    sky, flat textures, scanned text, and a clock blurred on purpose.
+    Their other images are left out: drawings, test patterns, microscopy and medical images, the
+    sky, flat textures, scanned text, and a clock with motion blur.
     """
 
-    def __init__(self, **choice: Any) -> None:
-        super().__init__(_InstalledPhotos(), **choice)
+    def __init__(self, **selection: Any) -> None:
+        super().__init__(_InstalledPhotos(), **selection)
 
     def scene(self, name: str) -> str:
-        """The two views of the stereo pair show one motorcycle."""
+        """The stereo pair is one scene."""
         return "motorcycle" if name.startswith("motorcycle") else name
 
 
 class FolderSource(Source):
-    """Any tree of images, named by their paths under ``root``.
+    """A tree of images, named by their paths under ``root``.
 
     Args:
         root: the folder.
         scene_folders: photos in one folder show one scene.
-        choice: as :class:`Source` takes it.
+        selection: see :class:`Source`.
     """
 
+    @checked
     def __init__(
-        self, root: str | None = None, *, scene_folders: bool = False, **choice: Any
+        self, root: str | None = None, *, scene_folders: bool = False, **selection: Any
     ) -> None:
-        super().__init__(Folder(root), **choice)
+        super().__init__(Folder(root), **selection)
         self.scene_folders = scene_folders
 
     def scene(self, name: str) -> str:
@@ -220,28 +225,29 @@ class FolderSource(Source):
 
 
 class CocoSource(Source):
-    """COCO's photographs by file name, from a folder, out of a zip archive or over HTTP.
+    """COCO's photographs by file name, from a folder, a zip archive or over HTTP.
 
     Args:
-        root: folder or zip archive; None downloads the chosen photos, and only these.
+        root: folder or zip archive; None downloads the selected photos.
         url: address of the folder of photos, for the download.
-        cache: folder that downloaded photos are kept in.
-        connections: photos downloaded at once.
-        tries: how often a photo is asked for.
-        timeout_s: seconds without a byte after which a try ends.
-        choice: as :class:`Source` takes it.
+        cache: folder that keeps downloaded photos.
+        connections: photos downloaded at the same time.
+        tries: requests per photo before it is given up.
+        timeout_s: seconds without data after which a request is given up.
+        selection: see :class:`Source`.
     """
 
+    @checked
     def __init__(
         self,
         root: str | None = None,
         *,
         url: str = "http://images.cocodataset.org/train2014",
         cache: str = "data/downloads",
-        connections: int = 16,
-        tries: int = 5,
-        timeout_s: float = 20.0,
-        **choice: Any,
+        connections: PositiveInt = 16,
+        tries: PositiveInt = 5,
+        timeout_s: PositiveFloat = 20.0,
+        **selection: Any,
     ) -> None:
         store: PhotoStore
         if root is None:
@@ -250,7 +256,7 @@ class CocoSource(Source):
             store = ZipArchive(root, (".jpg",))
         else:
             store = Folder(root, (".jpg",), flat=True)
-        super().__init__(store, **choice)
+        super().__init__(store, **selection)
 
 
 SAMPLE_PHOTOS = {
@@ -269,7 +275,7 @@ SAMPLE_PHOTOS = {
 
 
 class _InstalledPhotos(PhotoStore):
-    """The photos above, as far as the installed versions have them."""
+    """Those of ``SAMPLE_PHOTOS`` that the installed versions have."""
 
     place = "the photographs of scikit-image and scikit-learn"
 
@@ -289,7 +295,7 @@ class _InstalledPhotos(PhotoStore):
 
 
 def _installed(folder: str) -> Path:
-    """A folder inside an installed package, which is found and not imported."""
+    """A folder in an installed package, located without importing it."""
     package, _, inside = folder.partition("/")
     spec = importlib.util.find_spec(package)
     locations = spec.submodule_search_locations if spec else None
@@ -297,7 +303,7 @@ def _installed(folder: str) -> Path:
 
 
 def _read_list(path: str) -> list[str]:
-    """The names of a text file, one a line."""
+    """Read names from a text file, one a line."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -305,7 +311,7 @@ def _read_list(path: str) -> list[str]:
     names = [line.strip() for line in text.splitlines() if line.strip()]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise HomoregError(f"{path}: {twice} stands there twice; name each photo once")
+        raise HomoregError(f"{path}: {twice} is listed twice; list each photo once")
     return names
 
 
@@ -319,11 +325,6 @@ def _check_present(names: list[str], present: list[str] | None, path: str) -> No
             f"{path}: {len(missing)} of {len(names)} photos are not in the source: "
             f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}"
         )
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if value is not None and (type(value) is not int or value < least):
-        raise HomoregError(f"source.{name}={value}: give a whole number from {least}, or null")
 
 
 def _shown(count: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Places that hold photographs by name: a tree of files, and a zip archive read in place."""
+"""Stores of photographs by name: a tree of files, or a zip archive that is read in place."""
 
 import logging
 import os
@@ -21,8 +21,8 @@ T = TypeVar("T")
 class PhotoStore(ABC):
     """What a source reads from.
 
-    A subclass sets ``place``, where the photos are as text, and, where readers wait and do not
-    compute, ``threads``: how many of them keep the store busy (None is one a core).
+    A subclass sets ``place``, its location as text, and, where reading is bound by waiting,
+    ``threads``, the number of threads to read with (None for one per core).
     """
 
     place: str
@@ -30,20 +30,20 @@ class PhotoStore(ABC):
 
     @abstractmethod
     def names(self) -> list[str] | None:
-        """The photos' names, or None where only asking for one shows whether it is there."""
+        """Names of all photos, or None if they cannot be listed."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """A photo's file; a PhotoError where this one cannot be had. Many threads call this."""
+        """The bytes of a photo's file; PhotoError if it is not available. Thread-safe."""
 
 
 class Folder(PhotoStore):
-    """The images of a tree of files; hidden files and folders are left alone.
+    """The images of a tree of files, without hidden files and folders.
 
     Args:
-        root: the folder; None is an error only once its photos are asked for.
-        suffixes: ends of the file names of images, lower case.
-        flat: name a photo by its file name alone and not by its path under ``root``.
+        root: the folder; None raises when photos are asked for.
+        suffixes: suffixes of image files, lower case.
+        flat: name a photo by its file name instead of its path under ``root``.
     """
 
     def __init__(
@@ -78,26 +78,26 @@ class Folder(PhotoStore):
 
 
 class ZipArchive(PhotoStore):
-    """The images of a zip archive, by file name, whatever folders they are in.
+    """The images of a zip archive by file name, whatever their folders.
 
-    The archive is opened once. Reading takes turns (the members of a photo archive are stored as
-    they are, so this costs little); decoding, which takes long, does not wait.
+    Reads are serialized by a lock. Members of a photo archive are stored without compression, so
+    that a read is short.
     """
 
     def __init__(self, path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         self.place = str(Path(path).absolute())
         self.suffixes = suffixes
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def names(self) -> list[str]:
         return list(self._members)
 
     def read(self, name: str) -> bytes:
         try:
-            with self._turn:
+            with self._lock:
                 return self._archive.read(self._members[name])
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-            # RuntimeError is how zipfile says that a member is encrypted.
+            # zipfile raises RuntimeError for an encrypted member.
             raise PhotoError(f"{name}: damaged in the archive ({error})") from error
 
     @cached_property
@@ -125,13 +125,13 @@ def _is_photo(file_name: str, suffixes: tuple[str, ...]) -> bool:
 def _by_name(named: list[tuple[str, T]], place: str) -> dict[str, T]:
     found: dict[str, T] = {}
     for name, photo in named:
-        # The lists of names are text, a name a line.
+        # Lists of names are text files with one name a line.
         if not name.isprintable():
-            log.warning("left out %r: its name does not fit a list of names", name)
+            log.warning("skipped %r: its name has control characters", name)
         elif name in found:
             raise HomoregError(
                 f"source.root={place}: two photographs are called {name}; "
-                "give the folder or the archive that holds one set of them"
+                "give a folder or an archive with unique file names"
             )
         else:
             found[name] = photo

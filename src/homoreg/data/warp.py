@@ -1,11 +1,13 @@
-"""The second view of a photograph: a drawn homography, then occlusion and blur."""
+"""Second views of photographs: a random homography, then occlusion and blur."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
+import pydantic
+from pydantic import AfterValidator, ConfigDict, Field, PositiveInt
 
 from homoreg.errors import HomoregError
 from homoreg.geometry.homography import (
@@ -31,9 +33,9 @@ BORDERS = {
 def similarity_about_center(
     size: Size, rotation_deg: float, scale: float, shift_px: Sequence[float]
 ) -> np.ndarray:
-    """Rotation and scaling about the center of a view, then a shift, as ``(3, 3)`` float64.
+    """Rotation and scaling about the center of a view, then a shift: ``(3, 3)`` float64.
 
-    Positive angles turn the x axis towards the y axis, which is clockwise on the screen.
+    Positive angles turn the x axis towards the y axis, clockwise on the screen.
 
     >>> similarity_about_center((5, 3), 90, 1, (10, 0)).round(9).tolist()
     [[0.0, -1.0, 13.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]]
@@ -47,7 +49,7 @@ def similarity_about_center(
 
 
 def move_corners(homography: np.ndarray, size: Size, offsets_px: np.ndarray) -> np.ndarray:
-    """The homography that sends each corner of view 1 where ``homography`` does plus an offset.
+    """The homography that maps each corner of view 1 to where ``homography`` does, plus an offset.
 
     Args:
         homography: ``(3, 3)``.
@@ -61,11 +63,11 @@ def move_corners(homography: np.ndarray, size: Size, offsets_px: np.ndarray) -> 
 
 
 def mutual_overlap(homography: np.ndarray, size: Size) -> float:
-    """The smaller of two shares in [0, 1]: of view 1 seen in view 2, and of view 2 in view 1.
+    """The smaller of two shares in [0, 1]: of view 1 visible in view 2, and of view 2 in view 1.
 
-    Both views have ``size``. 0 where the map folds view 1 or turns it over like a mirror.
+    Both views have ``size``. 0 where the homography folds view 1 or mirrors it.
     """
-    # h33 is the depth at the first corner, so its sign is that of the whole view.
+    # h33 is the depth at the first corner; without a fold, its sign is that of the whole view.
     if folds(homography, size) or np.linalg.det(homography) * homography[2, 2] <= 0:
         return 0.0
     return min(
@@ -83,16 +85,16 @@ def render(
     blur_kernel: int | None = None,
     window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
-    """View 2 of an image: pixel x2 shows the image at ``H⁻¹ x2``, bilinearly interpolated.
+    """Render view 2 of an image: pixel x2 shows the image at ``H⁻¹ x2``, bilinearly interpolated.
 
     Args:
         image: ``(H, W, 3)`` uint8.
         homography: ``(3, 3)``, view 1 to view 2.
-        border: what fills view 2 where view 1 ends: ``reflect``, ``replicate`` or ``black``.
+        border: how view 2 is filled where view 1 ends: ``reflect``, ``replicate`` or ``black``.
         occlusion_box: x, y, width, height in pixels of a black rectangle; None for none.
-        blur_kernel: width in pixels of the Gaussian that blurs the result; None for none.
+        blur_kernel: width in pixels of the Gaussian kernel that blurs the result; None for none.
         window: x, y, width, height of the part of view 2 to render, pixels; None for all of it.
-            Blur is as in the whole view but for half its width along edges that cut the view.
+            The blur equals that of the whole view but for half a kernel along the window's edges.
 
     Returns:
         ``(H, W, 3)`` uint8, of the image's size or the window's.
@@ -116,9 +118,9 @@ def render(
 
 @dataclass(frozen=True)
 class WarpDraw:
-    """One drawn warp: ``homography`` is ``(3, 3)`` float64 from view 1 to view 2.
+    """A drawn warp: ``homography`` is ``(3, 3)`` float64, from view 1 to view 2.
 
-    ``parameters`` are what it was made of, as they stand in the manifest: ``rotation_deg, scale,
+    ``parameters`` are what it was made from, as the manifest stores them: ``rotation_deg, scale,
     shift_px`` (x, y), ``corner_jitter_px`` (four times x, y), ``occlusion_box`` (x, y, width,
     height in pixels, or None), ``blur_kernel`` (pixels, or None), ``overlap_fraction``, ``repeat``.
     """
@@ -127,71 +129,69 @@ class WarpDraw:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True)
+def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("give the smaller number first")
+    return ends
+
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("give odd widths in pixels")
+    return kernel
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(ge=0.01, le=100)]
+Kernel = Annotated[int, Field(gt=0), AfterValidator(_odd)]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="warp"))
 class Warp:
-    """What the second views look like; the defaults are those of ``conf/warp/default.yaml``.
+    """The distribution of second views; the defaults are those of ``conf/warp/default.yaml``.
 
     Args:
-        rotation_deg: largest rotation about the center, either way, degrees.
+        rotation_deg: largest rotation about the center, in either direction, degrees.
         scale: smallest and largest scaling about the center.
-        shift: largest shift, either way, as a share of width and of height.
-        corner_jitter: largest move of each corner, either way, as a share of width and of height;
-            this is the perspective part.
-        occlusion_probability: how often a black rectangle covers a part of view 2.
-        occlusion_size: its smallest and largest sides, as shares of width and of height.
-        blur_probability: how often view 2 is blurred.
-        blur_kernel: the widths of Gaussian to choose from, odd pixels.
-        border: what fills view 2 where view 1 ends: ``reflect``, ``replicate`` or ``black``.
-        repeats: second views per photo.
-        min_overlap: share of either view that the other shows at least; a homography with less,
-            or one that folds the image, is drawn again.
+        shift: largest shift, in either direction, as a share of width and of height.
+        corner_jitter: largest move of each corner, in either direction, as a share of width and of
+            height. This is the perspective part.
+        occlusion_probability: probability that a black rectangle covers a part of view 2.
+        occlusion_size: smallest and largest sides of it, as shares of width and of height.
+        blur_probability: probability that view 2 is blurred.
+        blur_kernel: widths of the Gaussian kernel to choose from, odd, pixels.
+        border: how view 2 is filled where view 1 ends.
+        repeats: second views per photo; None leaves it to the source.
+        min_overlap: smallest share of either view that the other one must show. A homography with
+            less, or one that folds the image, is drawn again.
 
     Raises:
-        HomoregError: an option is out of its range.
+        ValidationError: an option is out of its range.
     """
 
-    rotation_deg: float = 30.0
-    scale: Sequence[float] = (0.8, 1.2)
-    shift: float = 0.15
-    corner_jitter: float = 0.05
-    occlusion_probability: float = 0.3
-    occlusion_size: Sequence[float] = (0.1, 0.2)
-    blur_probability: float = 0.3
-    blur_kernel: Sequence[int] = (3, 5)
-    border: str = "reflect"
-    repeats: int = 1
-    min_overlap: float = 0.3
-
-    def __post_init__(self) -> None:
-        _check_number("rotation_deg", self.rotation_deg, 0, 180)
-        _check_range("scale", self.scale, 0.01, 100)
-        _check_number("shift", self.shift, 0, 1)
-        _check_number("corner_jitter", self.corner_jitter, 0, 0.5)
-        _check_number("occlusion_probability", self.occlusion_probability, 0, 1)
-        _check_range("occlusion_size", self.occlusion_size, 0, 1)
-        _check_number("blur_probability", self.blur_probability, 0, 1)
-        _check_number("min_overlap", self.min_overlap, 0, 0.99)
-        kernels = list(self.blur_kernel) if isinstance(self.blur_kernel, Sequence) else []
-        if not kernels or not all(isinstance(k, int) and k > 0 and k % 2 for k in kernels):
-            raise HomoregError(
-                f"warp.blur_kernel={self.blur_kernel}: give odd widths in pixels, as in [3, 5]"
-            )
-        if self.border not in BORDERS:
-            raise HomoregError(f"warp.border={self.border}: choose one of {', '.join(BORDERS)}")
-        if not isinstance(self.repeats, int) or self.repeats < 1:
-            raise HomoregError(f"warp.repeats={self.repeats}: give a whole number from 1")
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 30.0
+    scale: Annotated[tuple[Scale, Scale], AfterValidator(_ordered)] = (0.8, 1.2)
+    shift: Share = 0.15
+    corner_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    occlusion_probability: Share = 0.3
+    occlusion_size: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = (0.1, 0.2)
+    blur_probability: Share = 0.3
+    blur_kernel: Annotated[tuple[Kernel, ...], Field(min_length=1)] = (3, 5)
+    border: Literal["reflect", "replicate", "black"] = "reflect"
+    repeats: PositiveInt | None = None
+    min_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
     def draw(self, seed: int, photo: str, repeat: int, size: Size) -> WarpDraw:
-        """The warp of ``(seed, photo, repeat)``: always the same for a view of one size.
+        """Draw the warp of ``(seed, photo, repeat)``, a function of this key and the size.
 
         Args:
-            seed: of the whole preparation.
-            photo: the photo's name.
-            repeat: 0 for the photo's first second view.
+            seed: of the preparation.
+            photo: name of the photo.
+            repeat: index of the second view, from 0.
             size: (width, height) of view 1 in pixels.
 
         Raises:
-            HomoregError: in 200 draws no homography had enough overlap.
+            HomoregError: none of 200 homographies had enough overlap.
         """
         for attempt in range(ATTEMPTS):
             rng = keyed_rng(seed, photo, repeat, "homography", attempt)
@@ -206,8 +206,8 @@ class Warp:
                 break
         else:
             raise HomoregError(
-                f"warp.min_overlap={self.min_overlap}: none of {ATTEMPTS} homographies drawn for "
-                f"{photo} overlaps that much; lower it or the ranges of the warp"
+                f"warp.min_overlap={self.min_overlap}: none of {ATTEMPTS} homographies for {photo} "
+                "overlaps that much; lower it or the ranges of the warp"
             )
         rng = keyed_rng(seed, photo, repeat, "photometric")
         parameters = {
@@ -234,29 +234,11 @@ class Warp:
         return int(rng.choice(self.blur_kernel)) if rng.uniform() < self.blur_probability else None
 
     def apply(self, image: np.ndarray, draw: WarpDraw) -> np.ndarray:
-        """View 2 ``(H, W, 3)`` uint8 of an image under a draw made for its size."""
+        """View 2, ``(H, W, 3)`` uint8, of an image under a warp drawn for its size."""
         return render(
             image,
             draw.homography,
             border=self.border,
             occlusion_box=draw.parameters["occlusion_box"],
             blur_kernel=draw.parameters["blur_kernel"],
-        )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check_number(name: str, value: Any, low: float, high: float) -> None:
-    if not _is_number(value) or not low <= value <= high:
-        raise HomoregError(f"warp.{name}={value}: give a number from {low} to {high}")
-
-
-def _check_range(name: str, value: Any, low: float, high: float) -> None:
-    ends = list(value) if isinstance(value, Sequence) and len(value) == 2 else []
-    if not ends or not all(map(_is_number, ends)) or not low <= ends[0] <= ends[1] <= high:
-        raise HomoregError(
-            f"warp.{name}={value}: give the smallest and the largest, from {low} to {high}, "
-            f"as in [{low}, {high}]"
         )
