@@ -1,4 +1,4 @@
-"""Phases 1 and 2: ``python -m homoreg.prepare source=sample|folder|coco`` fills ``data.root``."""
+"""``python -m homoreg.prepare source=sample|folder|coco``: prepare the pairs in ``data.root``."""
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig

@@ -121,16 +121,6 @@ def test_shards_are_of_bounded_size_and_hold_the_same(
         assert (pixels == read_image(manifest.pairs[i].img2)).all()
 
 
-def test_single_file_banks_of_an_earlier_version_give_way(root: Path) -> None:
-    manifest = PairManifest.load(root / "pairs_train.json")
-    old, stale = bank_module.bank_path(manifest), root / "pairs_train.0123456789abcdef.bank"
-    old.write_bytes(b"pixels")
-    stale.write_bytes(b"pixels")
-    bank = PixelBank(manifest)
-    assert (bank.view1(0) == read_image(manifest.pairs[0].img1)).all()
-    assert sorted(root.glob("*.bank")) == [old]
-
-
 def test_an_image_that_could_not_be_written_whole_is_not_noted(root: Path) -> None:
     resource = pytest.importorskip("resource")  # not on Windows
     bank = PixelBank(PairManifest.load(root / "pairs_train.json"))

@@ -129,6 +129,6 @@ def test_a_pair_without_its_view_must_say_how_to_make_it(
 ) -> None:
     text = (roots[1] / "pairs_train.json").read_text().replace('"occlusion_box"', '"box"', 1)
     (roots[1] / "broken.json").write_text(text)
-    with pytest.raises(HomoregError, match="pair 000001 has no img2"):
+    with pytest.raises(HomoregError, match="pair 000001 has neither img2"):
         PairManifest.load(roots[1] / "broken.json")
     assert read_image(roots[1] / "processed" / "train" / "img_000001.jpg").size

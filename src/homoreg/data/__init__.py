@@ -13,7 +13,7 @@ __all__ = ["Pair", "PairManifest", "PatchPairDataModule", "cut_patches", "read_i
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: preparing pairs needs no torch.
+    # Lazy: preparing pairs needs no torch.
     if name == "PatchPairDataModule":
         from homoreg.data.datamodule import PatchPairDataModule
 

@@ -1,7 +1,7 @@
-"""The images of a manifest decoded once: uint8 pixels in memory-mapped files.
+"""Decoded images of a manifest: uint8 pixels in memory-mapped files.
 
-Reading a patch costs no decoding, workers share the pages, and memory stays what the operating
-system can spare, however many photographs there are.
+Images are decoded once, workers share the pages, and the operating system decides how much of them
+stays in memory.
 """
 
 import logging
@@ -25,7 +25,7 @@ SHARD_BYTES = 2**30
 
 
 class Slot(NamedTuple):
-    """Where an image lies: its number, its shard, the first byte in it, width and height."""
+    """Location of an image: its number, its shard, its first byte there, width and height."""
 
     number: int
     shard: int
@@ -39,17 +39,17 @@ class Slot(NamedTuple):
 
 
 class PixelBank:
-    """The images of a manifest's pairs: ``bank.view1(i)`` and ``bank.view2(i)`` for pair ``i``.
+    """Decoded images of a manifest: ``bank.view1(i)`` and ``bank.view2(i)`` of pair ``i``.
 
-    The bank is a folder beside the manifest, with the manifest's hash in its name, so a changed
-    manifest gets a new one. An image is decoded when it is first asked for, or by :meth:`fill`, and
-    noted as done; so a bank can be read while it is being built, several processes can build it
-    together, and one that was killed goes on where it stopped.
+    The bank is a folder beside the manifest with the manifest's hash in its name, so a changed
+    manifest gets a new bank. An image is decoded by :meth:`fill` or when it is first needed, and
+    then flagged as done. So a bank can be read while it is built, several processes can build it
+    together, and an interrupted build continues.
 
     Args:
-        manifest: the pairs; their sizes say where each image lies.
-        squash: (width, height) that every image is brought to; None leaves them as they are.
-        photos_only: leave view 2 out.
+        manifest: the pairs; their sizes determine where each image lies.
+        squash: (width, height) that every image is resized to; None keeps the sizes.
+        photos_only: leave out view 2.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PixelBank:
         self.sizes2 = np.array([squash or pair.size2 for pair in self.pairs])
         self._slots: list[Slot] = []
         self._images: list[tuple[int, int]] = []  # pair and view, by an image's number
-        numbers: dict[object, int] = {}  # pairs that share a photo share its pixels
+        numbers: dict[object, int] = {}  # pairs of one photo share its pixels
 
         def slot(pair: int, view: int, key: object, size: Sequence[int]) -> Slot:
             if key not in numbers:
@@ -98,18 +98,18 @@ class PixelBank:
         return self._image(self.slots2[pair])
 
     def fill(self, workers: int = 4) -> None:
-        """Decode what is not yet there, in parallel.
+        """Decode the images that are missing, in parallel.
 
         Args:
             workers: threads.
 
         Raises:
-            HomoregError: an image cannot be decoded, or has another size than its manifest says.
+            HomoregError: an image cannot be decoded, or its size differs from the manifest's.
         """
         missing = np.flatnonzero(self._flags() == 0)
         if not len(missing):
             return
-        # Processes that fill one bank share the work, each in an order of its own.
+        # In random order, so that processes that fill one bank share the work.
         order = np.random.default_rng().permutation(missing).tolist()
         pool = ThreadPoolExecutor(workers)
         try:
@@ -122,11 +122,11 @@ class PixelBank:
 
     @property
     def bytes(self) -> int:
-        """Of all pixels together."""
+        """Size of all pixels."""
         return sum(slot.bytes for slot in self._slots)
 
     def pixels(self) -> np.ndarray:
-        """All pixels as one ``(B,)`` uint8 array, for a device to hold; call :meth:`fill` first."""
+        """All pixels as one ``(B,)`` uint8 array for a device; call :meth:`fill` first."""
         return np.concatenate([self._shard(number) for number in range(len(self._maps))])
 
     def places(self, slots: Sequence[Slot]) -> np.ndarray:
@@ -135,7 +135,7 @@ class PixelBank:
         return np.array([(starts[s.shard] + s.start, s.width, s.height) for s in slots], np.int64)
 
     def _next_slot(self, width: int, height: int) -> Slot:
-        """Behind the image before, or in a new shard where that one would grow too large."""
+        """Behind the last image, or in a new shard if that one would grow too large."""
         number, shard, start = len(self._slots), 0, 0
         if self._slots:
             last = self._slots[-1]
@@ -151,9 +151,7 @@ class PixelBank:
         return list(ends.values())
 
     def _create_files(self) -> None:
-        """Files of the right size; what is in them already stays."""
-        if self.path.is_file():  # the bank of an earlier homoreg
-            self.path.unlink(missing_ok=True)
+        """Create or extend the files; existing content is kept."""
         self.path.mkdir(exist_ok=True)
         sizes = {self._shard_file(n): size for n, size in enumerate(self._shard_sizes())}
         sizes[self.path / "done"] = len(self._slots)
@@ -172,13 +170,13 @@ class PixelBank:
             self._decode(number)
 
     def _decode(self, number: int) -> None:
-        """Put an image into its slot; whoever else does so at the same time writes the same."""
+        """Write an image to its slot; another process would write the same bytes."""
         pair, view = self._images[number]
         image = read_view1(self.pairs[pair]) if view == 1 else read_view2(self.pairs[pair])
         if self.squash:
             image = cv2.resize(image, self.squash, interpolation=cv2.INTER_AREA)
         slot = self._slots[number]
-        # Written and not mapped: a full disk is then an error and not a crash.
+        # Written, not mapped: a full disk is then an error instead of a crash.
         try:
             _write_at(self._shard_file(slot.shard), slot.start, image.tobytes())
             _write_at(self.path / "done", number, b"\x01")
@@ -191,48 +189,45 @@ class PixelBank:
     def _shard(self, number: int) -> np.ndarray:
         shard = self._maps[number]
         if shard is None:
-            # As a plain array: slicing numpy's memmap costs more than cutting a patch.
+            # A plain array, since slicing numpy's memmap costs more than cutting a patch.
             shard = np.memmap(self._shard_file(number), np.uint8, mode="r").view(np.ndarray)
             self._maps[number] = shard
         return shard
 
     def _flags(self) -> np.ndarray:
-        """``(images,)`` uint8, 1 where an image is in its place; follows what others write."""
+        """``(images,)`` uint8, 1 for images that are done, by any process."""
         if self._done is None:
             self._done = np.memmap(self.path / "done", np.uint8, mode="r").view(np.ndarray)
         return self._done
 
     def __getstate__(self) -> dict:
-        # A worker maps the files itself; sending a map would send the pixels.
+        # A worker maps the files itself; pickling a map would copy the pixels.
         return self.__dict__ | {"_maps": [None] * len(self._maps), "_done": None}
 
 
 def bank_path(
     manifest: PairManifest, squash: tuple[int, int] | None = None, photos_only: bool = False
 ) -> Path:
-    """The folder of a manifest's pixels: ``pairs_train.<hash>.bank`` beside the manifest."""
+    """The folder of a manifest's bank: ``pairs_train.<hash>.bank`` beside the manifest."""
     kind = "" if squash is None else f".{squash[0]}x{squash[1]}"
     kind += ".photos" if photos_only else ""
     return manifest.path.with_suffix(f".{manifest.hash[:16]}{kind}.bank")
 
 
 def remove_other_banks(manifest: PairManifest) -> None:
-    """Delete the banks of earlier manifests of the same name; nothing can use them again."""
+    """Delete the banks of earlier manifests of the same name."""
     for bank in manifest.path.parent.glob(f"{manifest.path.stem}.*.bank"):
         if manifest.hash[:16] not in bank.name:
-            if bank.is_file():  # of an earlier homoreg
-                bank.unlink(missing_ok=True)
-            else:
-                shutil.rmtree(bank, ignore_errors=True)
+            shutil.rmtree(bank, ignore_errors=True)
 
 
 def photos_of(pairs: Sequence[Pair]) -> np.ndarray:
-    """``(P,)`` int: pairs with the same number show the same photo."""
+    """``(P,)`` int, equal for pairs of the same photo."""
     return np.unique([pair.photo for pair in pairs], return_inverse=True)[1]
 
 
 def _write_at(path: Path, start: int, data: bytes) -> None:
-    """All of the data or an error; ``os.pwrite`` may write a part of it and say nothing."""
+    """Write all of the data or raise; ``os.pwrite`` may silently write a part of it."""
     with path.open("r+b") as file:
         file.seek(start)
         file.write(data)

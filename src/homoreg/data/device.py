@@ -1,25 +1,24 @@
-"""Patches cut on the device that trains, from pixels that stay there."""
+"""Cutting of patches on the training device, which holds the pixels."""
 
 from functools import lru_cache
 
 import torch
 
-# Of these many patches the windows are held at once, some 13 MB of float32 at 64 pixels.
+# Windows cut at the same time: 13 MB of float32 at 64 pixels.
 WINDOWS_AT_ONCE = 256
 
 
 def cut_patches_on_device(
     pixels: torch.Tensor, slots: torch.Tensor, points: torch.Tensor, *, support: int, size: int
 ) -> torch.Tensor:
-    """What :func:`homoreg.data.patches.cut_patches` cuts, up to one gray level, on any device.
+    """:func:`homoreg.data.patches.cut_patches` on any device, without synchronization.
 
-    Where patches are larger than their windows it may be two: OpenCV's interpolation of bytes
-    rounds its weights to 2⁻¹¹, on top of the window's own rounding. Nothing here waits for the
-    device.
+    Results differ by up to one gray level, or two for patches larger than their windows, where
+    OpenCV rounds its weights to 2⁻¹¹.
 
     Args:
-        pixels: ``(B,)`` uint8, images one after the other, each ``(H, W, 3)`` row by row.
-        slots: ``(N, 3)`` int64: first byte, width and height of each patch's image.
+        pixels: ``(B,)`` uint8, concatenated images, each ``(H, W, 3)``.
+        slots: ``(N, 3)`` int64, first byte, width and height of each patch's image.
         points: ``(N, 2)`` float32, x, y of each patch's center in its image, pixels.
         support: side of the window in pixels of the image.
         size: side of the patch in pixels.
@@ -44,7 +43,7 @@ def _cut(
     whole = corner.floor()
     fraction = (corner - whole)[:, :, None, None]
     steps = torch.arange(support + 1, device=pixels.device)
-    # Beyond the image its edge is repeated.
+    # Indices are clamped: outside the image its edge is replicated.
     x = (whole[:, :1].long() + steps).clamp_min(0).minimum(width - 1)
     y = (whole[:, 1:].long() + steps).clamp_min(0).minimum(height - 1)
     offsets = first[:, :, None] + 3 * (y[:, :, None] * width[:, :, None] + x[:, None, :])
@@ -53,7 +52,7 @@ def _cut(
     area = torch.lerp(area[:, :, :-1], area[:, :, 1:], fraction[:, :1])
     area = torch.lerp(area[:, :-1], area[:, 1:], fraction[:, 1:])
     if support != size:
-        # OpenCV rounds the window, halves upwards, before it reduces it.
+        # As OpenCV, round the window (halves up) before it is resized.
         weights = resizing_weights(support, size, pixels.device)
         area = torch.einsum("iy,nyxc->nixc", weights, (area + 0.5).floor())
         area = torch.einsum("jx,nixc->nijc", weights, area)
@@ -62,12 +61,10 @@ def _cut(
 
 @lru_cache
 def resizing_weights(old: int, new: int, device: torch.device | str | None = None) -> torch.Tensor:
-    """``(new, old)`` float32: how much of each old pixel is in each new one, along one axis.
+    """``(new, old)`` float32, the weights that resize one axis, cached per device.
 
-    Kept for each device, so that no step copies it there again.
-
-    Means over areas where pixels get fewer, linear interpolation where they get more; OpenCV's
-    ``INTER_AREA`` and ``INTER_LINEAR``.
+    Area averages for reduction and linear interpolation for enlargement, as OpenCV's ``INTER_AREA``
+    and ``INTER_LINEAR``.
 
     >>> resizing_weights(4, 2)
     tensor([[0.5000, 0.5000, 0.0000, 0.0000],

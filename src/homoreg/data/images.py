@@ -1,4 +1,4 @@
-"""Photographs in and out: whatever a camera or a scanner wrote becomes uint8 RGB, or one line."""
+"""Reading and writing of photographs: any file becomes uint8 RGB or a one-line error."""
 
 import io
 from pathlib import Path
@@ -14,20 +14,20 @@ EXIF_ORIENTATION = 0x0112
 
 
 class PhotoError(HomoregError):
-    """One photograph that cannot be used; the others can go on."""
+    """A photograph that cannot be used; the others are not affected."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a photograph as it is meant to be seen.
+    """Read a photograph.
 
     Args:
-        path: a file of any kind that Pillow reads.
+        path: a file in any format that Pillow reads.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB, as in :func:`decode_image`.
 
     Raises:
-        PhotoError: the file is missing, or no whole image is in it.
+        PhotoError: the file is missing or not a complete image.
     """
     try:
         data = Path(path).read_bytes()
@@ -37,29 +37,29 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode a photograph; ``name`` stands in the error.
+    """Decode a photograph.
 
-    EXIF orientation is applied, 16 bits are scaled to 8, gray and CMYK become RGB, transparent
-    parts show white, and of an animation the first frame is taken.
+    EXIF orientation is applied, 16 bits are scaled to 8, gray and CMYK are converted to RGB,
+    transparent parts become white, and of an animation the first frame is used.
 
     Args:
-        data: the whole file.
-        name: what to call it in an error.
+        data: content of the file.
+        name: of the photograph, for errors.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        PhotoError: empty, truncated, no image, float pixels, or so many pixels (Pillow's limit,
-            179 million) that decoding it is not safe.
+        PhotoError: the file is empty, truncated, not an image, has float pixels, or exceeds
+            Pillow's limit of 179 million pixels.
     """
     if not data:
         raise PhotoError(f"{name}: the file is empty")
-    # Decoders meet damaged files with a dozen kinds of exception; all of them mean the same here.
+    # Decoders raise a dozen kinds of exceptions for damaged files.
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            # In place, and no conversion of what is RGB: each would copy the whole image.
+            # In place and without converting RGB to RGB, each of which would copy the image.
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(image if image.mode == "RGB" else _rgb(image, name))
     except HomoregError:
@@ -71,8 +71,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
-    """A Pillow image of any other mode in RGB."""
-    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them and not scale them
+    """Convert a Pillow image of another mode to RGB."""
+    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them instead of scaling
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise PhotoError(f"{name}: more than 16 bits a channel; save it with 8 or 16")
@@ -87,29 +87,29 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """``(width, height)`` of an image as :func:`read_image` returns it, from its header alone.
+    """``(width, height)`` of an image as :func:`read_image` returns it, from its header.
 
     Raises:
-        PhotoError: the file is missing or no image.
+        PhotoError: the file is missing or not an image.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)  # by a quarter
+            turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)  # by 90 degrees
     except OSError as error:
-        raise PhotoError(f"{path}: missing, or no image that can be read") from error
+        raise PhotoError(f"{path}: missing, or not an image that can be read") from error
     return (height, width) if turned else (width, height)
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """A JPEG file of ``(H, W, 3)`` uint8 RGB, color at full resolution, quality 1 to 100."""
+    """Encode ``(H, W, 3)`` uint8 RGB as JPEG of quality 1 to 100, without color subsampling."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
 def limit_side(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """The image itself, or brought down to ``max_side`` pixels on its longer side.
+    """Reduce an image to ``max_side`` pixels on its longer side; smaller images are returned as is.
 
     >>> limit_side(np.zeros((300, 400, 3), np.uint8), 200).shape
     (150, 200, 3)
@@ -125,21 +125,20 @@ def limit_side(image: np.ndarray, max_side: int | None) -> np.ndarray:
 def first_view(
     data: bytes, name: str, *, max_side: int | None, min_side: int, quality: int
 ) -> tuple[bytes, np.ndarray | None]:
-    """View 1 of a pair as a JPEG file: the photograph's own bytes wherever these will do.
+    """View 1 of a pair as a JPEG file: the photograph's own bytes where possible.
 
     Args:
-        data: the photograph's file.
-        name: what to call it in an error.
-        max_side: longer side in pixels at most; None leaves the size alone.
-        min_side: shorter side in pixels at least, after that.
-        quality: of the JPEG, where one has to be made.
+        data: content of the photograph's file.
+        name: of the photograph, for errors.
+        max_side: largest longer side, pixels; None keeps the size.
+        min_side: smallest shorter side after that, pixels.
+        quality: of the JPEG where it has to be encoded, 1 to 100.
 
     Returns:
-        The file, and ``(H, W, 3)`` uint8 RGB as it will be decoded, or None where that is not known
-        because it was encoded anew.
+        The file, and its decoded pixels, ``(H, W, 3)`` uint8 RGB, or None where it was encoded.
 
     Raises:
-        PhotoError: as :func:`decode_image`, or the photograph is smaller than ``min_side``.
+        PhotoError: see :func:`decode_image`; or the photograph is smaller than ``min_side``.
     """
     pixels = decode_image(data, name)
     image = limit_side(pixels, max_side)
@@ -152,7 +151,7 @@ def first_view(
 
 
 def _plain_jpeg(data: bytes) -> bool:
-    """Whether any program would show this file as :func:`decode_image` does."""
+    """Whether a JPEG is upright RGB, which every program decodes alike."""
     with Image.open(io.BytesIO(data)) as image:
         upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
         return image.format == "JPEG" and image.mode == "RGB" and upright

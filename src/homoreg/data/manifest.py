@@ -1,4 +1,4 @@
-"""Manifests: the list of image pairs and of the homography that joins each."""
+"""Manifests: lists of image pairs with their homographies."""
 
 import gc
 import hashlib
@@ -23,11 +23,11 @@ VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two views of one photograph and what is known about them.
+    """Two views of a photograph.
 
     Sizes are ``(width, height)`` in pixels, paths are absolute, and ``homography`` is ``(3, 3)``
-    float64 from view 1 to view 2, or None where the manifest has none. ``img2`` is None where view
-    2 is not stored and follows from view 1, ``parameters`` and ``border``.
+    float64 from view 1 to view 2, or None if the manifest has none. ``img2`` is None if view 2 is
+    not stored but rendered from view 1 with ``parameters`` and ``border``.
     """
 
     id: str
@@ -43,10 +43,10 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class PairManifest:
-    """The pairs of one side, train or eval.
+    """The pairs for training or for evaluation.
 
-    ``hash`` is the SHA-256 of the manifest's bytes. Paths in a manifest are relative and every
-    pair carries a digest of its images, so the hash follows the content wherever the folder goes.
+    ``hash`` is the SHA-256 of the manifest's bytes. Paths in a manifest are relative and every pair
+    has a digest of its images, so the hash identifies the content wherever the folder lies.
     """
 
     path: Path
@@ -60,10 +60,10 @@ class PairManifest:
 
     @classmethod
     def load(cls, path: str | Path) -> "PairManifest":
-        """Read and check a manifest, the study's bare list included.
+        """Read and validate a manifest, or the bare list of the study's notebook.
 
         Raises:
-            HomoregError: the file is missing or malformed, an id comes twice, an image is missing
+            HomoregError: the file is missing or malformed, an id occurs twice, an image is missing
                 or outside the manifest's folder, or a homography is singular.
         """
         path = Path(path).absolute()
@@ -81,7 +81,7 @@ class PairManifest:
         return cls(path, pairs, digest, content["seed"], content["warp"])
 
     def require_homographies(self) -> "PairManifest":
-        """The manifest itself.
+        """Return the manifest itself.
 
         Raises:
             HomoregError: a pair has no homography.
@@ -90,7 +90,7 @@ class PairManifest:
             if pair.homography is None:
                 raise HomoregError(
                     f"{self.path}: pair {pair.id} has no homography; "
-                    "make the pairs anew with `python -m homoreg.prepare`"
+                    "prepare the pairs again with `python -m homoreg.prepare`"
                 )
         return self
 
@@ -98,21 +98,20 @@ class PairManifest:
 def write_manifest(
     path: Path, seed: int, warp: Mapping[str, Any], pairs: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write a manifest atomically, a pair a line.
+    """Write a manifest atomically, one pair a line.
 
     Args:
-        path: the manifest; the pairs' image paths are relative to its folder.
-        seed: of the run that made the pairs.
-        warp: the options that the homographies were drawn with.
-        pairs: the fields of the file's pairs, homographies as nested lists.
+        path: of the manifest; the pairs' image paths are relative to its folder.
+        seed: of the preparation.
+        warp: options of the warp.
+        pairs: the pairs' fields, homographies as nested lists.
     """
     head = json.dumps({"version": VERSION, "seed": seed, "warp": warp})
     lines = ",\n".join(json.dumps(pair, allow_nan=False) for pair in pairs)
     write_text(path, f'{head[:-1]}, "pairs": [\n{lines}\n]}}\n')
 
 
-# What a manifest may hold. Typed dictionaries and not models: checked in Rust, 80,000 pairs a
-# second or so, and without an object a field.
+# The schema. Typed dictionaries are validated faster than models: about 80,000 pairs a second.
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Row = tuple[_Number, _Number, _Number]
 _Side = Annotated[int, Field(strict=True, gt=0)]
@@ -149,7 +148,7 @@ _NOTEBOOK_LIST = TypeAdapter(list[_NotebookFields])
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Without the garbage collector, which walks again and again through a growing list."""
+    """Pause the garbage collector, which would traverse the growing list again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -178,7 +177,9 @@ def _pairs(path: Path, entries: list[_PairFields], border: str) -> list[Pair]:
     for entry in entries:
         drawn = entry.get("parameters") or {}
         if entry["img2"] is None and not {"occlusion_box", "blur_kernel"} <= drawn.keys():
-            raise HomoregError(f"{path}: pair {entry['id']} has no img2, nor what it is made from")
+            raise HomoregError(
+                f"{path}: pair {entry['id']} has neither img2 nor the parameters to render it"
+            )
     images = _Images(path)
     return [
         Pair(
@@ -197,7 +198,7 @@ def _pairs(path: Path, entries: list[_PairFields], border: str) -> list[Pair]:
 
 
 def _notebook_pairs(path: Path, data: bytes) -> list[Pair]:
-    """The pairs of the study's bare list, whose paths start at the folder it was run in."""
+    """The pairs of the notebook's bare list, whose paths start at its working directory."""
     entries: list[_NotebookFields] = _validated(_NOTEBOOK_LIST, data, path)
     _check_ids(path, [entry["id"] for entry in entries])
     images = _Images(path)
@@ -228,7 +229,7 @@ def _check_ids(path: Path, ids: list[str]) -> None:
 
 
 def _homographies(path: Path, entries: list[_PairFields]) -> list[np.ndarray | None]:
-    """``(3, 3)`` float64 or None for each entry, all checked at once."""
+    """``(3, 3)`` float64 or None for each entry, checked."""
     given = [i for i, entry in enumerate(entries) if entry.get("homography") is not None]
     stack = np.array([entries[i]["homography"] for i in given], np.float64).reshape(-1, 3, 3)
     singular = np.linalg.matrix_rank(stack) < 3
@@ -242,7 +243,7 @@ def _homographies(path: Path, entries: list[_PairFields]) -> list[np.ndarray | N
 
 
 class _Images:
-    """The image files under a manifest's folder; each directory is listed once, not each file."""
+    """The image files under a manifest's folder; each directory is listed once."""
 
     def __init__(self, manifest: Path) -> None:
         self.manifest = manifest
@@ -263,7 +264,7 @@ class _Images:
         return path / file
 
     def locate_end(self, name: str, pair_id: str) -> Path:
-        """The image that the longest possible end of ``name`` leads to."""
+        """The existing image with the longest suffix of the path ``name``."""
         parts = PurePosixPath(name).parts
         for start in range(len(parts)):
             found = self._listing("/".join(parts[start:-1]))
@@ -272,9 +273,9 @@ class _Images:
         return self.locate(name, pair_id)
 
     def _listing(self, folder: str) -> tuple[Path, frozenset[str]] | None:
-        """A directory and its files, or None where it is outside the manifest's folder."""
+        """A directory and its files, or None if it is outside the manifest's folder."""
         if folder not in self.folders:
-            # By its name and not where links lead: a folder of images may be a link to a big disk.
+            # Without resolving links: a folder of images may be a link to another disk.
             path = Path(os.path.normpath(self.manifest.parent / folder))
             files = os.listdir(path) if path.is_dir() else ()  # noqa: PTH208 - names are enough
             inside = path.is_relative_to(self.manifest.parent)

@@ -1,4 +1,4 @@
-"""Patches around points: the one function that training, evaluation and the notebooks cut with."""
+"""Cutting of patches around points, for training, evaluation and notebooks alike."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from homoreg.errors import HomoregError
 def cut_patches(
     image: np.ndarray | Sequence[np.ndarray], points: np.ndarray, *, support: int, size: int
 ) -> np.ndarray:
-    """Cut a square window around each point and bring it to the network's size.
+    """Cut a square window around each point and resize it to the network's input.
 
-    The window is centered on the point to a fraction of a pixel (bilinear); what lies outside the
-    image repeats its edge. Reducing averages over areas, so that nothing aliases.
+    Windows are centered with subpixel accuracy (bilinear interpolation) and replicate the image's
+    edge outside it. Reduction averages over areas, without aliasing.
 
     Args:
         image: ``(H, W, 3)`` uint8, or one such image for each point.
@@ -29,11 +29,11 @@ def cut_patches(
     >>> cut_patches(image, np.array([[4.0, 5.0]]), support=3, size=3)[0, :, :, 0]
     array([[43, 44, 45], [53, 54, 55], [63, 64, 65]], dtype=uint8)
     """
-    # OpenCV writes each patch where it belongs; at 32 pixels a copy would cost as much as reducing.
+    # OpenCV writes into this array; at 32 pixels a copy would cost as much as the reduction.
     patches = np.empty((len(points), size, size, 3), np.uint8)
     images = [image] * len(points) if isinstance(image, np.ndarray) else image
     sizes = np.array([source.shape[1::-1] for source in images]).reshape(-1, 2)
-    # Farther out nothing changes but the number, which OpenCV must be able to hold.
+    # Farther out nothing changes, and OpenCV's integers do not overflow.
     centers = np.clip(points, -support, sizes + support).astype(np.float32)
     corners = np.floor(centers - (support - 1) / 2).astype(int)
     corners = np.clip(corners, 0, np.maximum(sizes - 2, 0))
@@ -43,9 +43,9 @@ def cut_patches(
     for source, (x, y), center, patch in zip(
         images, corners.tolist(), (centers - corners).tolist(), patches, strict=True
     ):
-        # A copy brings the rows from memory side by side; OpenCV's reader would wait for each.
+        # A contiguous copy is faster than OpenCV's access to distant rows.
         area = source[y : y + support + 1, x : x + support + 1].copy()
-        # That reader needs room for its interpolation, which a one-pixel image lacks.
+        # OpenCV's interpolation needs two pixels in each direction.
         if 1 in area.shape:
             area = cv2.copyMakeBorder(area, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
         if support == size:
@@ -57,13 +57,13 @@ def cut_patches(
 
 
 def inside_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """``(N,)`` bool: which of ``(N, 2)`` points lie on the image; NaN and infinity do not."""
+    """``(N,)`` bool, whether ``(N, 2)`` points lie on the image; False for NaN and infinity."""
     height, width = image.shape[:2]
     return np.all((points >= 0) & (points <= (width - 1, height - 1)), axis=1)
 
 
 def check_patch_options(support: int, size: int, jitter_px: float) -> None:
-    """HomoregError, in one line, for sizes that cannot be cut."""
+    """Raise HomoregError for sizes that cannot be cut."""
     if size < 8:
         raise HomoregError(f"patch.size={size}: the network needs at least 8 pixels")
     if not 2 <= support <= 1024:

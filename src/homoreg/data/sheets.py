@@ -11,10 +11,9 @@ from homoreg.data.views import read_view1, read_view2
 from homoreg.files import atomic_path
 from homoreg.geometry.homography import corners_of, transform_points
 from homoreg.keyed import keyed_rng
+from homoreg.plotting import ACCENT, INK
 
 PAIRS = 6
-# Blue and orange differ in gray level and for every kind of color vision.
-SAME, DIFFERENT = "#0072b2", "#d55e00"
 
 
 def write_pair_sheet(path: Path, manifest: PairManifest, seed: int) -> None:
@@ -48,8 +47,8 @@ def _draw_pair(left: Axes, right: Axes, pair: Pair) -> None:
     right.set_title(_caption(pair), fontsize=8)
     if pair.homography is not None:
         outline = transform_points(corners_of(pair.size1), pair.homography)
-        right.plot(*outline[[1, 2, 3, 0]].T, color="orange", linewidth=1)
-        right.plot(*outline[:2].T, color="orange", linewidth=3)
+        right.plot(*outline[[1, 2, 3, 0]].T, color=ACCENT, linewidth=1)
+        right.plot(*outline[:2].T, color=ACCENT, linewidth=3)
         right.set_xlim(-0.5, pair.size2[0] - 0.5)
         right.set_ylim(pair.size2[1] - 0.5, -0.5)
 
@@ -78,7 +77,7 @@ def patch_sheet(
     """
     figure = Figure(figsize=(11, 1.05 * rows + 0.8), dpi=80, layout="constrained")
     halves = np.asarray(figure.subfigures(1, 2))
-    kinds = (("same place (+1)", SAME, labels > 0), ("another place (−1)", DIFFERENT, labels <= 0))
+    kinds = (("same place (+1)", INK, labels > 0), ("another place (−1)", ACCENT, labels <= 0))
     for half, (title, color, chosen) in zip(halves, kinds, strict=True):
         half.suptitle(f"{title}, {chosen.mean():.0%} of the batch", color=color)
         axes = half.subplots(rows, 3, squeeze=False)

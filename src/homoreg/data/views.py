@@ -1,4 +1,4 @@
-"""The two views of a pair as pixels: read from their files, or rendered from the photograph."""
+"""Pixels of the two views of a pair, read from files or rendered from the photograph."""
 
 import numpy as np
 
@@ -12,18 +12,18 @@ def read_view1(pair: Pair) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        HomoregError: the file cannot be read, or has another size than its manifest says.
+        HomoregError: the file cannot be read, or its size differs from the manifest's.
     """
     return _of_size(read_image(pair.img1), pair.size1, str(pair.img1))
 
 
 def read_view2(pair: Pair) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB: the stored view, or without one the photograph warped again.
+    """``(H, W, 3)`` uint8 RGB: the stored view, or else the photograph warped again.
 
-    The two are the same up to the losses of a JPEG file.
+    The two are equal up to the losses of a JPEG file.
 
     Raises:
-        HomoregError: the file cannot be read, or has another size than its manifest says.
+        HomoregError: the file cannot be read, or its size differs from the manifest's.
     """
     if pair.img2 is None:
         return _render(pair, read_view1(pair))
@@ -33,7 +33,7 @@ def read_view2(pair: Pair) -> np.ndarray:
 def view2_around(
     pair: Pair, photo: np.ndarray, center: np.ndarray, support: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """So much of view 2 as a window around a point needs, rendered from the photograph.
+    """Render the part of view 2 that a window around a point needs.
 
     Args:
         pair: with the homography and the parameters of its warp.
@@ -42,8 +42,7 @@ def view2_around(
         support: side of the window, pixels.
 
     Returns:
-        The part ``(h, w, 3)`` uint8, and the point's place ``(2,)`` in it. A window cut there is
-        the one that the whole view has.
+        The part, ``(h, w, 3)`` uint8, and the point in it, ``(2,)``.
     """
     blur = pair.parameters["blur_kernel"] or 1
     reach = support / 2 + 1 + blur // 2
@@ -56,7 +55,7 @@ def view2_around(
 def _render(
     pair: Pair, photo: np.ndarray, window: tuple[int, int, int, int] | None = None
 ) -> np.ndarray:
-    assert pair.homography is not None  # a pair without one has both its files
+    assert pair.homography is not None  # a pair without one has both files
     return render(
         photo,
         pair.homography,
@@ -72,7 +71,6 @@ def _of_size(image: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
     if image.shape != (height, width, 3):
         found = f"{image.shape[1]}×{image.shape[0]}"
         raise HomoregError(
-            f"{name} has {found} pixels, its manifest says {width}×{height}: "
-            "prepare the pairs again"
+            f"{name} has {found} pixels, in its manifest {width}×{height}: prepare the pairs again"
         )
     return image
