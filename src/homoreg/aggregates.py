@@ -1,11 +1,92 @@
-"""Many pairs → one number, in which failures count: AUC, matching accuracy, quartiles."""
+"""Aggregation over pairs, in which failures count: summaries, AUC, matching accuracy, quartiles."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
+from homoreg.metrics import METRICS
+
 AUC_THRESHOLDS_PX = (1, 3, 5, 10)
+MODEL_COLUMNS = ("descriptor", "regularizer", "seed", "estimator")
+
+
+def failed(rows: pd.DataFrame) -> pd.Series:
+    """Which rows lack a usable estimate: there is none, or it folds the view.
+
+    Both have an infinite corner error.
+    """
+    return ~rows["corner_error_px"].astype(float).lt(np.inf)
+
+
+def failure_counts(rows: pd.DataFrame) -> dict[str, int]:
+    """Failed rows by reason: their status, or ``"folded"`` for an estimate that folds the view."""
+    reasons = rows.loc[failed(rows), "status"].replace("ok", "folded")
+    return {str(reason): int(count) for reason, count in reasons.value_counts().items()}
+
+
+def with_failures(values: pd.Series) -> pd.Series:
+    """A metric's column with its missing values as what a failure counts as.
+
+    Args:
+        values: named as in :data:`homoreg.metrics.METRICS`.
+
+    Returns:
+        float64; without the missing values where a failure of the metric counts as nothing.
+
+    >>> with_failures(pd.Series([0.9, np.nan], name="ssim")).tolist()
+    [0.9, -1.0]
+    """
+    values = values.astype(float)
+    failure = METRICS[str(values.name)].failure
+    return values.dropna() if failure is None else values.fillna(failure)
+
+
+def summarize(table: pd.DataFrame, by: Sequence[str] = MODEL_COLUMNS) -> list[dict[str, Any]]:
+    """One entry for each descriptor and estimator of a table.
+
+    Args:
+        table: rows of :data:`homoreg.metrics.COLUMNS`.
+        by: columns whose values tell the entries apart.
+
+    Returns:
+        Plain values: the columns ``by`` and :func:`summarize_rows`. ``groups`` has the same of the
+        pairs of each group, for a benchmark that has groups.
+    """
+    entries = []
+    for key, rows in table.groupby(list(by), dropna=False, sort=False):
+        model = dict(zip(by, cast(tuple[Any, ...], key), strict=True))
+        groups = rows[rows["group"].fillna("") != ""].groupby("group")
+        entries.append(
+            {name: None if pd.isna(value) else value for name, value in model.items()}
+            | summarize_rows(rows)
+            | {"groups": {str(name): summarize_rows(part) for name, part in groups}}
+        )
+    return entries
+
+
+def summarize_rows(rows: pd.DataFrame) -> dict[str, Any]:
+    """The pairs of one descriptor and estimator as a few numbers.
+
+    Returns:
+        ``pairs``; ``failure_rate`` and ``failures`` by reason; ``auc`` (0–100) of the corner error
+        by threshold in px; ``median``, ``quartile_1`` and ``quartile_3`` of each summarized metric,
+        in which failures count (:func:`with_failures`).
+    """
+    auc = corner_error_auc(rows["corner_error_px"], AUC_THRESHOLDS_PX)
+    names = [name for name, metric in METRICS.items() if metric.summarized]
+    spreads = {name: quartiles(with_failures(rows[name])) for name in names}
+    return {
+        "pairs": len(rows),
+        "failure_rate": float(failed(rows).mean()),
+        "failures": failure_counts(rows),
+        "auc": {f"{t}px": a for t, a in zip(AUC_THRESHOLDS_PX, auc, strict=True)},
+        "median": {name: spread[1] for name, spread in spreads.items()},
+        "quartile_1": {name: spread[0] for name, spread in spreads.items()},
+        "quartile_3": {name: spread[2] for name, spread in spreads.items()},
+    }
 
 
 def corner_error_auc(errors: ArrayLike, thresholds: Sequence[float]) -> list[float]:

@@ -13,8 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from homoreg.aggregates import summarize
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.descriptors.inference import pick_device
+from homoreg.descriptors.inference import NetworkDescriptor, pick_device
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.curves import MatchingQuality, curves_figure
@@ -29,7 +30,6 @@ from homoreg.evaluation.table import (
     EvaluationProtocol,
     evaluate_benchmark,
     identity,
-    summarize,
     write_evaluation,
     write_summary,
 )
@@ -214,6 +214,10 @@ def _available_baselines(cfg: DictConfig) -> Iterator[Descriptor]:
             continue
         if not callable(getattr(baseline, "describe", None)):
             raise HomoregError(f"descriptors.{name} has no method describe(image, keypoints)")
+        if isinstance(baseline, NetworkDescriptor):  # wrapped it would not share its patches
+            baseline.name = str(name)
+            yield baseline
+            continue
         yield Baseline(str(name), getattr(baseline, "metric", "l2"), baseline.describe)
 
 

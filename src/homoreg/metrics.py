@@ -254,3 +254,17 @@ METRICS: dict[str, Metric] = {
 }
 
 COLUMNS = (*ID_COLUMNS, *METRICS)
+
+
+def markdown_table() -> str:
+    """The metrics as the table of ``docs/evaluation.md``; a test compares them."""
+    lines = [
+        "| column | what it is | unit | better | a failure counts as |",
+        "| --- | --- | --- | --- | --: |",
+    ]
+    for name, metric in METRICS.items():
+        failure = "–" if metric.failure is None else f"{metric.failure:g}".replace("inf", "∞")
+        lines.append(
+            f"| `{name}` | {metric.description} | {metric.unit} | {metric.better} | {failure} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -31,10 +31,10 @@ KEYPOINTS2 = np.array([[40.0, 10.0], [84.0, 60.0], [5.0, 5.0], [90.0, 90.0]])
 NOTHING = EvaluationProtocol(lambda image: KEYPOINTS1, RatioMatcher(), {"dlt": Estimator()})
 
 
-def shifted_pair(pair_id: str = "1") -> ViewPair:
+def shifted_pair(pair_id: str = "1", group: str = "") -> ViewPair:
     image2 = GRAY.copy()
     image2[0, 0] = 0  # so that a detector can tell the views apart
-    return ViewPair(pair_id, GRAY, image2, SHIFT)
+    return ViewPair(pair_id, GRAY, image2, SHIFT, group=group)
 
 
 def detector(image: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ class Pairs(list[ViewPair]):
         return self[0]
 
 
-def judged(descriptors: Any, pairs: Pairs) -> list[dict[str, Any]]:
+def evaluated(descriptors: Any, pairs: Pairs) -> list[dict[str, Any]]:
     quality = MatchingQuality()
     protocol = EvaluationProtocol(detector, RatioMatcher(0.8), {"dlt": Estimator()})
     evaluate_benchmark(descriptors, pairs, protocol, [quality])
@@ -89,8 +89,8 @@ def test_scores_of_a_pair_that_shares_nothing_are_undefined_and_left_out() -> No
     assert np.isnan(matching_score(far, observation, nothing))
     far = ViewPair("far", GRAY, shifted_pair().image2, far.homography)
     first = Scripted([0, 10, 20, 30], [0, 10, 20, 30])
-    (both,) = judged(first, Pairs([shifted_pair(), far]))
-    (alone,) = judged(first, Pairs([shifted_pair()]))
+    (both,) = evaluated(first, Pairs([shifted_pair(), far]))
+    (alone,) = evaluated(first, Pairs([shifted_pair()]))
     assert both["pairs"] == 2
     for score in ("repeatability", "matching_score"):
         assert both[score] == alone[score]
@@ -103,7 +103,7 @@ def test_the_curve_counts_every_nearest_neighbor() -> None:
     view1, view2 = (np.array(v, np.float32)[:, None] for v in descriptor.values.values())
     ratios = match_descriptors(view1, view2, ratio=None).ratios
     assert ratios == pytest.approx([1 / 9, 4 / 10, 2 / 12, 0.0], abs=1e-6)
-    (entry,) = judged(descriptor, Pairs([shifted_pair()]))
+    (entry,) = evaluated(descriptor, Pairs([shifted_pair()]))
     curve = entry["curve"]
     assert entry["nearest_neighbors"] == curve["matches"][-1] == 4
     at = {round(r, 2): k for k, r in enumerate(curve["ratio"])}
@@ -157,9 +157,9 @@ def test_the_matcher_keeps_its_other_options_without_the_ratio_test() -> None:
 
 
 def test_groups_have_entries_of_their_own() -> None:
-    (entry,) = judged(
+    (entry,) = evaluated(
         Scripted([0, 10, 20, 30], [0, 10, 20, 30]),
-        Pairs([shifted_pair(f"{name}/1_2") for name in ("i_a", "v_b", "v_c")]),
+        Pairs([shifted_pair(name, name[0]) for name in ("i_a", "v_b", "v_c")]),
     )
     assert {name: part["pairs"] for name, part in entry["groups"].items()} == {"i": 1, "v": 2}
     assert entry["groups"]["i"]["mma"] == entry["mma"]
@@ -170,7 +170,7 @@ def test_the_figure_has_a_line_for_each_and_says_what_and_how_many() -> None:
     good = Scripted([0, 11, 22, 33], [0, 10, 20, 30], "good")
     # One value for all: every ratio is 1, and nothing is left under any threshold.
     flat = Scripted([0, 0, 0, 0], [5, 5, 5, 5], "flat")
-    entries = judged([flat, good], pairs)
+    entries = evaluated([flat, good], pairs)
     figure = curves_figure(entries, "benchmark made", ratio=0.8)
     by_ratio, by_recall = figure.axes
     names = [text.get_text() for text in figure.legends[0].get_texts()]

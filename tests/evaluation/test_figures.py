@@ -20,6 +20,7 @@ from homoreg.geometry import Estimate, Estimator, corners_of, transform_points
 from homoreg.matching import RatioMatcher, ShiTomasi
 
 PHOTO = cv2.resize(photographs.astronaut(), (160, 120), interpolation=cv2.INTER_AREA)
+PHOTO.setflags(write=False)
 TRUTH = np.array([[0.98, -0.06, 7.0], [0.05, 1.02, -4.0], [4e-5, -6e-5, 1.0]])
 VIEW2 = cv2.warpPerspective(PHOTO, TRUTH, (160, 120), borderMode=cv2.BORDER_REFLECT)
 PAIR = ViewPair("000001", PHOTO, VIEW2, TRUTH)

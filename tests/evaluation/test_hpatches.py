@@ -12,8 +12,7 @@ from tests.baselines import RootSift
 
 from homoreg.errors import HomoregError
 from homoreg.evaluation import HPatchesBenchmark, evaluate_benchmark, summarize
-from homoreg.evaluation.hpatches import limit_short_side, read_homography
-from homoreg.evaluation.pair import pair_group
+from homoreg.evaluation.hpatches import limit_short_side, read_homography, sequence_group
 from homoreg.geometry import transform_points
 
 PHOTO = cv2.resize(photographs.astronaut(), (320, 240), interpolation=cv2.INTER_AREA)
@@ -76,23 +75,17 @@ def test_light_and_viewpoint_are_summarized_apart(tmp_path: Path) -> None:
     (entry,) = summarize(table)
     assert entry["pairs"] == 6
     assert {name: part["pairs"] for name, part in entry["groups"].items()} == {"i": 2, "v": 4}
-    light = table[table["pair_id"].str.startswith("i_")]
+    assert table["photo"].tolist()[::2] == ["i_day", "v_graf", "v_wall"]
+    light = table[table["group"] == "i"]
     assert entry["groups"]["i"]["median"]["kappa"] == light["kappa"].median()
 
 
 @pytest.mark.parametrize(
-    ("pair_id", "group"),
-    [
-        ("i_day/1_2", "i"),
-        ("hpatches-release/v_graf/1_6", "v"),
-        ("graf/1_3", ""),
-        ("000001", ""),
-        ("vi_x/1_2", ""),
-        ("v_1", ""),
-    ],
+    ("sequence", "group"),
+    [("i_day", "i"), ("hpatches-release/v_graf", "v"), ("graf", ""), ("vi_x", ""), ("v_a/b", "")],
 )
-def test_the_group_is_in_the_pair_s_name(pair_id: str, group: str) -> None:
-    assert pair_group(pair_id) == group
+def test_the_group_is_in_the_sequences_name(sequence: str, group: str) -> None:
+    assert sequence_group(sequence) == group
 
 
 def test_a_resized_pair_keeps_its_truth(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from tests.baselines import RootSift
 
 from homoreg.errors import HomoregError
 from homoreg.evaluation import evaluate_pair
-from homoreg.evaluation.table import COLUMNS
-from homoreg.geometry import Estimator, transform_points
+from homoreg.geometry import Estimate, Estimator, transform_points
+from homoreg.metrics import COLUMNS
 
 PHOTO = cv2.resize(photographs.astronaut(), (320, 240), interpolation=cv2.INTER_AREA)
+PHOTO.setflags(write=False)  # descriptors get the very array, by which they know the view
 TRUTH = np.array([[0.98, -0.06, 14.0], [0.05, 1.02, -9.0], [2e-5, -3e-5, 1.0]])
 VIEW2 = cv2.warpPerspective(PHOTO, TRUTH, (320, 240), borderMode=cv2.BORDER_REFLECT)
 BOTH = {"dlt": Estimator(), "magsac": Estimator("magsac")}
@@ -255,9 +256,38 @@ def test_any_numbers_will_do() -> None:
         assert [row[key] for key in same] == [expected[key] for key in same]
 
 
-def test_a_detector_that_returns_no_points_is_named() -> None:
-    with pytest.raises(HomoregError, match=r"detector: it returned keypoints \(5, 3\)"):
-        evaluate_pair(Oracle(), PHOTO, VIEW2, TRUTH, detector=lambda image: np.zeros((5, 3)))
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [(np.zeros((5, 3)), r"keypoints \(5, 3\)"), ([cv2.KeyPoint(1.0, 2.0, 3.0)], "a list")],
+)
+def test_a_detector_that_returns_no_points_is_named(returned: Any, named: str) -> None:
+    with pytest.raises(HomoregError, match=f"detector: it returned {named}; give"):
+        evaluate_pair(Oracle(), PHOTO, VIEW2, TRUTH, detector=lambda image: returned)
+
+
+def test_nobody_can_change_what_the_next_one_sees() -> None:
+    class Halving(Constant):
+        def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+            keypoints *= 0.5
+            return super().describe(image, keypoints)
+
+    def darkening(image: np.ndarray) -> np.ndarray:
+        image -= image
+        return np.array(CORNERS)
+
+    class Shifting(Estimator):
+        def __call__(self, points1: np.ndarray, points2: np.ndarray) -> Estimate:
+            points1 += 1
+            return super().__call__(points1, points2)
+
+    plain = RootSift(support=32)
+    for descriptor, options in (
+        (Halving(), {}),
+        (plain, {"detector": darkening}),
+        (plain, {"estimators": {"shifting": Shifting(), "dlt": Estimator()}}),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            evaluate_pair(descriptor, PHOTO, VIEW2, TRUTH, **options)
 
 
 @pytest.mark.slow

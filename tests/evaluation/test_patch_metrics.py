@@ -24,10 +24,12 @@ TRUTH = np.array([[0.95, -0.12, 20.0], [0.1, 1.02, -9.0], [2e-5, -3e-5, 1.0]])
 SIZE = (320, 240)
 
 
-def view_pair(name: str, photo: np.ndarray, homography: np.ndarray = TRUTH) -> ViewPair:
+def view_pair(
+    name: str, photo: np.ndarray, homography: np.ndarray = TRUTH, shown: str = ""
+) -> ViewPair:
     image = cv2.resize(photo, SIZE, interpolation=cv2.INTER_AREA)
     view2 = cv2.warpPerspective(image, homography, SIZE, borderMode=cv2.BORDER_REFLECT)
-    return ViewPair(name, image, view2, homography)
+    return ViewPair(name, image, view2, homography, photo=shown or name)
 
 
 ASTRONAUT = view_pair("1", photographs.astronaut())
@@ -192,7 +194,7 @@ def test_what_cannot_be_described_is_left_out_and_counted() -> None:
 
 
 def test_pairs_of_one_photo_are_no_other_photo() -> None:
-    turned = view_pair("4", photographs.astronaut(), np.linalg.inv(TRUTH))
+    turned = view_pair("4", photographs.astronaut(), np.linalg.inv(TRUTH), shown="1")
     found = patch_metrics(RootSift(support=32), [ASTRONAUT, turned])
     assert (found.pairs, found.photos) == (2, 1)
     assert np.isnan([found.fpr95_other_photo, found.average_precision_other_photo]).all()
@@ -269,14 +271,14 @@ def test_draws_are_uniform() -> None:
     )
 
 
-def test_nearest_counts_rivals_only() -> None:
+def test_nearest_counts_candidates_only() -> None:
     distances = np.array([[2.0, 1.0, 5.0], [np.nan, 1.0, 1.5], [3.0, 4.0, np.nan]])
-    rivals = np.array([[False, False, True], [True, False, True], [True, True, False]])
-    assert nearest_is_right(distances, rivals).tolist()[:2] == [1, 1]
-    assert np.isnan(nearest_is_right(distances, rivals)[2])
-    rivals[0] = [False, True, True]
-    assert nearest_is_right(distances, rivals)[0] == 0
-    assert np.isnan(nearest_is_right(distances, np.zeros_like(rivals))).all()
+    candidates = np.array([[False, False, True], [True, False, True], [True, True, False]])
+    assert nearest_is_right(distances, candidates).tolist()[:2] == [1, 1]
+    assert np.isnan(nearest_is_right(distances, candidates)[2])
+    candidates[0] = [False, True, True]
+    assert nearest_is_right(distances, candidates)[0] == 0
+    assert np.isnan(nearest_is_right(distances, np.zeros_like(candidates))).all()
 
 
 def test_bits_on_the_sphere() -> None:

@@ -21,9 +21,10 @@ from homoreg.evaluation import (
     summarize,
     write_evaluation,
 )
-from homoreg.evaluation.table import COLUMNS, Judged
+from homoreg.evaluation.table import PairEvaluation, make_table
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi
+from homoreg.metrics import COLUMNS
 
 MODEL = {
     "_target_": "homoreg.descriptors.cnn.CnnDescriptor",
@@ -46,6 +47,9 @@ def table(prepared: Path) -> pd.DataFrame:
 def test_every_pair_descriptor_and_estimator_has_its_row(table: pd.DataFrame) -> None:
     assert list(table.columns) == list(COLUMNS)
     keys = table[["pair_id", "descriptor", "estimator"]]
+    photos = table.groupby("photo")["pair_id"].nunique()
+    assert photos.to_dict() == {"photo_6.jpg": 2, "photo_7.jpg": 2}
+    assert (table["group"] == "").all()
     assert len(table) == 4 * 2 * 2
     assert not keys.duplicated().any()
     assert set(table["pair_id"]) == {"000001", "000002", "000003", "000004"}
@@ -86,6 +90,7 @@ def test_the_summary_counts_failures_and_lets_them_weigh() -> None:
             "seed": 1,
             "estimator": "dlt",
             "pair_id": str(i),
+            "group": "",
             "status": status,
             "corner_error_px": error,
             "match_count": i,
@@ -102,6 +107,20 @@ def test_the_summary_counts_failures_and_lets_them_weigh() -> None:
     assert entry["quartile_1"]["ssim"] == -1.0
     # By hand: up to 10 px the curve rises to 0.6 at 3 px and stays there.
     assert entry["auc"]["10px"] == pytest.approx(100 * (0.5 * 3 * 0.6 + 7 * 0.6) / 10)
+
+
+def test_a_forgotten_column_and_one_that_nobody_knows_are_errors(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    row = table.iloc[0].to_dict()
+    make_table([row])
+    with pytest.raises(HomoregError, match="has sharpness: register it in homoreg/metrics.py"):
+        make_table([row | {"sharpness": 1.0}])
+    with pytest.raises(HomoregError, match="a row lacks photo, kappa"):
+        make_table([{name: row[name] for name in row if name not in ("kappa", "photo")}])
+    table.drop(columns="photo").to_csv(tmp_path / "old.csv")
+    with pytest.raises(HomoregError, match=r"old.csv was written by another .* lacks photo"):
+        read_evaluation(tmp_path / "old.csv")
 
 
 def test_a_benchmark_finds_its_pairs(prepared: Path) -> None:
@@ -125,7 +144,7 @@ def test_an_estimate_that_tears_the_view_apart_is_counted() -> None:
     rows = [
         dict.fromkeys(COLUMNS, np.nan)
         | {"descriptor": "sift", "regularizer": "", "seed": pd.NA, "estimator": "dlt"}
-        | {"pair_id": pair_id, "status": status, "corner_error_px": error}
+        | {"pair_id": pair_id, "group": pair_id[0], "status": status, "corner_error_px": error}
         for pair_id, status, error in (
             ("v_a/1_2", "ok", 2.0),
             ("v_a/1_3", "ok", np.inf),
@@ -133,10 +152,12 @@ def test_an_estimate_that_tears_the_view_apart_is_counted() -> None:
         )
     ]
     (entry,) = summarize(pd.DataFrame(rows))
-    assert (entry["seed"], entry["folded"]) == (None, 1)
-    assert {name: part["folded"] for name, part in entry["groups"].items()} == {"i": 0, "v": 1}
+    assert entry["seed"] is None
+    assert entry["failures"] == {"folded": 1, "degenerate": 1}
+    assert entry["failure_rate"] == pytest.approx(2 / 3)
     assert entry["groups"]["i"]["failures"] == {"degenerate": 1}
-    assert entry["groups"]["v"]["failure_rate"] == 0
+    assert entry["groups"]["v"]["failure_rate"] == 0.5
+    assert entry["median"]["corner_error_px"] == np.inf
 
 
 def test_two_descriptors_of_one_name_are_refused(prepared: Path) -> None:
@@ -150,12 +171,12 @@ def test_recorders_see_every_pair_and_change_nothing(prepared: Path, table: pd.D
     class Count:
         seen: ClassVar[list[tuple[str, str, int]]] = []
 
-        def record(self, judged: Judged) -> None:
-            every = judged.match(RatioMatcher(ratio=None))
-            assert len(every.ratios) >= len(judged.matches.ratios)
-            assert (judged.matches.ratios < 0.8).all()
+        def record(self, evaluation: PairEvaluation) -> None:
+            matches = evaluation.matches
+            assert len(evaluation.match(RatioMatcher(ratio=None)).ratios) >= len(matches.ratios)
+            assert (matches.ratios < 0.8).all()
             self.seen.append(
-                (judged.pair.id, judged.who["descriptor"], len(judged.matches.errors_px))
+                (evaluation.pair.id, evaluation.model["descriptor"], len(matches.errors_px))
             )
 
     network = untrained_descriptor(MODEL, {"support": 32, "size": 16}, seed=0)
@@ -178,7 +199,7 @@ def test_a_truth_that_folds_the_view_is_told(caplog: pytest.LogCaptureFixture) -
     gray = np.full((60, 80, 3), 9, np.uint8)
     truth = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 40, 0, 1]])
     table = evaluate_benchmark(RootSift(support=32), Folding([ViewPair("7", gray, gray, truth)]))
-    assert "pair 7: the truth sends a part of view 1 to infinity" in caplog.text
+    assert "pair 7: the true homography sends a part of view 1 to infinity" in caplog.text
     assert table["corner_error_px"].tolist() == [np.inf]
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from homoreg.evaluation.shift import SHIFTS_PX
+from homoreg.metrics import COLUMNS
 from homoreg.report import gather, report
 from homoreg.runs import find_runs
 from homoreg.study.document import Section
@@ -39,6 +40,8 @@ def evaluation_rows(
                 "seed": pd.array([seed] * pairs, "Int64"),
                 "benchmark": "eval",
                 "pair_id": [f"{number:06d}" for number in range(1, pairs + 1)],
+                "photo": [f"photo_{number}.jpg" for number in range(1, pairs + 1)],
+                "group": "",
                 "estimator": estimator,
                 "status": "ok",
                 "keypoints_1": 500,
@@ -66,7 +69,7 @@ def evaluation_rows(
         rows.loc[failed[:3], "status"] = "too_few_matches"
         rows.loc[failed[3:], "status"] = "degenerate"
         parts.append(rows)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
 
 
 NOTEBOOK = {

@@ -1,6 +1,6 @@
-"""Judging descriptors by the homographies that they support."""
+"""Evaluation of descriptors by the homographies that they support."""
 
-from homoreg.aggregates import corner_error_auc
+from homoreg.aggregates import corner_error_auc, summarize
 from homoreg.evaluation.benchmarks import ManifestBenchmark
 from homoreg.evaluation.hpatches import HPatchesBenchmark
 from homoreg.evaluation.pair import ViewPair, evaluate_pair
@@ -9,7 +9,6 @@ from homoreg.evaluation.table import (
     evaluate_benchmark,
     evaluate_manifest,
     read_evaluation,
-    summarize,
     write_evaluation,
 )
 

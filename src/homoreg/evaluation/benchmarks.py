@@ -1,4 +1,4 @@
-"""Where pairs with a known homography come from."""
+"""Benchmarks: pairs of views with a known homography."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from homoreg.evaluation.pair import ViewPair
 
 
 class Benchmark(Protocol):
-    """Pairs to judge on: a name, a number, and the pairs one after the other.
+    """A sized iterable of pairs.
 
     Attributes:
         name: of the table that an evaluation writes.
@@ -29,12 +29,12 @@ class Benchmark(Protocol):
 
 
 class ManifestBenchmark:
-    """The pairs of a manifest, images decoded as they are asked for.
+    """The pairs of a manifest; images are decoded on access.
 
     Args:
         manifest: a path to it or the manifest itself.
         name: of the table.
-        limit: how many pairs at most, from the first; all by default.
+        limit: at most so many pairs, from the first; all by default.
     """
 
     def __init__(
@@ -60,17 +60,19 @@ class ManifestBenchmark:
     def _read(self, index: int) -> ViewPair:
         pair = self.pairs[index]
         assert pair.homography is not None  # required when the benchmark was opened
-        return ViewPair(pair.id, read_view1(pair), read_view2(pair), pair.homography)
+        return ViewPair(
+            pair.id, read_view1(pair), read_view2(pair), pair.homography, photo=pair.photo
+        )
 
 
 def check_limit(limit: int | None) -> None:
-    """HomoregError for a number of pairs that cannot be."""
+    """HomoregError for a limit below 1."""
     if limit is not None and limit < 1:
         raise HomoregError(f"benchmark.limit={limit}: give at least 1 pair, or null for all")
 
 
 def index_of(pair_id: str, ids: Sequence[str], where: str) -> int:
-    """Where a pair stands; a HomoregError that names the first and the last where it does not."""
+    """The index of a pair; a HomoregError that names the first and the last where it is missing."""
     if pair_id not in ids:
         raise HomoregError(f"pair={pair_id}: {where} has pairs from {ids[0]} to {ids[-1]}")
     return ids.index(pair_id)

@@ -14,6 +14,7 @@ import pandas as pd
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
+from homoreg.aggregates import summarize
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.callbacks import tensorboards
@@ -31,7 +32,6 @@ from homoreg.evaluation.shift import shift_response
 from homoreg.evaluation.table import (
     EvaluationProtocol,
     evaluate_benchmark,
-    summarize,
     write_evaluation,
     write_table,
 )

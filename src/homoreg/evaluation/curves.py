@@ -1,9 +1,8 @@
-"""What a descriptor's matches are worth beyond the table's thresholds.
+"""Matching quality over thresholds: mean matching accuracy, matching score, repeatability, curves.
 
-Mean matching accuracy, matching score and repeatability; and, from every nearest neighbor, how
-precision falls and recall rises as the ratio test opens. Curves pool the matches of all pairs: at
-a strict ratio many a pair has no match, and a mean over the others would be of other pairs at each
-point.
+The curves show precision and recall over the threshold of the ratio test, from every nearest
+neighbor. They pool the matches of all pairs: at a strict ratio many pairs have no match, and a mean
+over the others would be over different pairs at each point.
 """
 
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from homoreg.aggregates import mean_matching_accuracy
-from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair, pair_group
-from homoreg.evaluation.table import EvaluationProtocol, Judged, label
+from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair
+from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, label
 from homoreg.geometry import transform_points
 from homoreg.matching import RatioMatcher, precision_recall, ratio_precision
 
@@ -33,11 +32,11 @@ MARKS = "osv^Dx*P+<"
 
 @dataclass(frozen=True)
 class PairQuality:
-    """What one pair adds to a descriptor's numbers.
+    """The matches of a descriptor on one pair.
 
     Attributes:
         group: of the pair, may be empty.
-        errors_px: ``(M,)`` of the matches that the table judges.
+        errors_px: ``(M,)`` of the matches that the table's rows are about.
         matching_score: see :func:`matching_score`.
         repeatability: see :func:`repeatability`.
         repeatable: keypoints of view 1 that could be matched.
@@ -55,36 +54,37 @@ class PairQuality:
 
 
 class MatchingQuality:
-    """A recorder for :func:`~homoreg.evaluation.table.evaluate_benchmark`: matches as a whole."""
+    """Recorder of the matches of a benchmark."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[tuple[str, Any], ...], list[PairQuality]] = {}
 
-    def record(self, judged: Judged) -> None:
-        nearest = judged.match(without_ratio_test(judged.protocol))
+    def record(self, evaluation: PairEvaluation) -> None:
+        pair, observation, matches = evaluation.pair, evaluation.observation, evaluation.matches
+        nearest = evaluation.match(without_ratio_test(evaluation.protocol))
         quality = PairQuality(
-            pair_group(judged.pair.id),
-            judged.matches.errors_px,
-            matching_score(judged.pair, judged.observation, judged.matches),
-            repeatability(judged.pair, judged.observation),
-            judged.observation.repeatable,
+            pair.group,
+            matches.errors_px,
+            matching_score(pair, observation, matches),
+            repeatability(pair, observation),
+            observation.repeatable,
             nearest.ratios,
             nearest.errors_px <= CORRECT_PX,
         )
-        self._seen.setdefault(tuple(judged.who.items()), []).append(quality)
+        self._seen.setdefault(tuple(evaluation.model.items()), []).append(quality)
 
     def entries(self) -> list[dict[str, Any]]:
-        """One entry a descriptor, in plain values, with ``groups`` where the pairs have any.
+        """One entry for each descriptor, in plain values, with ``groups`` where the pairs have any.
 
         ``mma`` by threshold, ``matching_score`` and ``repeatability`` are means over pairs in
         [0, 1]; ``average_precision`` and ``curve`` (lists over the thresholds of the ratio test,
-        whose last is without it) are of the matches of all pairs.
+        the last of which is without it) are of the matches of all pairs.
         """
         entries = []
-        for who, pairs in self._seen.items():
+        for model, pairs in self._seen.items():
             names = sorted({pair.group for pair in pairs} - {""})
             groups = {name: _quality([p for p in pairs if p.group == name]) for name in names}
-            entries.append(dict(who) | _quality(pairs) | {"groups": groups})
+            entries.append(dict(model) | _quality(pairs) | {"groups": groups})
         return entries
 
 
@@ -102,8 +102,8 @@ def in_view(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def matching_score(pair: ViewPair, observation: Observation, matches: PairMatches) -> float:
     """Correct matches over the keypoints of view 1 whose true place lies in view 2.
 
-    The "M. Score" of SuperPoint (DeTone et al., CVPRW 2018), in the one direction in which matches
-    are made: the share of the whole pipeline's proposals that ends in a correct match (3 px).
+    The "M. Score" of SuperPoint (DeTone et al., CVPRW 2018), in the direction of matching only.
+    Correct is within 3 px.
 
     Returns:
         [0, 1]; NaN where no keypoint has its place in view 2.
@@ -116,10 +116,9 @@ def matching_score(pair: ViewPair, observation: Observation, matches: PairMatche
 
 
 def repeatability(pair: ViewPair, observation: Observation) -> float:
-    """The share of keypoints, both views', that the other view has too (3 px, in view 2).
+    """Share of the keypoints of both views with a keypoint of the other within 3 px, in view 2.
 
-    Only keypoints whose true place lies in the other view count, as in SuperPoint's evaluation:
-    what is out of sight cannot be repeated.
+    Only keypoints whose true place lies in the other view count, as in SuperPoint's evaluation.
 
     Returns:
         [0, 1]; NaN where no keypoint has its place in the other view.
@@ -161,7 +160,7 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean over the pairs that have a value; those that lack it lack it for everybody."""
+    """The mean over the pairs for which the value is defined."""
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
 
@@ -172,8 +171,7 @@ def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) 
     Args:
         ratios: ``(K,)`` of every nearest neighbor.
         correct: ``(K,)`` bool.
-        repeatable: what could have been matched; a descriptor that finds half of it right, and
-            nothing wrong before, has 0.5.
+        repeatable: keypoints that could have been matched.
 
     Returns:
         [0, 1]; NaN where nothing could have been matched.
@@ -190,32 +188,32 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
 
     Args:
         entries: of :meth:`MatchingQuality.entries`.
-        title: what was judged on.
+        title: of the figure.
         ratio: threshold of the matcher that the table was made with, marked on every line.
     """
     figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
     by_ratio, by_recall = figure.subplots(1, 2)
     styles = zip(cycle(COLORS), cycle(MARKS), cycle(DASHES))
-    # Best first, so that the legend reads like a ranking.
+    # Best first in the legend.
     ranked = sorted(entries, key=lambda entry: -np.nan_to_num(entry["average_precision"]))
     for entry, (color, mark, dash) in zip(ranked, styles):  # noqa: B905 - styles never end
         curve = {key: np.array(values, np.float64) for key, values in entry["curve"].items()}
         ratios = np.where(np.isinf(curve["ratio"]), 1.0, curve["ratio"])
         name = f"{label(entry)} (AP {entry['average_precision']:.2f})"
-        # The marked point is the one that the table's columns are about.
+        # The marked point is that of the table's columns.
         chosen = int(np.argmin(np.abs(ratios - ratio))) if ratio else len(ratios) - 1
         style = {"color": color, "marker": mark, "linestyle": dash, "markevery": [chosen]}
         by_ratio.plot(ratios, curve["precision"], **style)
         by_recall.plot(curve["recall"], curve["precision"], label=name, **style)
     pairs = max((entry["pairs"] for entry in entries), default=0)
-    _dress(by_ratio, "threshold of the ratio test (1: no test)", "precision at 3 px")
-    _dress(by_recall, "recall at 3 px, of the repeatable keypoints", "precision at 3 px")
+    _format_axes(by_ratio, "threshold of the ratio test (1: no test)", "precision at 3 px")
+    _format_axes(by_recall, "recall at 3 px, of the repeatable keypoints", "precision at 3 px")
     where = f"ratio {ratio:g}" if ratio else "no ratio test"
     figure.suptitle(f"{title}: matches of {pairs} pairs, pooled; marks at {where}", fontsize=11)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
-def _dress(axis: Axes, x: str, y: str) -> None:
+def _format_axes(axis: Axes, x: str, y: str) -> None:
     axis.set(xlabel=x, ylabel=y, xlim=(0, 1.01), ylim=(0, 1.02))
     axis.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""A page to look at an evaluation: all its rows, and pictures of the worst pairs."""
+"""The gallery: a page with all rows of an evaluation and pictures of its worst pairs."""
 
 import json
 import re
@@ -17,6 +17,7 @@ from homoreg.evaluation.figures import card_figure
 from homoreg.evaluation.pair import match_pair, observe
 from homoreg.evaluation.table import EvaluationProtocol, identity, label
 from homoreg.files import atomic_path, write_text
+from homoreg.metrics import METRICS
 from homoreg.progress import progress
 
 JPEG_QUALITY = 75
@@ -29,109 +30,39 @@ class Column:
     Attributes:
         name: in the table.
         heading: with the unit where there is one.
-        help: what it is, in a sentence; shown on the heading and in the legend.
+        help: one sentence, for the heading's tooltip and the legend.
         decimals: of a number.
         main: shown from the start; the others on demand.
     """
 
     name: str
     heading: str
-    help: str = ""
-    decimals: int = 3
+    help: str
+    decimals: int = 0
     main: bool = True
 
 
-WHO = (
+# Columns of the page: id columns with their headings and explanations, then the registry's.
+ID_COLUMNS = (
     Column("pair_id", "pair", "The pair's id in its benchmark."),
     Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline by its name."),
     Column("estimator", "by", "How the homography was estimated from the matches."),
     Column("status", "status", "ok, or why there is no estimate."),
+    Column("photo", "photo", "The photograph or sequence that the pair is of.", main=False),
+    Column("group", "group", "The group of pairs that it is summarized with.", main=False),
 )
-METRICS = (
-    Column("keypoints_1", "keypoints 1", "Keypoints detected in view 1.", 0, False),
-    Column("keypoints_2", "keypoints 2", "Keypoints detected in view 2.", 0, False),
-    Column(
-        "repeatable",
-        "repeatable",
-        "Keypoints of view 1 with one of view 2 within 3 px of their true place: all that any "
-        "descriptor can match.",
-        0,
-        False,
+# Metrics that are shown from the start; the others are shown on demand.
+MAIN_METRICS = (
+    *("match_count", "precision_3px", "recall_3px"),
+    *("corner_error_px", "corner_error_rms_px", "predicted_corner_error_px", "inliers"),
+    *("kappa", "fit_gap", "hull_fraction", "rmse_gray", "ssim"),
+)
+PAGE_COLUMNS = (
+    *ID_COLUMNS,
+    *(
+        Column(name, metric.heading, metric.description, metric.decimals, name in MAIN_METRICS)
+        for name, metric in METRICS.items()
     ),
-    Column("match_count", "matches", "Matches that the descriptor found.", 0),
-    Column("correct_3px", "right", "Matches within 3 px of their true place in view 2.", 0, False),
-    Column("precision_1px", "precision 1 px", "Matches within 1 px over all matches.", 3, False),
-    Column("precision_3px", "precision 3 px", "Matches within 3 px over all matches."),
-    Column("precision_5px", "precision 5 px", "Matches within 5 px over all matches.", 3, False),
-    Column("recall_3px", "recall 3 px", "Matches within 3 px over repeatable keypoints."),
-    Column(
-        "corner_error_px",
-        "corner error (px)",
-        "Mean distance of view 1's four corners under the estimate from where the truth puts them; "
-        "infinite for a failed estimate and for one that folds the view.",
-        2,
-    ),
-    Column(
-        "corner_error_rms_px",
-        "RMS (px)",
-        "Root mean square of the four corner errors, to hold the predicted one against.",
-        2,
-    ),
-    Column(
-        "predicted_corner_error_px",
-        "predicted (px)",
-        "RMS corner error that the matches' own scatter predicts, without knowing the truth.",
-        2,
-    ),
-    Column("inliers", "used", "Matches that the final solve used.", 0),
-    Column(
-        "kappa",
-        "κ",
-        "σ₁/σ₈ of the normalized system: how well the points determine a homography; 1 is best.",
-        2,
-    ),
-    Column(
-        "fit_gap",
-        "fit gap",
-        "σ₈/σ₉ of the normalized system: signal over residual; large for a clean fit.",
-        2,
-    ),
-    Column("kappa_raw", "κ raw", "σ₁/σ₈ of the system in raw pixels.", 0, False),
-    Column(
-        "kappa_notebook",
-        "κ notebook",
-        "Largest over smallest singular value of all matches in raw pixels, as the study had it: "
-        "it measures the residual.",
-        0,
-        False,
-    ),
-    Column("dop", "dop", "Pixels of RMS corner error for each pixel of noise.", 2, False),
-    Column(
-        "hull_fraction",
-        "hull",
-        "Area of the convex hull of the points used, over the area of view 1.",
-        3,
-    ),
-    Column(
-        "rmse_gray",
-        "RMSE (gray)",
-        "View 2 warped back against view 1, where both are valid, in gray levels 0 to 255.",
-        1,
-    ),
-    Column("ssim", "SSIM", "Structural similarity of the same two pictures; 1 is best."),
-    Column("overlap_fraction", "overlap", "Part of view 1 that was compared.", 3, False),
-    Column("rmse_identity_gray", "RMSE identity", "RMSE of the views as they lie.", 1, False),
-    Column("rmse_oracle_gray", "RMSE truth", "RMSE under the true homography.", 1, False),
-    Column(
-        "rmse_notebook_gray",
-        "RMSE notebook",
-        "The study's RMSE, over the whole frame and warped the wrong way.",
-        1,
-        False,
-    ),
-    Column("describe_ms", "describe (ms)", "Describing both views.", 0, False),
-    Column("match_ms", "match (ms)", "Matching the descriptors.", 1, False),
-    Column("estimate_ms", "estimate (ms)", "Estimating the homography.", 1, False),
 )
 
 
@@ -146,15 +77,15 @@ def write_gallery(
 ) -> Path:
     """Write ``index.html`` with every row of an evaluation, and ``pairs/*.jpg`` of its worst pairs.
 
-    The page needs nothing but itself and its pictures: no server, no network.
+    The page needs no server and no network.
 
     Args:
-        table: of the evaluation, all descriptors and estimators.
-        benchmark: that was judged on; its pairs are read again for the pictures.
+        table: all rows of the evaluation.
+        benchmark: of the evaluation; its pairs are read again for the pictures.
         descriptors: those of the table; a picture for each.
-        protocol: that they were judged by.
-        folder: the gallery's own; pictures of an earlier gallery are removed.
-        max_pictures: pairs that get pictures, from the worst; 0 for none.
+        protocol: of the evaluation.
+        folder: of the gallery alone; pictures of an earlier gallery are removed.
+        max_pictures: at most so many pairs get pictures, from the worst.
         command: that made the evaluation; with ``pair=ID`` it draws any other pair.
 
     Returns:
@@ -205,20 +136,14 @@ def render_page(
         pictures: files relative to the page, by pair and descriptor.
         command: see :func:`write_gallery`.
     """
-    known = {column.name for column in (*WHO, *METRICS)}
-    columns = [column for column in (*WHO, *METRICS) if column.name in table]
-    # Columns that this page has no words for are shown all the same.
-    for name in map(str, table.columns.difference(list(known), sort=False)):
-        decimals = 0 if pd.api.types.is_integer_dtype(table[name]) else 3
-        columns.append(Column(name, name.replace("_", " "), decimals=decimals, main=False))
-    shown = table[[column.name for column in columns]]
+    shown = table[[column.name for column in PAGE_COLUMNS]]
     gallery = {
         "columns": [
             asdict(column) | {"numeric": pd.api.types.is_numeric_dtype(table[column.name])}
-            for column in columns
+            for column in PAGE_COLUMNS
         ],
         "rows": [[_plain(value) for value in row] for row in shown.itertuples(index=False)],
-        # As the evaluation had them, which is the order in which cards stand.
+        # In the order of the evaluation, which is that of the cards.
         "descriptors": table.sort_index()["descriptor"].drop_duplicates().tolist(),
         "estimators": table.sort_index()["estimator"].drop_duplicates().tolist(),
         "pictures": {
@@ -237,7 +162,7 @@ def render_page(
     return environment.get_template("gallery.html.j2").render(
         benchmark=benchmark,
         gallery=gallery,
-        columns=[column for column in columns if column.help],
+        columns=PAGE_COLUMNS,
         pairs=table["pair_id"].nunique(),
         pictured=len(pictures),
         command=command,
@@ -248,13 +173,13 @@ def render_page(
 
 def _with_labels(table: pd.DataFrame) -> pd.DataFrame:
     """``descriptor`` becomes the label that tells all descriptors of the table apart."""
-    who = table[["descriptor", "regularizer", "seed"]].astype(object)
-    labels = who.where(who.notna(), None).apply(lambda row: label(row.to_dict()), axis=1)
+    models = table[["descriptor", "regularizer", "seed"]].astype(object)
+    labels = models.where(models.notna(), None).apply(lambda row: label(row.to_dict()), axis=1)
     return table.assign(descriptor=labels).reset_index(drop=True)
 
 
 def _plain(value: Any) -> Any:
-    """A cell for JSON; floats at six digits, which is more than the page shows."""
+    """A cell for JSON; floats have six digits, which is more than the page shows."""
     if pd.isna(value):
         return None
     if isinstance(value, float):
@@ -263,7 +188,7 @@ def _plain(value: Any) -> Any:
 
 
 def _file_stem(pair_id: str) -> str:
-    """A different plain file name for each id, whatever is in it.
+    """A plain file name, unique for each id.
 
     >>> _file_stem("v_boat/1-3")
     'v_boat=2F1-3'

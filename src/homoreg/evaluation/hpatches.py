@@ -27,6 +27,7 @@ class SequencePair:
     """Two images of a sequence and their homography in the files' own pixels."""
 
     id: str
+    sequence: str
     image1: Path
     image2: Path
     homography: np.ndarray
@@ -38,7 +39,8 @@ class HPatchesBenchmark:
     A sequence is a folder of images ``1.*`` … ``n.*`` and text files ``H_1_2`` … ``H_1_n``
     (HPatches: Balntas et al., CVPR 2017), or ``img1.*`` and ``H1to2p`` (Mikolajczyk et al., IJCV
     2005), or images of any one name and a number beside OpenCV's ``H1to2p.xml``. A pair's id is
-    the sequence and the two numbers, ``v_graf/1_3``.
+    the sequence and the two numbers, ``v_graf/1_3``; its photo is the sequence, and its group
+    ``"i"`` (light) or ``"v"`` (viewpoint) where the sequence's name starts with ``i_`` or ``v_``.
 
     Args:
         root: the tree, or one sequence.
@@ -82,7 +84,19 @@ class HPatchesBenchmark:
         image1, scaling1 = limit_short_side(images.read_image(pair.image1), self.short_side)
         image2, scaling2 = limit_short_side(images.read_image(pair.image2), self.short_side)
         homography = scaling2 @ pair.homography @ np.linalg.inv(scaling1)
-        return ViewPair(pair.id, image1, image2, homography)
+        return ViewPair(
+            pair.id, image1, image2, homography, pair.sequence, sequence_group(pair.sequence)
+        )
+
+
+def sequence_group(sequence: str) -> str:
+    """HPatches' ``"i"`` (light) or ``"v"`` (viewpoint) by a sequence's name; empty for others.
+
+    >>> sequence_group("hpatches/v_graf"), sequence_group("graf")
+    ('v', '')
+    """
+    name = sequence.rpartition("/")[2]
+    return name[0] if name.startswith(("i_", "v_")) else ""
 
 
 def find_pairs(root: Path) -> list[SequencePair]:
@@ -116,7 +130,7 @@ def _sequence(folder: Path, root: Path) -> list[SequencePair]:
         raise HomoregError(f"{numbered[number]} has no homography: H_1_{number} is missing")
     name = folder.name if folder == root else folder.relative_to(root).as_posix()
     return [
-        SequencePair(f"{name}/{a}_{b}", numbered[a], numbered[b], read_homography(file))
+        SequencePair(f"{name}/{a}_{b}", name, numbered[a], numbered[b], read_homography(file))
         for (a, b), file in sorted(homographies.items())
     ]
 

@@ -1,10 +1,9 @@
 """One pair, one descriptor, one estimator → one row of metrics.
 
-The steps are functions of their own, so that pictures and galleries show exactly what the row
-was computed from.
+Each step is a function of its own, so that figures show exactly what a row was computed from:
+:func:`observe` → :func:`describe_pair` → :func:`match_described` → :func:`evaluate_matches`.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,13 +27,20 @@ from homoreg.geometry import (
     masked_rmse,
     rmse_notebook_gray,
 )
-from homoreg.matching import Matches, RatioMatcher, ShiTomasi, match_errors, repeatable_count
+from homoreg.matching import (
+    Detector,
+    Matches,
+    RatioMatcher,
+    ShiTomasi,
+    detect,
+    match_errors,
+    repeatable_count,
+)
 
-# An image (H, W, 3) → keypoints (N, 2); two sets of descriptors and their metric → matches.
-Detector = Callable[[np.ndarray], np.ndarray]
+# Two sets of descriptors (N, D) and (M, D) and their metric → matches.
 Matcher = Callable[[np.ndarray, np.ndarray, str], Matches]
 
-# What windows have cut from a pair's two views, and how long that took, ms.
+# The patches of a pair's two views by window, and the time it took to cut them in ms.
 Cuts = dict[PatchWindow, tuple[CutPatches, CutPatches, float]]
 
 CORRECT_PX = 3.0
@@ -46,9 +52,13 @@ class ViewPair:
 
     Attributes:
         id: text, unique in its benchmark.
-        image1: ``(H1, W1, 3)`` uint8 RGB.
-        image2: ``(H2, W2, 3)`` uint8 RGB.
+        image1: ``(H1, W1, 3)`` uint8 RGB, read-only.
+        image2: ``(H2, W2, 3)`` uint8 RGB, read-only.
         homography: ``(3, 3)`` float64, view 1 to view 2.
+        photo: the photograph or sequence that the pair is of; pairs of one photo are not
+            independent of each other.
+        group: what the pair is summarized under, such as HPatches' ``"i"`` and ``"v"``; may be
+            empty.
 
     Raises:
         HomoregError: images of another kind, or a homography that is not finite or has no inverse.
@@ -58,6 +68,8 @@ class ViewPair:
     image1: np.ndarray
     image2: np.ndarray
     homography: np.ndarray
+    photo: str = ""
+    group: str = ""
 
     def __post_init__(self) -> None:
         for name in ("image1", "image2"):
@@ -66,6 +78,7 @@ class ViewPair:
                 raise HomoregError(
                     f"pair {self.id}: {name} is {image.shape} {image.dtype}; give (H, W, 3) uint8"
                 )
+            object.__setattr__(self, name, read_only(image))
         if not is_homography(self.homography):
             raise HomoregError(
                 f"pair {self.id}: the true homography must be 3×3, finite and invertible"
@@ -87,27 +100,30 @@ def is_homography(matrix: np.ndarray) -> bool:
     return bool(np.linalg.matrix_rank(matrix) == 3)
 
 
-def pair_group(pair_id: str) -> str:
-    """What a pair is summarized under: HPatches' ``"i"`` (light) or ``"v"`` (viewpoint), or none.
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view of an array that cannot be written to.
 
-    >>> pair_group("v_graf/1_3"), pair_group("000001")
-    ('v', '')
+    Detectors, descriptors and estimators get these: one that changes its input in place must not
+    change what the next one sees.
     """
-    sequence = re.search(r"(?:^|/)([iv])_[^/]*/[^/]*$", pair_id)
-    return sequence[1] if sequence else ""
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a pair offers to every descriptor: keypoints, and the two reference pictures.
+    """What all descriptors of a pair share: the keypoints, and two reference values.
 
     Attributes:
         keypoints1: ``(N1, 2)`` x, y.
         keypoints2: ``(N2, 2)`` x, y.
         seen1: ``(N1,)`` bool, the keypoints of view 1 that the truth does not send beyond infinity.
-        repeatable: keypoints of view 1 that have one of view 2 within 3 px of their true place.
-        rmse_identity_gray: of the views as they lie, gray levels.
-        rmse_oracle_gray: of view 2 warped back by the truth, gray levels.
+        repeatable: keypoints of view 1 with one of view 2 within 3 px of their true place.
+        rmse_identity_gray: RMSE of the two views as they are, in gray levels.
+        rmse_oracle_gray: RMSE of view 1 and view 2 warped back by the truth, in gray levels.
     """
 
     keypoints1: np.ndarray
@@ -117,16 +133,21 @@ class Observation:
     rmse_identity_gray: float
     rmse_oracle_gray: float
 
+    @property
+    def lacks_keypoints(self) -> bool:
+        """Whether a view has no keypoints at all."""
+        return not len(self.keypoints1) or not len(self.keypoints2)
+
 
 @dataclass(frozen=True)
 class PairDescriptors:
-    """What a descriptor says of a pair's keypoints.
+    """The descriptors of a pair's keypoints.
 
     Attributes:
         view1: ``(N1, D)`` float32, a row a keypoint, NaN where one cannot be described.
         view2: ``(N2, D)``, the same.
         metric: by which they are compared.
-        describe_ms: both images.
+        describe_ms: time for both images.
     """
 
     view1: np.ndarray
@@ -137,15 +158,15 @@ class PairDescriptors:
 
 @dataclass(frozen=True)
 class PairMatches:
-    """What a descriptor makes of a pair.
+    """The matches of a descriptor on a pair.
 
     Attributes:
         points1: ``(M, 2)`` matched keypoints of view 1.
         points2: ``(M, 2)`` their matches in view 2.
         errors_px: ``(M,)`` distance of each match from the true place in view 2.
         ratios: ``(M,)`` distance over that of the second neighbor.
-        describe_ms: both images.
-        match_ms: the matching.
+        describe_ms: time for describing both images.
+        match_ms: time for matching.
     """
 
     points1: np.ndarray
@@ -167,7 +188,7 @@ def evaluate_pair(
     estimators: Mapping[str, Estimator] | None = None,
     pair_id: str = "",
 ) -> list[dict[str, Any]]:
-    """Judge a descriptor on one pair: a row for each estimator.
+    """Evaluate a descriptor on one pair.
 
     Args:
         descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
@@ -180,20 +201,20 @@ def evaluate_pair(
         pair_id: for the rows.
 
     Returns:
-        Rows with the columns ``pair_id``, ``estimator`` and ``status``, then keypoints and matches,
-        the estimate, its conditioning, the pictures and the costs. A failed estimate is a row with
+        A row for each estimator, with all columns of :data:`homoreg.metrics.COLUMNS` but
+        ``descriptor``, ``regularizer``, ``seed`` and ``benchmark``. A failed estimate is a row with
         its status and an infinite corner error.
     """
     pair = ViewPair(pair_id, image1, image2, np.asarray(homography, np.float64))
     observation = observe(pair, detector or ShiTomasi())
     matches = match_pair(descriptor, pair, observation, matcher or RatioMatcher())
-    return judge(pair, observation, matches, estimators or {"dlt": Estimator()})
+    return evaluate_matches(pair, observation, matches, estimators or {"dlt": Estimator()})
 
 
 def observe(pair: ViewPair, detector: Detector) -> Observation:
-    """Detect keypoints in both views and compare the views under identity and truth."""
-    keypoints1, keypoints2 = _detected(detector, pair.image1), _detected(detector, pair.image2)
-    seen1 = _before_infinity(keypoints1, pair)
+    """Detect keypoints in both views, and compare the views under the identity and the truth."""
+    keypoints1, keypoints2 = detect(detector, pair.image1), detect(detector, pair.image2)
+    seen1 = before_infinity(keypoints1, pair)
     return Observation(
         keypoints1,
         keypoints2,
@@ -204,15 +225,7 @@ def observe(pair: ViewPair, detector: Detector) -> Observation:
     )
 
 
-def _detected(detector: Detector, image: np.ndarray) -> np.ndarray:
-    """Keypoints ``(N, 2)`` float64 of an image; a place that is not finite is no keypoint."""
-    found = np.asarray(detector(image), np.float64)
-    if found.ndim != 2 or found.shape[1] != 2:
-        raise HomoregError(f"detector: it returned keypoints {found.shape}; give (N, 2) x, y")
-    return found[np.isfinite(found).all(1)]
-
-
-def _before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
+def before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
     """``(N,)`` bool, the points of view 1 on the side of the horizon where the view's center lies.
 
     A true homography may send a line of view 1 to infinity. What lies beyond it is not seen in
@@ -244,15 +257,15 @@ def describe_pair(
         descriptor: any.
         pair: the views.
         observation: their keypoints.
-        cuts: what other networks have looked at; a network takes the patches of its window from
-            here, or adds them. ``describe_ms`` counts them as if they were cut for it alone.
+        cuts: patches that other networks had cut from this pair; a network takes those of its
+            window, or adds them. ``describe_ms`` counts them as if they were cut for it alone.
 
     Raises:
         HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
     """
     keypoints1, keypoints2 = observation.keypoints1, observation.keypoints2
-    if not len(keypoints1) or not len(keypoints2):
-        # There is nothing to match, and no descriptor needs to care for empty lists.
+    if observation.lacks_keypoints:
+        # There is nothing to match, and no descriptor needs to handle empty lists.
         blank1, blank2 = (
             np.full((len(keypoints), 1), np.nan, np.float32)
             for keypoints in (keypoints1, keypoints2)
@@ -270,15 +283,15 @@ def describe_pair(
         described2 = descriptor.describe(pair.image2, keypoints2)
     describe_ms = cut_ms + 1e3 * (time.perf_counter() - started)
     return PairDescriptors(
-        _rows(described1, len(keypoints1), descriptor.name),
-        _rows(described2, len(keypoints2), descriptor.name),
+        _checked(described1, len(keypoints1), descriptor.name),
+        _checked(described2, len(keypoints2), descriptor.name),
         descriptor.metric,
         describe_ms,
     )
 
 
 def _shares_patches(descriptor: Descriptor) -> TypeGuard[NetworkDescriptor]:
-    """Whether a descriptor is its network's answer to the patches; a subclass may add to it."""
+    """Whether a descriptor only depends on its patches; a subclass may override ``describe``."""
     return (
         isinstance(descriptor, NetworkDescriptor)
         and type(descriptor).describe is NetworkDescriptor.describe
@@ -289,18 +302,16 @@ def _cut(
     window: PatchWindow, pair: ViewPair, observation: Observation, cuts: Cuts | None
 ) -> tuple[CutPatches, CutPatches, float]:
     """The patches of both views, cut once for all networks of one window."""
-    if cuts is not None and window in cuts:
-        return cuts[window]
-    started = time.perf_counter()
-    cut1 = window.cut(pair.image1, observation.keypoints1)
-    cut2 = window.cut(pair.image2, observation.keypoints2)
-    cut = cut1, cut2, 1e3 * (time.perf_counter() - started)
-    if cuts is not None:
-        cuts[window] = cut
-    return cut
+    cuts = {} if cuts is None else cuts
+    if window not in cuts:
+        started = time.perf_counter()
+        cut1 = window.cut(pair.image1, observation.keypoints1)
+        cut2 = window.cut(pair.image2, observation.keypoints2)
+        cuts[window] = cut1, cut2, 1e3 * (time.perf_counter() - started)
+    return cuts[window]
 
 
-def _rows(described: Any, count: int, name: str) -> np.ndarray:
+def _checked(described: Any, count: int, name: str) -> np.ndarray:
     """What ``describe`` returned, as ``(N, D)`` float32."""
     array = described if isinstance(described, np.ndarray) else None
     if (
@@ -321,12 +332,13 @@ def _rows(described: Any, count: int, name: str) -> np.ndarray:
 def match_described(
     descriptors: PairDescriptors, pair: ViewPair, observation: Observation, matcher: Matcher
 ) -> PairMatches:
-    """Match what was described, and see how far each match is from its true place."""
+    """Match the descriptors of a pair, and measure each match's distance from its true place."""
     started = time.perf_counter()
     matches = matcher(descriptors.view1, descriptors.view2, descriptors.metric)
     match_ms = 1e3 * (time.perf_counter() - started)
     rows1, rows2 = matches.indices.T
-    points1, points2 = observation.keypoints1[rows1], observation.keypoints2[rows2]
+    points1 = read_only(observation.keypoints1[rows1])
+    points2 = read_only(observation.keypoints2[rows2])
     errors_px = match_errors(points1, points2, pair.homography)
     return PairMatches(
         points1,
@@ -339,7 +351,7 @@ def match_described(
 
 
 def estimate_from(estimator: Estimator, matches: PairMatches) -> Estimate:
-    """The homography of a pair's matches, given in rising ratio to whom their order means much."""
+    """The homography of a pair's matches, which are sorted by ratio where order has a meaning."""
     if not getattr(estimator, "best_first", False):
         return estimator(matches.points1, matches.points2)
     order = np.argsort(matches.ratios, kind="stable")
@@ -349,62 +361,55 @@ def estimate_from(estimator: Estimator, matches: PairMatches) -> Estimate:
     return replace(estimate, inliers=inliers)
 
 
-def judge(
+def evaluate_matches(
     pair: ViewPair,
     observation: Observation,
     matches: PairMatches,
     estimators: Mapping[str, Estimator],
 ) -> list[dict[str, Any]]:
     """A row for each estimator, all from the same matches."""
-    shared = {"pair_id": pair.id} | _match_columns(observation, matches)
+    shared = (
+        {"pair_id": pair.id, "photo": pair.photo, "group": pair.group}
+        | _match_columns(observation, matches)
+        | {
+            "rmse_identity_gray": observation.rmse_identity_gray,
+            "rmse_oracle_gray": observation.rmse_oracle_gray,
+            "describe_ms": matches.describe_ms,
+            "match_ms": matches.match_ms,
+        }
+    )
     rows = []
     for name, estimator in estimators.items():
         started = time.perf_counter()
         estimate = estimate_from(estimator, matches)
         estimate_ms = 1e3 * (time.perf_counter() - started)
+        status = "no_keypoints" if observation.lacks_keypoints else estimate.status
         rows.append(
             shared
-            | {"estimator": name, "status": _status(observation, estimate)}
+            | {"estimator": name, "status": status, "estimate_ms": estimate_ms}
             | _estimate_columns(pair, matches, estimate)
-            | {
-                "rmse_identity_gray": observation.rmse_identity_gray,
-                "rmse_oracle_gray": observation.rmse_oracle_gray,
-                "describe_ms": matches.describe_ms,
-                "match_ms": matches.match_ms,
-                "estimate_ms": estimate_ms,
-            }
         )
     return rows
 
 
-def _status(observation: Observation, estimate: Estimate) -> str:
-    if not len(observation.keypoints1) or not len(observation.keypoints2):
-        return "no_keypoints"
-    return estimate.status
-
-
 def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, Any]:
     count = len(matches.errors_px)
-
-    def correct(threshold_px: float) -> int:
-        return int((matches.errors_px <= threshold_px).sum())
-
-    # Without matches nothing is precise: leaving such pairs out would flatter the descriptor.
-    precision = {f"precision_{t}px": correct(t) / count if count else 0.0 for t in (1, 3, 5)}
     repeatable = observation.repeatable
+    correct = {t: int((matches.errors_px <= t).sum()) for t in (1, 3, 5)}
     return {
         "keypoints_1": len(observation.keypoints1),
         "keypoints_2": len(observation.keypoints2),
         "repeatable": repeatable,
         "match_count": count,
-        "correct_3px": correct(CORRECT_PX),
-        **precision,
-        "recall_3px": correct(CORRECT_PX) / repeatable if repeatable else float("nan"),
+        "correct_3px": correct[3],
+        # A pair without matches counts as 0: leaving it out would flatter the descriptor.
+        **{f"precision_{t}px": n / count if count else 0.0 for t, n in correct.items()},
+        "recall_3px": correct[3] / repeatable if repeatable else float("nan"),
     }
 
 
 def _estimate_columns(pair: ViewPair, matches: PairMatches, estimate: Estimate) -> dict[str, Any]:
-    """Errors, conditioning and pictures; where there is no estimate, an infinite error and NaN."""
+    """Errors, conditioning and pictures; an infinite error and NaN without an estimate."""
     used = estimate.inliers
     H = estimate.homography
     numbers = conditioning(matches.points1[used], matches.points2[used], H, pair.size1)

@@ -1,13 +1,11 @@
-"""How well a descriptor tells places apart, before any matching and any homography.
+"""Patch-level metrics of a descriptor: FPR95, average precision, 1-NN accuracy, alignment, rank.
 
-Points correspond through the true homography, so nothing here depends on a second detection, on
-the ratio test or on an estimator.
+Points correspond through the true homography, so the metrics depend neither on a second detection
+nor on the matcher or an estimator.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +16,14 @@ from torchmetrics.functional.classification import binary_average_precision
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.metrics import alignment, effective_rank, fpr_at_recall, uniformity
 from homoreg.errors import HomoregError
-from homoreg.evaluation.pair import Detector, ViewPair
+from homoreg.evaluation.pair import ViewPair, before_infinity
+from homoreg.evaluation.table import identity
 from homoreg.geometry import transform_points
 from homoreg.keyed import keyed_rng
-from homoreg.matching import ShiTomasi
+from homoreg.matching import Detector, ShiTomasi, detect
 
-# Uniformity looks at all pairs of rows and effective rank at their SVD, so they take a sample;
-# validation during training has as many.
+# Points for uniformity, which looks at all pairs of them, and for effective rank, which needs their
+# SVD; as many as in validation during training.
 SAMPLE = 2000
 
 
@@ -34,15 +33,15 @@ class PatchMetrics:
 
     FPR95, average precision and 1-NN accuracy rest on the distance that matching uses: L2 between
     the descriptors as they are, or the number of differing bits. Alignment, uniformity and
-    effective rank are defined on the unit sphere, so there descriptors have unit length, bits as
-    ±1/√D, and at most 2000 points are looked at. NaN stands for what cannot be computed, such as
-    ``*_other_photo`` where all pairs show one photo.
+    effective rank are defined on the unit sphere: descriptors are brought to unit length, bits to
+    ±1/√D, and at most 2000 points are used. NaN stands for what cannot be computed, such as
+    ``*_other_photo`` where all pairs are of one photo.
 
     Attributes:
-        descriptor, regularizer, seed: who, as in the evaluation's table.
+        descriptor, regularizer, seed: as in the evaluation's table.
         dimension: numbers, or bits, of a descriptor.
-        pairs: image pairs looked at.
-        photos: different photos among them; pairs with the same view 1 show the same photo.
+        pairs: image pairs.
+        photos: different photos among them.
         points: corresponding points described in both views.
         left_out: corresponding points that have no descriptor in at least one view.
         fpr95_same_photo, fpr95_other_photo: share of negatives that pass the threshold at which
@@ -84,19 +83,18 @@ def patch_metrics(
     radius_px: float = 16.0,
     seed: int = 0,
 ) -> PatchMetrics:
-    """Judge a descriptor at corresponding points of a benchmark.
+    """Evaluate a descriptor at corresponding points of a benchmark.
 
-    Points are keypoints of view 1, since that is where descriptors are used (uniform points would
-    lie in skies and on walls), and their true places in view 2. Each point has one negative in its
-    own photo and one in another. Points and negatives depend on images, detector and seed alone:
-    all descriptors are asked the same questions.
+    Points are keypoints of view 1, where descriptors are used in practice, and their true places in
+    view 2. Each point has one negative in its own photo and one in another. Points and negatives
+    depend on images, detector and seed alone, so they are the same for all descriptors.
 
     Args:
         descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
         pairs: a benchmark, or some of its pairs.
         detector: Shi-Tomasi corners by default.
         points_per_pair: at most so many of the keypoints that view 2 shows too, drawn at random.
-        radius_px: what is closer than this in view 2 is too alike to be called a negative.
+        radius_px: points closer than this in view 2 are not negatives of each other.
         seed: of the draws.
 
     Raises:
@@ -108,25 +106,26 @@ def patch_metrics(
         raise HomoregError(f"radius_px={radius_px}: give 0 or more pixels")
     detector = detector or ShiTomasi()
 
-    photo_of_pair: list[str] = []
-    answers = []
+    photos: list[str] = []
+    parts = []
     for pair in pairs:
-        photo_of_pair.append(photo_key(pair.image1))
+        photos.append(pair.photo or pair.id)
         rng = keyed_rng("patch metrics", seed, pair.id)
-        points1, points2 = corresponding_points(pair, detector(pair.image1), points_per_pair, rng)
+        keypoints = detect(detector, pair.image1)
+        points1, points2 = corresponding_points(pair, keypoints, points_per_pair, rng)
         if len(points1):
-            answers.append(_ask(descriptor, pair, points1, points2, radius_px, rng))
-    answers = answers or [_NO_ANSWERS]
+            parts.append(_describe(descriptor, pair, points1, points2, radius_px, rng))
+    parts = parts or [_NO_POINTS]
 
-    first = np.concatenate([answer.first for answer in answers])
-    second = np.concatenate([answer.second for answer in answers])
-    positive = np.concatenate([answer.positive for answer in answers])
-    same_photo = np.concatenate([answer.same_photo for answer in answers])
-    nearest = np.concatenate([answer.nearest for answer in answers])
-    photos = np.repeat([a.photo for a in answers], [len(a.first) for a in answers])
-    strangers = draw_other_photo(photos, keyed_rng("patch metrics, other photo", seed))
-    other_photo = row_distances(first, second[strangers], descriptor.metric)
-    other_photo[strangers < 0] = np.nan
+    first = np.concatenate([part.first for part in parts])
+    second = np.concatenate([part.second for part in parts])
+    positive = np.concatenate([part.positive for part in parts])
+    same_photo = np.concatenate([part.same_photo for part in parts])
+    nearest = np.concatenate([part.nearest for part in parts])
+    photo_of_point = np.repeat([part.photo for part in parts], [len(p.first) for p in parts])
+    negatives = draw_other_photo(photo_of_point, keyed_rng("patch metrics, other photo", seed))
+    other_photo = row_distances(first, second[negatives], descriptor.metric)
+    other_photo[negatives < 0] = np.nan
 
     described = np.flatnonzero(np.isfinite(positive))
     sample = keyed_rng("patch metrics, sample", seed).permutation(described)[:SAMPLE]
@@ -135,10 +134,10 @@ def patch_metrics(
     unit1, unit2 = (torch.from_numpy(unit[directed]) for unit in units)
     several = len(unit1) > 1
     return PatchMetrics(
-        **who(descriptor),
+        **identity(descriptor),
         dimension=first.shape[1],
-        pairs=len(photo_of_pair),
-        photos=len(set(photo_of_pair)),
+        pairs=len(photos),
+        photos=len(set(photos)),
         points=len(described),
         left_out=len(positive) - len(described),
         fpr95_same_photo=_fpr95(positive, same_photo),
@@ -164,15 +163,12 @@ def corresponding_points(
         rng: of the draw.
 
     Returns:
-        ``(M, 2)`` and ``(M, 2)`` float64, M ≤ count. Points beyond the line that the homography
-        sends to infinity, seen from the middle of view 1, are not shown.
+        ``(M, 2)`` and ``(M, 2)`` float64, M ≤ count.
     """
     places = transform_points(keypoints, pair.homography)
     inside = ((places >= 0) & (places <= np.array(pair.size2) - 1)).all(1)
-    a, b, c = pair.homography[2]
-    middle_x, middle_y = (np.array(pair.size1) - 1) / 2
-    ahead = (keypoints @ [a, b] + c) * (a * middle_x + b * middle_y + c) > 0
-    chosen = rng.permutation(np.flatnonzero(inside & ahead))[:count]
+    shown = np.flatnonzero(inside & before_infinity(keypoints, pair))
+    chosen = rng.permutation(shown)[:count]
     return keypoints[chosen], places[chosen]
 
 
@@ -199,22 +195,24 @@ def draw_other_photo(photos: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return drawn
 
 
-def nearest_is_right(distances: np.ndarray, rivals: np.ndarray) -> np.ndarray:
-    """Whether each point is nearer to its own place than to any rival.
+def nearest_is_right(distances: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Whether each point is nearer to its own place than to any other candidate.
 
     Args:
         distances: ``(N, N)``, row of view 1 to column of view 2, the truth on the diagonal; NaN
             where either has no descriptor.
-        rivals: ``(N, N)`` bool, the columns that a row's own place competes with.
+        candidates: ``(N, N)`` bool, the columns that a row's own place is compared with.
 
     Returns:
-        ``(N,)`` of 1 and 0, NaN where the point has no descriptor or no rival. A tie is 0.
+        ``(N,)`` of 1 and 0, NaN where the point has no descriptor or no candidate. A tie is 0.
 
     >>> nearest_is_right(np.array([[1.0, 2.0], [3.0, 3.0]]), ~np.eye(2, dtype=bool))
     array([1., 0.])
     """
     own = distances.diagonal()
-    closest = np.where(rivals & np.isfinite(distances), distances, np.inf).min(1, initial=np.inf)
+    closest = np.where(candidates & np.isfinite(distances), distances, np.inf).min(
+        1, initial=np.inf
+    )
     return np.where(np.isfinite(own) & np.isfinite(closest), own < closest, np.nan)
 
 
@@ -248,24 +246,9 @@ def describe_finite(descriptor: Descriptor, image: np.ndarray, points: np.ndarra
     return described
 
 
-def photo_key(image: np.ndarray) -> str:
-    """The same text for the same pixels: pairs of one photo have their view 1 in common."""
-    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-
-
-def who(descriptor: Descriptor) -> dict[str, Any]:
-    """The columns that tell descriptors apart in every table."""
-    return {
-        "descriptor": descriptor.name,
-        # Only what was trained under an arm has these.
-        "regularizer": getattr(descriptor, "regularizer", ""),
-        "seed": getattr(descriptor, "seed", None),
-    }
-
-
 @dataclass(frozen=True)
-class _Answers:
-    """What a descriptor says about the N points of a pair; NaN where it says nothing."""
+class _PointDescriptors:
+    """The descriptors of the N points of a pair and their distances; NaN without a descriptor."""
 
     photo: str
     first: np.ndarray  # (N, D) descriptors in view 1
@@ -275,32 +258,34 @@ class _Answers:
     nearest: np.ndarray  # (N,) see nearest_is_right
 
 
-_NO_ANSWERS = _Answers("", np.empty((0, 0)), np.empty((0, 0)), *(np.empty(0) for _ in range(3)))
+_NO_POINTS = _PointDescriptors(
+    "", np.empty((0, 0)), np.empty((0, 0)), *(np.empty(0) for _ in range(3))
+)
 
 
-def _ask(
+def _describe(
     descriptor: Descriptor,
     pair: ViewPair,
     points1: np.ndarray,
     points2: np.ndarray,
     radius_px: float,
     rng: np.random.Generator,
-) -> _Answers:
-    rivals = cdist(points2, points2) >= radius_px
-    np.fill_diagonal(rivals, False)  # at radius 0 as well
-    negatives = draw_allowed(rivals, rng)
+) -> _PointDescriptors:
+    candidates = cdist(points2, points2) >= radius_px
+    np.fill_diagonal(candidates, False)  # at radius 0 as well
+    negatives = draw_allowed(candidates, rng)
     first = describe_finite(descriptor, pair.image1, points1)
     second = describe_finite(descriptor, pair.image2, points2)
     # On bits the city-block distance counts those that differ, and keeps NaN.
     distances = cdist(first, second, "cityblock" if descriptor.metric == "hamming" else "euclidean")
     drawn = distances[np.arange(len(points1)), negatives]
-    return _Answers(
-        photo=photo_key(pair.image1),
+    return _PointDescriptors(
+        photo=pair.photo or pair.id,
         first=first,
         second=second,
         positive=distances.diagonal(),
         same_photo=np.where(negatives >= 0, drawn, np.nan),
-        nearest=nearest_is_right(distances, rivals),
+        nearest=nearest_is_right(distances, candidates),
     )
 
 

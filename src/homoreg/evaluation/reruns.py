@@ -1,4 +1,4 @@
-"""A robust estimator draws at random: how far its homography moves under other seeds."""
+"""Variance of the robust estimators: how far a homography moves under other sampling seeds."""
 
 from typing import Any
 
@@ -6,19 +6,18 @@ import numpy as np
 
 from homoreg.aggregates import quartiles
 from homoreg.errors import HomoregError
-from homoreg.evaluation.table import Judged
+from homoreg.evaluation.table import PairEvaluation
 from homoreg.geometry import Estimator, robust_spread
 
-# One answer for the same matches, whatever the seed.
+# The seed has no influence on these.
 DETERMINISTIC = ("dlt", "dlt_raw")
 
 
 class Reruns:
-    """A recorder for :func:`~homoreg.evaluation.table.evaluate_benchmark`: estimators' own spread.
+    """Recorder of the spread of each robust estimator over sampling seeds.
 
     Args:
-        count: estimates of each pair under other seeds, beside the one that the table has; 0 for
-            none.
+        count: estimates of each pair under other seeds, beside the one in the table; 0 for none.
     """
 
     def __init__(self, count: int) -> None:
@@ -27,30 +26,32 @@ class Reruns:
         self.count = count
         self._seen: dict[tuple[tuple[str, Any], ...], list[tuple[float, int]]] = {}
 
-    def record(self, judged: Judged) -> None:
+    def record(self, evaluation: PairEvaluation) -> None:
         if not self.count:
             return
-        points, size1 = (judged.matches.points1, judged.matches.points2), judged.pair.size1
-        for name, estimator in judged.protocol.estimators.items():
+        matches, size1 = evaluation.matches, evaluation.pair.size1
+        for name, estimator in evaluation.protocol.estimators.items():
             if not isinstance(estimator, Estimator) or estimator.method in DETERMINISTIC:
                 continue
-            spread = robust_spread(*points, size1, estimator, repeats=1 + self.count)
-            who = tuple({**judged.who, "estimator": name}.items())
-            self._seen.setdefault(who, []).append((spread.rms_px, spread.failures))
+            spread = robust_spread(
+                matches.points1, matches.points2, size1, estimator, repeats=1 + self.count
+            )
+            model = tuple({**evaluation.model, "estimator": name}.items())
+            self._seen.setdefault(model, []).append((spread.rms_px, spread.failures))
 
     def entries(self) -> list[dict[str, Any]]:
         """One entry for each descriptor and robust estimator, in plain values.
 
         ``corner_spread_px`` is a corner's RMS distance from its mean over the seeds, as quartiles
         over pairs, infinite for a pair on which fewer than two seeds gave a homography;
-        ``failed_share`` is the share of all estimates that failed or that fold the view.
+        ``failed_share`` is the share of all estimates that failed or fold the view.
         """
         entries = []
-        for who, spreads in self._seen.items():
+        for model, spreads in self._seen.items():
             rms_px, failures = np.array(spreads, np.float64).T
             q1, median, q3 = quartiles(np.nan_to_num(rms_px, nan=np.inf))
             entries.append(
-                dict(who)
+                dict(model)
                 | {
                     "pairs": len(spreads),
                     "seeds": 1 + self.count,

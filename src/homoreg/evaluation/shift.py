@@ -1,7 +1,7 @@
-"""How fast a descriptor forgets a place: its similarity to itself a few pixels further on.
+"""Shift response: a descriptor's similarity to itself a few pixels away.
 
-A descriptor that remembers what it saw but not where keeps a cosine near 1 over large shifts; one
-that says where falls, within pixels, to the similarity that unrelated places have.
+A descriptor that does not localize keeps a cosine near 1 over large shifts; one that localizes
+falls within a few pixels to the similarity of unrelated places.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from homoreg.aggregates import quartiles
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
-from homoreg.evaluation.pair import Detector
-from homoreg.evaluation.patch_metrics import describe_finite, photo_key, unit_length, who
+from homoreg.evaluation.patch_metrics import describe_finite, unit_length
+from homoreg.evaluation.table import identity
 from homoreg.keyed import keyed_rng
-from homoreg.matching import ShiTomasi
+from homoreg.matching import Detector, ShiTomasi, detect, image_key
 
 SHIFTS_PX = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -30,14 +30,14 @@ class ShiftResponse:
     a shift, so ``pandas.DataFrame(vars(response))`` is a table with a row a shift.
 
     Attributes:
-        descriptor, regularizer, seed: who, as in the evaluation's table.
+        descriptor, regularizer, seed: as in the evaluation's table.
         images: different images with at least one point.
         points: points x, the same for all shifts.
         shift_px: lengths of δ.
         mean, quartile_1, median, quartile_3: of the cosines, in [−1, 1]; NaN without any.
         n: cosines that these are over, at most points times directions.
         left_out: cosines that do not exist, since x or x + δ has no descriptor.
-        unrelated: mean cosine of points in different images, which is what a curve can fall to
+        unrelated: mean cosine of points in different images, the level that a curve can fall to
             (descriptors without negative numbers stay far above 0); NaN with one image.
     """
 
@@ -70,7 +70,7 @@ def shift_response(
 
     Points are keypoints at least the largest shift away from the border, so that every shifted
     point lies in the image; an image too small for that has none. Points and directions depend on
-    image, detector and seed alone, so descriptors are compared at the same places.
+    image, detector and seed alone, so they are the same for all descriptors.
 
     Args:
         descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
@@ -97,12 +97,12 @@ def shift_response(
     at_points = []  # (n, D) of unit length, each image's
     cosines = [np.empty((0, shifts.size, directions))]
     for image in images:
-        key = photo_key(image)
+        key = image_key(image)
         if key in seen:
             continue
         seen.add(key)
         rng = keyed_rng("shift response", seed, key)
-        points = draw_inside(detector(image), image, shifts.max(), points_per_image, rng)
+        points = draw_inside(detect(detector, image), image, shifts.max(), points_per_image, rng)
         if not len(points):
             continue
         places = shift_points(points, shifts, directions, rng)
@@ -116,7 +116,7 @@ def shift_response(
     existing = [row[np.isfinite(row)] for row in by_shift]
     spreads = [quartiles(row) for row in existing]
     return ShiftResponse(
-        **who(descriptor),
+        **identity(descriptor),
         images=len(at_points),
         points=sum(map(len, at_points)),
         shift_px=tuple(shifts.tolist()),

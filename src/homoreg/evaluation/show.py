@@ -1,4 +1,4 @@
-"""A summary on the terminal."""
+"""The summary of an evaluation on the terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,31 +8,37 @@ from rich.table import Table
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.evaluation.table import label
+from homoreg.metrics import METRICS
 
-# How an entry of a summary fills a column, and columns by their headings.
-Fill = Callable[[dict[str, Any]], str]
-Columns = Mapping[str, Fill]
+# Headings and what they show of an entry.
+Columns = Mapping[str, Callable[[dict[str, Any]], str]]
 
 
-def at_thresholds(heading: str, key: str, form: str) -> dict[str, Fill]:
-    """A column for each threshold in px that is shown."""
+def _at_thresholds(heading: str, key: str, form: str) -> Columns:
+    return {
+        f"{heading} {t}": lambda entry, t=t: format(entry[key][f"{t}px"], form)  # type: ignore[misc]
+        for t in AUC_THRESHOLDS_PX
+    }
 
-    def fill(threshold: int) -> Fill:
-        return lambda entry: format(entry[key][f"{threshold}px"], form)
 
-    return {f"{heading} {threshold}": fill(threshold) for threshold in AUC_THRESHOLDS_PX}
+def _median(name: str) -> Callable[[dict[str, Any]], str]:
+    return lambda entry: f"{entry['median'][name]:.{METRICS[name].decimals}f}"
+
+
+def _failures(entry: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in entry["failures"].items())
 
 
 HOMOGRAPHIES: Columns = {
-    **at_thresholds("AUC", "auc", ".1f"),
+    **_at_thresholds("AUC", "auc", ".1f"),
     "error px": lambda entry: f"{entry['median']['corner_error_px']:.3g}",
-    "matches": lambda entry: f"{entry['median']['match_count']:.0f}",
-    "prec": lambda entry: f"{entry['median']['precision_3px']:.3f}",
-    "recall": lambda entry: f"{entry['median']['recall_3px']:.3f}",
-    "failures": lambda entry: ", ".join(f"{n} {why}" for why, n in _failures(entry).items()),
+    "matches": _median("match_count"),
+    "prec.": _median("precision_3px"),
+    "recall": _median("recall_3px"),
+    "failures": _failures,
 }
 MATCHES: Columns = {
-    **at_thresholds("MMA", "mma", ".3f"),
+    **_at_thresholds("MMA", "mma", ".3f"),
     "M. score": lambda entry: f"{entry['matching_score']:.3f}",
     "repeat.": lambda entry: f"{entry['repeatability']:.3f}",
     "AP": lambda entry: f"{entry['average_precision']:.3f}",
@@ -49,44 +55,39 @@ RERUNS: Columns = {
 def print_summary(
     entries: Sequence[dict[str, Any]], details: Mapping[str, Sequence[dict[str, Any]]]
 ) -> None:
-    """Print the entries of ``summarize``, best AUC at 5 px first, and those of the recorders.
+    """Print the entries of ``summarize`` by estimator, best AUC at 5 px first, and the details.
 
     Args:
-        entries: one a descriptor and estimator.
-        details: ``matching`` and ``reruns``, as they stand in ``summary.json``.
+        entries: one for each descriptor and estimator.
+        details: ``matching`` and ``reruns`` as in ``summary.json``.
     """
-    best_first = sorted(entries, key=lambda e: (e["estimator"], -e["auc"]["5px"]))
-    homographies = "AUC (0–100) of the corner error at px, failures infinite; medians over pairs"
-    _print(homographies, best_first, HOMOGRAPHIES)
-    matches = "matches at 3 px: means over pairs; AP of all pairs' nearest neighbors"
-    precise_first = sorted(details["matching"], key=lambda e: -e["mma"]["3px"])
-    _print(matches, precise_first, MATCHES)
+    _print(
+        "AUC (0–100) of the corner error at px, failures infinite; medians over pairs",
+        sorted(entries, key=lambda entry: (entry["estimator"], -entry["auc"]["5px"])),
+        HOMOGRAPHIES,
+    )
+    _print(
+        "Matches at 3 px: means over pairs; AP of all pairs' nearest neighbors",
+        sorted(details["matching"], key=lambda entry: -entry["mma"]["3px"]),
+        MATCHES,
+    )
     if details["reruns"]:
-        spread = "robust estimators' own spread: RMS px of a corner over seeds, by pair"
-        _print(spread, details["reruns"], RERUNS)
+        _print("Spread of a corner over sampling seeds, RMS px", details["reruns"], RERUNS)
 
 
 def _print(title: str, entries: Sequence[dict[str, Any]], columns: Columns) -> None:
-    """A line an entry, and beneath it one for each of its groups of pairs."""
+    """A line for each entry, and below it one for each of its groups of pairs."""
     table = Table(title=title)
-    estimators = any("estimator" in entry for entry in entries)
-    for heading in ("descriptor", *(["by"] if estimators else []), "pairs"):
+    by = any("estimator" in entry for entry in entries)
+    for heading in ("descriptor", *(["by"] if by else []), "pairs"):
         table.add_column(heading, no_wrap=True)
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in entries:
-        by = [entry["estimator"]] if estimators else []
-        table.add_row(label(entry), *by, str(entry["pairs"]), *_filled(entry, columns))
-        for name, part in entry.get("groups", {}).items():
-            table.add_row(f"  {name}", *by, str(part["pairs"]), *_filled(part, columns))
+        parts = {label(entry): entry} | {f"  {n}": e for n, e in entry.get("groups", {}).items()}
+        for name, part in parts.items():
+            estimator = [entry["estimator"]] if by else []
+            values = [show(part) for show in columns.values()]
+            table.add_row(name, *estimator, str(part["pairs"]), *values)
     # Wide enough for every column also where the output is a file.
-    console = Console()
-    Console(width=max(console.width, 170)).print(table)
-
-
-def _failures(entry: dict[str, Any]) -> dict[str, int]:
-    return entry["failures"] | ({"folded": entry["folded"]} if entry["folded"] else {})
-
-
-def _filled(entry: dict[str, Any], columns: Columns) -> list[str]:
-    return [fill(entry) for fill in columns.values()]
+    Console(width=max(Console().width, 170)).print(table)

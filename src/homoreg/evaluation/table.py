@@ -1,68 +1,46 @@
-"""A benchmark → a table: a row for each pair, descriptor and estimator, and their summary."""
+"""A benchmark → a table: a row for each pair, descriptor and estimator."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 
-from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, quartiles
+from homoreg.aggregates import summarize
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.pair import (
     Cuts,
-    Detector,
     Matcher,
     Observation,
     PairDescriptors,
     PairMatches,
     ViewPair,
     describe_pair,
-    judge,
+    evaluate_matches,
     match_described,
     observe,
-    pair_group,
 )
 from homoreg.files import atomic_path, write_json
 from homoreg.geometry import Estimator, folds
-from homoreg.matching import RatioMatcher, ShiTomasi
+from homoreg.matching import CachedDetector, Detector, RatioMatcher, ShiTomasi
+from homoreg.metrics import COLUMNS, METRICS
 from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
 
-# The table's columns and their order; docs/design.md says what each one is.
-COLUMNS = (
-    *("descriptor", "regularizer", "seed", "benchmark", "pair_id", "estimator", "status"),
-    *("keypoints_1", "keypoints_2", "repeatable", "match_count", "correct_3px"),
-    *("precision_1px", "precision_3px", "precision_5px", "recall_3px"),
-    *("corner_error_px", "corner_error_rms_px", "inliers"),
-    *("kappa", "fit_gap", "kappa_raw", "kappa_notebook"),
-    *("dop", "predicted_corner_error_px", "hull_fraction"),
-    *("rmse_gray", "ssim", "overlap_fraction", "rmse_identity_gray", "rmse_oracle_gray"),
-    "rmse_notebook_gray",
-    *("describe_ms", "match_ms", "estimate_ms"),
-)
-WHO = ["descriptor", "regularizer", "seed", "estimator"]
-SUMMARIZED = COLUMNS[COLUMNS.index("match_count") : COLUMNS.index("describe_ms")]
-# What a pair without a value counts as in medians and quartiles: the worst that there is, so that
-# failing on the hard pairs cannot look good. Infinity, but for what is better when larger.
-WORST = {"fit_gap": 0.0, "hull_fraction": 0.0, "ssim": -1.0, "overlap_fraction": 0.0}
-# Undefined for the pair and not for the estimate: without repeatable keypoints nobody has a recall.
-OF_THE_PAIR = ("recall_3px", "rmse_identity_gray", "rmse_oracle_gray")
-
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How pairs are judged, the same for every descriptor.
+    """How pairs are evaluated, the same for every descriptor.
 
     Attributes:
-        detector: keypoints of an image.
+        detector: keypoints of an image; detects once in each, whoever asks.
         matcher: matches of two sets of descriptors.
         estimators: homographies from the same matches, by name.
     """
@@ -70,6 +48,10 @@ class EvaluationProtocol:
     detector: Detector
     matcher: Matcher
     estimators: Mapping[str, Estimator]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.detector, CachedDetector):
+            object.__setattr__(self, "detector", CachedDetector(self.detector))
 
     @classmethod
     def default(cls) -> "EvaluationProtocol":
@@ -87,24 +69,24 @@ class EvaluationProtocol:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A pair and a descriptor as they were judged, for what the table has no column for.
+class PairEvaluation:
+    """What a descriptor's rows on one pair were computed from.
 
     Attributes:
-        who: ``descriptor``, ``regularizer`` and ``seed`` of its rows.
+        model: ``descriptor``, ``regularizer`` and ``seed`` of its rows.
         pair: the views and the truth.
         observation: the keypoints.
         descriptors: of these keypoints.
         matches: those that the rows are about.
-        protocol: how they were judged.
+        protocol: detector, matcher and estimators.
     """
 
-    who: Mapping[str, Any]
+    model: Mapping[str, Any]
     pair: ViewPair
     observation: Observation
     descriptors: PairDescriptors
     matches: PairMatches
-    protocol: "EvaluationProtocol"
+    protocol: EvaluationProtocol
 
     def match(self, matcher: Matcher) -> PairMatches:
         """Matches of the same descriptors by another matcher."""
@@ -112,9 +94,11 @@ class Judged:
 
 
 class Recorder(Protocol):
-    """Sees everything that is judged, in the order of the rows."""
+    """Collects what the table has no column for."""
 
-    def record(self, judged: Judged) -> None: ...
+    def record(self, evaluation: PairEvaluation) -> None:
+        """Called for each pair and descriptor, in the order of the rows."""
+        ...
 
 
 def evaluate_manifest(
@@ -122,16 +106,7 @@ def evaluate_manifest(
     manifest: PairManifest | str | Path,
     protocol: EvaluationProtocol | None = None,
 ) -> pd.DataFrame:
-    """Judge descriptors on every pair of a manifest.
-
-    Args:
-        descriptors: one or several.
-        manifest: the pairs, or the path to them.
-        protocol: detector, matcher and estimators; :meth:`EvaluationProtocol.default` by default.
-
-    Returns:
-        The table of :data:`COLUMNS`.
-    """
+    """:func:`evaluate_benchmark` on every pair of a manifest, given as such or as a path."""
     return evaluate_benchmark(descriptors, ManifestBenchmark(manifest), protocol)
 
 
@@ -141,50 +116,76 @@ def evaluate_benchmark(
     protocol: EvaluationProtocol | None = None,
     recorders: Sequence[Recorder] = (),
 ) -> pd.DataFrame:
-    """Judge descriptors on every pair of a benchmark; each pair is read and detected in once.
+    """Evaluate descriptors on every pair of a benchmark.
 
-    Networks of one window share their patches too.
+    Each pair is read and detected in once, and networks of one window share their patches.
 
     Args:
         descriptors: one or several.
         benchmark: the pairs.
         protocol: detector, matcher and estimators; :meth:`EvaluationProtocol.default` by default.
-        recorders: see what the table has no column for; nothing is described again for them.
+        recorders: collect what the table has no column for; nothing is described again for them.
 
     Returns:
-        The table of :data:`COLUMNS`, the same rows for a descriptor whoever else is judged.
+        A table of :data:`homoreg.metrics.COLUMNS`. A descriptor's rows do not depend on which
+        others are evaluated.
 
     Raises:
         HomoregError: two descriptors that the table could not tell apart.
     """
     chosen = descriptors if isinstance(descriptors, Sequence) else [descriptors]
-    identities = [identity(descriptor) for descriptor in chosen]
-    for who in identities:
-        if identities.count(who) > 1:
-            raise HomoregError(f"two descriptors are called {label(who)}: give each its own name")
+    models = [identity(descriptor) for descriptor in chosen]
+    for model in models:
+        if models.count(model) > 1:
+            raise HomoregError(f"two descriptors are called {label(model)}: give each its own name")
     protocol = protocol or EvaluationProtocol.default()
     rows: list[dict[str, Any]] = []
-    for pair in progress(benchmark, f"judging on {benchmark.name}", total=len(benchmark)):
+    for pair in progress(benchmark, f"evaluating on {benchmark.name}", total=len(benchmark)):
         if folds(pair.homography, pair.size1):
             log.warning(
-                "pair %s: the truth sends a part of view 1 to infinity, so that every estimate's "
-                "corner error counts as infinite",
+                "pair %s: the true homography sends a part of view 1 to infinity, so every "
+                "estimate's corner error is infinite",
                 pair.id,
             )
         observation = observe(pair, protocol.detector)
         cuts: Cuts = {}
-        for descriptor, who in zip(chosen, identities, strict=True):
+        for descriptor, model in zip(chosen, models, strict=True):
             described = describe_pair(descriptor, pair, observation, cuts)
             matches = match_described(described, pair, observation, protocol.matcher)
-            head = who | {"benchmark": benchmark.name}
-            rows += [head | row for row in judge(pair, observation, matches, protocol.estimators)]
+            head = model | {"benchmark": benchmark.name}
+            rows += [
+                head | row
+                for row in evaluate_matches(pair, observation, matches, protocol.estimators)
+            ]
+            evaluation = PairEvaluation(model, pair, observation, described, matches, protocol)
             for recorder in recorders:
-                recorder.record(Judged(who, pair, observation, described, matches, protocol))
+                recorder.record(evaluation)
+    return make_table(rows)
+
+
+def make_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a table of :data:`homoreg.metrics.COLUMNS`.
+
+    Raises:
+        HomoregError: a row lacks a registered column or has one that is not registered.
+    """
+    for row in rows:
+        check_columns("a row", row)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
 
 
+def check_columns(what: str, columns: Any) -> None:
+    """HomoregError unless exactly the registered columns are there."""
+    missing = [name for name in COLUMNS if name not in columns]
+    unknown = [str(name) for name in columns if name not in COLUMNS]
+    if missing:
+        raise HomoregError(f"{what} lacks {', '.join(missing)} of the registry homoreg/metrics.py")
+    if unknown:
+        raise HomoregError(f"{what} has {', '.join(unknown)}: register it in homoreg/metrics.py")
+
+
 def identity(descriptor: Descriptor) -> dict[str, Any]:
-    """How a table calls a descriptor: only what was trained under an arm has a regularizer."""
+    """The id columns of a descriptor: only a trained network has a regularizer and a seed."""
     return {
         "descriptor": descriptor.name,
         "regularizer": getattr(descriptor, "regularizer", ""),
@@ -192,54 +193,14 @@ def identity(descriptor: Descriptor) -> dict[str, Any]:
     }
 
 
-def label(who: Mapping[str, Any]) -> str:
-    """``cnn l2 0`` for a trained arm and its seed, the name alone for a baseline."""
-    seed = "" if who["seed"] is None else str(who["seed"])
-    return " ".join(part for part in (who["descriptor"], who["regularizer"], seed) if part)
+def label(model: Mapping[str, Any]) -> str:
+    """A descriptor's name in figures and tables, such as ``cnn l2 0``.
 
-
-def summarize(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One entry for each descriptor and estimator of a table.
-
-    Returns:
-        Plain values: ``pairs``, ``failure_rate`` and ``failures`` by status, ``folded`` (estimates
-        of status ok that tear view 1 apart: their corner error is infinite), ``auc`` (0–100) of the
-        corner error by threshold in px, and ``median``, ``quartile_1`` and ``quartile_3`` of each
-        metric. Failures stay in, each value that they lack as the worst there is. ``groups`` has
-        the same of the pairs of each group, for a benchmark that has groups.
+    >>> label({"descriptor": "rootsift", "regularizer": "", "seed": None})
+    'rootsift'
     """
-    entries = []
-    for key, rows in table.groupby(WHO, dropna=False, sort=False):
-        who = dict(zip(WHO, cast(tuple[Any, ...], key), strict=True))
-        groups = rows.groupby(rows["pair_id"].map(pair_group))
-        entries.append(
-            {name: None if pd.isna(value) else value for name, value in who.items()}
-            | _summary(rows)
-            | {"groups": {str(name): _summary(part) for name, part in groups if name}}
-        )
-    return entries
-
-
-def _summary(rows: pd.DataFrame) -> dict[str, Any]:
-    failures = rows["status"][rows["status"] != "ok"].value_counts()
-    auc = corner_error_auc(rows["corner_error_px"].to_numpy(), AUC_THRESHOLDS_PX)
-    spreads = {column: quartiles(_with_worst(rows[column])) for column in SUMMARIZED}
-    return {
-        "pairs": len(rows),
-        "failure_rate": float((rows["status"] != "ok").mean()),
-        "failures": {str(k): int(v) for k, v in failures.items()},
-        "folded": int((np.isinf(rows["corner_error_px"]) & (rows["status"] == "ok")).sum()),
-        "auc": {f"{t}px": a for t, a in zip(AUC_THRESHOLDS_PX, auc, strict=True)},
-        "median": {column: spread[1] for column, spread in spreads.items()},
-        "quartile_1": {column: spread[0] for column, spread in spreads.items()},
-        "quartile_3": {column: spread[2] for column, spread in spreads.items()},
-    }
-
-
-def _with_worst(values: pd.Series) -> pd.Series:
-    if values.name in OF_THE_PAIR:
-        return values.dropna()
-    return values.astype(float).fillna(WORST.get(str(values.name), float("inf")))
+    seed = "" if model["seed"] is None else str(model["seed"])
+    return " ".join(part for part in (model["descriptor"], model["regularizer"], seed) if part)
 
 
 def write_evaluation(
@@ -256,7 +217,7 @@ def write_evaluation(
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write an evaluation's rows as CSV, whole or not at all."""
+    """Write the rows of an evaluation as CSV, atomically."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
 
@@ -267,18 +228,23 @@ def write_summary(
     benchmark: str,
     details: Mapping[str, Sequence[dict[Any, Any]]],
 ) -> None:
-    """Write ``summary.json``; ``details`` are further entries, by the key that they get in it."""
+    """Write ``summary.json``: the entries of ``summarize``, and ``details`` by key."""
     summary = {"benchmark": benchmark, "entries": summarize(table), **details}
     write_json(folder / "summary.json", summary)
 
 
 def read_evaluation(path: str | Path) -> pd.DataFrame:
-    """A table as it was written: ids stay text, empty names stay empty, seeds whole numbers."""
-    text = {"pair_id": str, "descriptor": str, "regularizer": str, "estimator": str, "status": str}
+    """A table as it was written: ids stay text, empty names stay empty, seeds whole numbers.
+
+    Raises:
+        HomoregError: the table lacks a registered column or has another one.
+    """
+    numbers = {"seed", *METRICS}
     table = pd.read_csv(
         path,
-        dtype=text | {"seed": "Int64"},
+        dtype={name: str for name in COLUMNS if name not in numbers} | {"seed": "Int64"},
         keep_default_na=False,
-        na_values={column: ["", "nan"] for column in COLUMNS if column not in text},
+        na_values={name: ["", "nan"] for name in numbers},
     )
+    check_columns(f"{path} was written by another version of homoreg: it", table.columns)
     return table

@@ -1,11 +1,22 @@
-"""Keypoints and matches: detect, match, and tell right from wrong by the true homography."""
+"""Keypoints and matches: detect, match, and tell correct matches from wrong ones by the truth."""
 
 from homoreg.matching.correctness import match_errors, repeatable_count
 from homoreg.matching.curves import precision_recall, ratio_precision
-from homoreg.matching.detection import FastKeypoints, OrbKeypoints, ShiTomasi, SiftKeypoints
+from homoreg.matching.detection import (
+    CachedDetector,
+    Detector,
+    FastKeypoints,
+    OrbKeypoints,
+    ShiTomasi,
+    SiftKeypoints,
+    detect,
+    image_key,
+)
 from homoreg.matching.nearest import Matches, Metric, RatioMatcher, match_descriptors
 
 __all__ = [
+    "CachedDetector",
+    "Detector",
     "FastKeypoints",
     "Matches",
     "Metric",
@@ -13,6 +24,8 @@ __all__ = [
     "RatioMatcher",
     "ShiTomasi",
     "SiftKeypoints",
+    "detect",
+    "image_key",
     "match_descriptors",
     "match_errors",
     "precision_recall",

@@ -1,19 +1,68 @@
-"""Keypoint detectors: a photo in, points out, strongest first.
+"""Keypoint detectors: an image in, points out, strongest first.
 
 A detector is any callable that takes an ``(H, W, 3)`` uint8 RGB image and returns ``(N, 2)``
-float64 x, y in pixels. An image in which nothing stands out gives ``(0, 2)``.
+float64 x, y in pixels, ``(0, 2)`` for an image without keypoints.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from homoreg.errors import HomoregError
 
+Detector = Callable[[np.ndarray], np.ndarray]
+
 _SUBPIXEL_HALF_WINDOW = 5
 _ORB_PATCH_PX = 31
+
+
+def detect(detector: Detector, image: np.ndarray) -> np.ndarray:
+    """The keypoints of an image, checked: ``(N, 2)`` float64, finite and read-only.
+
+    Raises:
+        HomoregError: the detector returned something else than points.
+    """
+    found = detector(image)
+    try:
+        keypoints = np.asarray(found, np.float64)
+        if keypoints.ndim != 2 or keypoints.shape[1] != 2:
+            raise ValueError(f"keypoints {keypoints.shape}")
+    except (TypeError, ValueError) as error:
+        what = error if isinstance(error, ValueError) else f"a {type(found).__name__}"
+        raise HomoregError(f"detector: it returned {what}; give (N, 2) x, y in pixels") from error
+    keypoints = keypoints[np.isfinite(keypoints).all(1)]
+    keypoints.setflags(write=False)
+    return keypoints
+
+
+def image_key(image: np.ndarray) -> str:
+    """The same text for the same pixels."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class CachedDetector:
+    """A detector that detects once in each image, however often it is asked.
+
+    >>> calls = []
+    >>> cached = CachedDetector(lambda image: calls.append(image) or [[1.0, 2.0]])
+    >>> for _ in range(2):
+    ...     points = cached(np.zeros((9, 9, 3), np.uint8))
+    >>> points.tolist(), len(calls)
+    ([[1.0, 2.0]], 1)
+    """
+
+    detector: Detector
+    _found: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        key = image_key(image)
+        if key not in self._found:
+            self._found[key] = detect(self.detector, image)
+        return self._found[key]
 
 
 @dataclass(frozen=True)
