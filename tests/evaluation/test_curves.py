@@ -176,7 +176,7 @@ def test_the_figure_has_a_line_for_each_and_says_what_and_how_many() -> None:
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [name.split()[0] for name in names] == ["good", "flat"]
     assert len(by_ratio.lines) == len(by_recall.lines) == 2
-    assert {line.get_linestyle() for line in by_ratio.lines} == {"-", "--"}
+    assert len({(line.get_color(), line.get_marker()) for line in by_ratio.lines}) == 2
     title = figure.get_suptitle()
     assert "2 pairs" in title
     assert "ratio 0.8" in title

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import ValidationError
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -157,7 +158,7 @@ def test_an_unknown_metric_is_refused() -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, -1.0, 1.5, float("nan")])
 def test_an_impossible_ratio_is_refused(ratio: float) -> None:
-    with pytest.raises(HomoregError, match=r"matcher\.ratio"):
+    with pytest.raises(ValidationError, match=r"for matcher\nratio"):
         RatioMatcher(ratio=ratio)
 
 

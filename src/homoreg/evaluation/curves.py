@@ -7,27 +7,22 @@ over the others would be over different pairs at each point.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from homoreg.aggregates import mean_matching_accuracy
 from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair
-from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, label
+from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, arm, label
 from homoreg.geometry import transform_points
 from homoreg.matching import RatioMatcher, precision_recall, ratio_precision
+from homoreg.plotting import arm_styles, plot_style
 
 MMA_THRESHOLDS_PX = tuple(range(1, 11))
 # The last point is without the test: a ratio of exactly 1 is two equal distances.
 RATIOS = np.append(np.arange(0.01, 0.995, 0.01), np.inf)
-# Told apart by dashes and marks as well: the figure is readable in gray.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
-DASHES = ("-", "--", "-.", ":")
-MARKS = "osv^Dx*P+<"
 
 
 @dataclass(frozen=True)
@@ -191,29 +186,26 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
         title: of the figure.
         ratio: threshold of the matcher that the table was made with, marked on every line.
     """
-    figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
-    by_ratio, by_recall = figure.subplots(1, 2)
-    styles = zip(cycle(COLORS), cycle(MARKS), cycle(DASHES))
+    styles = arm_styles(arm(entry) for entry in entries)
+    with plot_style():
+        figure = Figure(figsize=(12, 4.6), dpi=110)
+        by_ratio, by_recall = figure.subplots(1, 2)
     # Best first in the legend.
-    ranked = sorted(entries, key=lambda entry: -np.nan_to_num(entry["average_precision"]))
-    for entry, (color, mark, dash) in zip(ranked, styles):  # noqa: B905 - styles never end
+    for entry in sorted(entries, key=lambda entry: -np.nan_to_num(entry["average_precision"])):
         curve = {key: np.array(values, np.float64) for key, values in entry["curve"].items()}
         ratios = np.where(np.isinf(curve["ratio"]), 1.0, curve["ratio"])
         name = f"{label(entry)} (AP {entry['average_precision']:.2f})"
         # The marked point is that of the table's columns.
         chosen = int(np.argmin(np.abs(ratios - ratio))) if ratio else len(ratios) - 1
-        style = {"color": color, "marker": mark, "linestyle": dash, "markevery": [chosen]}
-        by_ratio.plot(ratios, curve["precision"], **style)
-        by_recall.plot(curve["recall"], curve["precision"], label=name, **style)
+        style = styles[arm(entry)]
+        line = {"color": style.color, "marker": style.marker, "linestyle": style.linestyle}
+        by_ratio.plot(ratios, curve["precision"], markevery=[chosen], **line)
+        by_recall.plot(curve["recall"], curve["precision"], label=name, markevery=[chosen], **line)
+    limits = {"xlim": (0, 1.01), "ylim": (0, 1.02), "ylabel": "precision at 3 px"}
+    by_ratio.set(xlabel="threshold of the ratio test (1: no test)", **limits)
+    by_recall.set(xlabel="recall at 3 px, of the repeatable keypoints", **limits)
     pairs = max((entry["pairs"] for entry in entries), default=0)
-    _format_axes(by_ratio, "threshold of the ratio test (1: no test)", "precision at 3 px")
-    _format_axes(by_recall, "recall at 3 px, of the repeatable keypoints", "precision at 3 px")
     where = f"ratio {ratio:g}" if ratio else "no ratio test"
     figure.suptitle(f"{title}: matches of {pairs} pairs, pooled; marks at {where}", fontsize=11)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
-
-
-def _format_axes(axis: Axes, x: str, y: str) -> None:
-    axis.set(xlabel=x, ylabel=y, xlim=(0, 1.01), ylim=(0, 1.02))
-    axis.grid(alpha=0.3)

@@ -1,7 +1,6 @@
-"""A pair as a picture: what was matched, how wrong it is, and where the estimate puts view 1.
+"""Figures of a pair: its matches, their errors, and the estimate against the truth.
 
-Views are shown in pale gray, so that lines of any color stand out; right and wrong are told apart
-without color too (solid and dashed).
+Views are shown in pale gray, so that lines stand out; correct matches are solid, wrong ones dashed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,29 +41,29 @@ from homoreg.geometry import (
     masked_rmse,
     transform_points,
 )
+from homoreg.plotting import ACCENT, INK, LIGHT_GRAY
 
-# The colors of a match's true error, on a log scale: from blue, right, to orange, far off. The
-# yellow end of plasma is left out: it would not show on pale gray.
+# Colors of a match's true error, on a log scale: blue is correct, orange far off. The yellow end of
+# plasma is left out, since it would not show on pale gray.
 ERROR_RANGE_PX = 0.3, 100.0
 ERROR_SCALE = LogNorm(*ERROR_RANGE_PX, clip=True)
 ERROR_COLORS = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
 ERROR_TICKS_PX = [0.3, 1, 3, 10, 30, 100]
 
-TRUTH, ESTIMATE = "#111111", "#d55e00"
 SMALL, TINY = 8.5, 7.5
-# A view is drawn at a few hundred pixels: larger ones are brought down before, lines thinned out.
+# Larger views are reduced before they are drawn, and of more matches only so many are drawn.
 MAX_SIDE_PX = 800
 MAX_LINES = 500
 
 
 @dataclass(frozen=True)
 class Solved:
-    """An estimate and what it is judged by: what a row of panels shows."""
+    """An estimate and its conditioning, for a row of panels."""
 
     name: str
     estimate: Estimate
     numbers: Conditioning
-    failure: str  # in words; empty for an estimate that is there
+    failure: str  # in words; empty if there is an estimate
 
 
 def pair_figure(
@@ -73,7 +72,7 @@ def pair_figure(
     protocol: EvaluationProtocol,
     estimator_name: str | None = None,
 ) -> Figure:
-    """One row a descriptor: matches, the views laid over each other, corners, singular values.
+    """One row for each descriptor: matches, overlay of the views, corners, singular values.
 
     Args:
         pair: the views and the truth.
@@ -106,7 +105,7 @@ def card_figure(
     matches: PairMatches,
     estimators: Mapping[str, Estimator],
 ) -> Figure:
-    """One descriptor on one pair, upright: its matches, and below them a row for each estimator."""
+    """One descriptor on one pair: its matches, and below them a row for each estimator."""
     width, ratio = 7.2, _height_to_width(pair)
     heights = [0.95 * width * ratio + 0.3] + [0.74 * width * ratio + 0.45] * len(estimators)
     figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=95, layout="constrained")
@@ -124,7 +123,7 @@ def card_figure(
 
 
 def _height_to_width(pair: ViewPair) -> float:
-    """Of both views side by side, within what a page can show."""
+    """Height over width of both views side by side, limited to what a page can show."""
     (width1, height1), (width2, height2) = pair.size1, pair.size2
     return float(np.clip(max(height1, height2) / (width1 + width2), 0.25, 1.0))
 
@@ -142,7 +141,7 @@ def _solve(
         matches.points1[used], matches.points2[used], estimate.homography, pair.size1
     )
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
-    if not len(observation.keypoints1) or not len(observation.keypoints2):
+    if observation.lacks_keypoints:
         failure = "no keypoints"
     return Solved(name, estimate, numbers, failure)
 
@@ -157,7 +156,7 @@ def _draw_estimate(axes: Sequence[Axes], pair: ViewPair, solved: Solved) -> None
 def _draw_matches(
     axis: Axes, pair: ViewPair, observation: Observation, matches: PairMatches, title: str = ""
 ) -> None:
-    """Both views side by side, keypoints as dots, matches as lines in the color of their error."""
+    """Both views side by side, keypoints as dots, matches as lines colored by their error."""
     (width1, height1), (width2, height2) = pair.size1, pair.size2
     gap = 0.01 * (width1 + width2)
     shift = np.array([width1 + gap, 0.0])
@@ -172,7 +171,7 @@ def _draw_matches(
     right = errors <= CORRECT_PX
     shown = np.unique(np.linspace(0, len(errors) - 1, min(len(errors), MAX_LINES)).astype(int))
     ends = np.stack([matches.points1, matches.points2 + shift], axis=1)
-    # Right ones last: they stay visible in a thicket of wrong ones.
+    # Correct ones last, so that they stay visible.
     width = np.clip(12 / np.sqrt(len(shown) + 1), 0.7, 1.5)
     for chosen, style in ((shown[~right[shown]], (0, (4, 2))), (shown[right[shown]], "solid")):
         lines = LineCollection(list(ends[chosen]), linewidths=width, linestyles=[style])
@@ -182,7 +181,7 @@ def _draw_matches(
     matched = f"{len(errors)} match{'es' if len(errors) != 1 else ''}"
     count = f"{matched}, {right.sum()} within {CORRECT_PX:g} px"
     thinned = f" ({len(shown)} drawn)" if len(shown) < len(errors) else ""
-    _finish_view(axis, title + count + thinned)
+    _format_view(axis, title + count + thinned)
 
 
 def _draw_error_scale(figure: Figure, axes: Axes | np.ndarray) -> None:
@@ -201,7 +200,7 @@ def _draw_error_scale(figure: Figure, axes: Axes | np.ndarray) -> None:
 
 
 def _draw_overlay(axis: Axes, pair: ViewPair, solved: Solved) -> None:
-    """View 1 in the red channel, view 2 warped back in green and blue: what agrees looks gray."""
+    """View 1 in the red channel, view 2 warped back in green and blue; agreement looks gray."""
     H = solved.estimate.homography
     aligned, valid = align_back(pair.image2, H, pair.size1)
     view1, view2 = limit_side(pair.image1, MAX_SIDE_PX), limit_side(aligned, MAX_SIDE_PX)
@@ -215,14 +214,14 @@ def _draw_overlay(axis: Axes, pair: ViewPair, solved: Solved) -> None:
         _write_across(axis, solved.failure)
     elif not valid.any():
         title = f"{solved.name}: no overlap"
-    _finish_view(axis, title)
+    _format_view(axis, title)
 
 
 def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     """View 1's outline in view 2 by truth and by estimate, its corners with their 95 % ellipses.
 
-    Offsets and ellipses are drawn larger than they are where they would not be seen. An ellipse
-    holds the true corner where the prediction held.
+    Small offsets and ellipses are magnified. An ellipse contains the true corner where the
+    prediction holds.
     """
     H = solved.estimate.homography
     _show_view(axis, pair.image2)
@@ -232,9 +231,9 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     truth = transform_points(corners_of(pair.size1), pair.homography)
     if not np.isfinite(corner_errors(pair.homography, pair.homography, pair.size1)).all():
         _write_across(axis, "the truth folds view 1")
-        _finish_view(axis, "corner error ∞ px")
+        _format_view(axis, "corner error ∞ px")
         return
-    axis.plot(*_closed(truth), color=TRUTH, linewidth=1.2, label="truth")
+    axis.plot(*_closed(truth), color=INK, linewidth=1.2, label="truth")
     notes = []
     if H is None:
         _write_across(axis, solved.failure)
@@ -250,11 +249,11 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
         side = float((high - low).max())
         times = _magnification([*offsets, *outlines], 0.12 * side)
         estimated = truth + _shortened(times * offsets, 50 * side)
-        axis.plot(*_closed(estimated), "--", color=ESTIMATE, linewidth=1.0, label="estimate")
+        axis.plot(*_closed(estimated), "--", color=ACCENT, linewidth=1.0, label="estimate")
         for corner, end, outline in zip(truth, estimated, outlines, strict=True):
-            axis.plot(*np.stack([corner, end]).T, color=ESTIMATE, linewidth=1.8)
-            axis.plot(*end, "o", color=ESTIMATE, markersize=3)
-            axis.plot(*(corner + _shortened(times * outline, 50 * side)).T, color=ESTIMATE, lw=0.8)
+            axis.plot(*np.stack([corner, end]).T, color=ACCENT, linewidth=1.8)
+            axis.plot(*end, "o", color=ACCENT, markersize=3)
+            axis.plot(*(corner + _shortened(times * outline, 50 * side)).T, color=ACCENT, lw=0.8)
         axis.legend(loc="center", fontsize=TINY, framealpha=0.7, borderpad=0.3)
         known = np.isfinite(outlines).all()
         notes.append(f"offsets{' and 95 % ellipses' if known else ''} ×{times:g}")
@@ -268,17 +267,17 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     error = _short(corner_error(H, pair.homography, pair.size1))
     rms = _short(corner_error_rms(H, pair.homography, pair.size1))
     predicted = _short(solved.numbers.predicted_corner_error_px)
-    _finish_view(axis, f"corner error {error} px (RMS {rms}, predicted {predicted})")
+    _format_view(axis, f"corner error {error} px (RMS {rms}, predicted {predicted})")
 
 
 def _corner_window(pair: ViewPair) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper limits of the corner panel: view 2 and the true corners, if near, and air."""
+    """Limits of the corner panel: view 2 and the true corners, if near, and a margin."""
     far = np.subtract(pair.size2, 1.0)
     truth = transform_points(corners_of(pair.size1), pair.homography)
     near = np.clip(np.nan_to_num(truth), -0.5 * far, 1.5 * far)
     low, high = np.minimum(near.min(axis=0), 0), np.maximum(near.max(axis=0), far)
-    air = 0.13 * (high - low).max() + 1
-    return low - air, high + air
+    margin = 0.13 * (high - low).max() + 1
+    return low - margin, high + margin
 
 
 def _magnification(vectors: Sequence[np.ndarray], size: float) -> float:
@@ -290,30 +289,30 @@ def _magnification(vectors: Sequence[np.ndarray], size: float) -> float:
 
 
 def _shortened(vectors: np.ndarray, length: float) -> np.ndarray:
-    """``(N, 2)`` vectors of at most so much length: the canvas cannot take any number."""
+    """``(N, 2)`` vectors limited to a length that the canvas can draw."""
     norms = np.hypot(*vectors.T)[:, None]
     return vectors * np.minimum(1, length / np.maximum(norms, 1e-300))
 
 
 def _draw_singular_values(axis: Axes, solved: Solved) -> None:
-    """The nine singular values of the matches that were used, Hartley-normalized."""
+    """The nine singular values of the inliers' Hartley-normalized matrix."""
     axis.tick_params(labelsize=TINY)
     values = solved.numbers.singular_values
     if not np.isfinite(values).all():
         _write_across(axis, solved.failure)
         axis.set_axis_off()
         return
-    # An exact fit leaves σ9 at 0 but for rounding: a log scale has to end somewhere.
+    # An exact fit leaves σ9 at 0 up to rounding, which has no place on a log scale.
     drawn = np.maximum(values, 1e-6 * values[0])
-    axis.semilogy(np.arange(1, 9), drawn[:8], "o-", color=TRUTH, markersize=3.5, linewidth=1)
-    axis.semilogy([8, 9], drawn[7:], ":", color=ESTIMATE, linewidth=1)
-    axis.semilogy([9], drawn[8:], "s", color=ESTIMATE, markersize=4)
+    axis.semilogy(np.arange(1, 9), drawn[:8], "o-", color=INK, markersize=3.5, linewidth=1)
+    axis.semilogy([8, 9], drawn[7:], ":", color=ACCENT, linewidth=1)
+    axis.semilogy([9], drawn[8:], "s", color=ACCENT, markersize=4)
     axis.yaxis.set_major_locator(LogLocator(numticks=5))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_box_aspect(1.1)
     axis.set_xticks(range(1, 10))
     axis.set_xlabel("singular value σ₁ … σ₉", fontsize=TINY)
-    axis.grid(alpha=0.3)
+    axis.grid(color=LIGHT_GRAY)
     axis.spines[["top", "right"]].set_visible(False)
     kappa, fit_gap = _short(solved.numbers.kappa), _short(solved.numbers.fit_gap)
     axis.set_title(f"κ {kappa}, fit gap {fit_gap}", fontsize=SMALL)
@@ -326,16 +325,16 @@ def _show_view(axis: Axes, image: np.ndarray, x: float = 0.0) -> None:
 
 
 def _pale(image: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 in gray, closer to white."""
+    """``(H, W, 3)`` uint8 as pale gray ``(H, W)``."""
     return (255 - 0.5 * (255 - image.mean(axis=2))).astype(np.uint8)
 
 
 def _extent(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Places a picture of any resolution at the view's own pixels."""
+    """The extent that places a reduced picture at the view's own pixels."""
     return -0.5, size[0] - 0.5, size[1] - 0.5, -0.5
 
 
-def _finish_view(axis: Axes, title: str) -> None:
+def _format_view(axis: Axes, title: str) -> None:
     axis.set_aspect("equal")
     axis.set_axis_off()
     axis.set_title(title, fontsize=SMALL)
@@ -344,7 +343,7 @@ def _finish_view(axis: Axes, title: str) -> None:
 def _write_across(axis: Axes, text: str) -> None:
     note = axis.text(0.5, 0.5, text, transform=axis.transAxes, fontsize=SMALL)
     note.set(ha="center", va="center")
-    note.set_bbox({"facecolor": "white", "edgecolor": ESTIMATE, "boxstyle": "round,pad=0.4"})
+    note.set_bbox({"facecolor": "white", "edgecolor": ACCENT, "boxstyle": "round,pad=0.4"})
 
 
 def _closed(points: np.ndarray) -> np.ndarray:
@@ -353,7 +352,7 @@ def _closed(points: np.ndarray) -> np.ndarray:
 
 
 def _short(value: float) -> str:
-    """Three digits, as few characters as they need."""
+    """Three significant digits."""
     if np.isnan(value):
         return "–"
     return f"{value:.3g}" if np.isfinite(value) else "∞"

@@ -15,9 +15,10 @@ from homoreg.aggregates import quartiles
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.patch_metrics import describe_finite, unit_length
-from homoreg.evaluation.table import identity
+from homoreg.evaluation.table import arm, identity, label
 from homoreg.keyed import keyed_rng
 from homoreg.matching import Detector, ShiTomasi, detect, image_key
+from homoreg.plotting import GRAY, arm_styles, plot_style
 
 SHIFTS_PX = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -159,12 +160,6 @@ def _unrelated(at_points: list[np.ndarray]) -> float:
     return float(existing.mean()) if existing.size else float("nan")
 
 
-# Okabe and Ito's colors. Dashes and markers tell the curves apart in gray.
-_COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d00", "#7f7f7f")
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = "os^DvPX<>*"
-
-
 def shift_figure(responses: Sequence[ShiftResponse]) -> Figure:
     """Mean cosine over the shift, a line a descriptor; thin bars are the quartiles.
 
@@ -176,37 +171,34 @@ def shift_figure(responses: Sequence[ShiftResponse]) -> Figure:
     if not responses or len({response.shift_px for response in responses}) > 1:
         raise HomoregError("a figure of shift responses needs them at the same shifts")
     shifts = responses[0].shift_px
-    # Evenly spaced: on a scale in pixels the first four shifts would be one.
+    # Evenly spaced: on a linear scale the first four shifts would overlap.
     x = np.arange(len(shifts))
     end = len(shifts) + 0.5
-    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
-    axis = figure.subplots()
+    styles = arm_styles(arm(vars(response)) for response in responses)
+    with plot_style():
+        figure = Figure(figsize=(8.5, 4.5))
+        axis = figure.subplots()
     for number, response in enumerate(responses):
-        look: dict[str, Any] = {
-            "color": _COLORS[number % len(_COLORS)],
-            "marker": _MARKERS[number % len(_MARKERS)],
-            "markersize": 5,
-        }
+        style = styles[arm(vars(response))]
+        line: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 5}
         # Side by side, so that equal values do not hide each other.
         offset = 0.5 * (number - (len(responses) - 1) / 2) / len(responses)
         axis.vlines(
-            x + offset, response.quartile_1, response.quartile_3, color=look["color"], linewidth=0.8
+            x + offset, response.quartile_1, response.quartile_3, color=style.color, linewidth=0.8
         )
-        dashes = _DASHES[number % len(_DASHES)]
-        axis.plot(x + offset, response.mean, linestyle=dashes, label=_label(response), **look)
-        axis.plot(end + offset, response.unrelated, fillstyle="none", **look)
-    axis.axvline(end - 0.75, color="#999999", linewidth=0.8)
+        axis.plot(
+            x + offset, response.mean, linestyle=style.linestyle, label=_label(response), **line
+        )
+        axis.plot(end + offset, response.unrelated, fillstyle="none", **line)
+    axis.axvline(end - 0.75, color=GRAY, linewidth=0.8)
     axis.set_xticks([*x, end], [*(f"{shift:g}" for shift in shifts), "other\nimage"])
-    axis.set_xlabel("shift δ (px)")
-    axis.set_ylabel("cos(f(x), f(x + δ)), mean and quartiles")
+    axis.set(xlabel="shift δ (px)", ylabel="cos(f(x), f(x + δ)), mean and quartiles")
     axis.set_ylim(top=1.02)
-    axis.yaxis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, handlelength=3.5, fontsize=9)
+    axis.xaxis.grid(False)
+    figure.legend(loc="outside right upper", handlelength=3.5)
     return figure
 
 
 def _label(response: ShiftResponse) -> str:
-    arm = f" ({response.regularizer}, seed {response.seed})" if response.regularizer else ""
     left_out = f", {max(response.left_out)} left out" if any(response.left_out) else ""
-    return f"{response.descriptor}{arm}\nn = {max(response.n)}{left_out}"
+    return f"{label(vars(response))}\nn = {max(response.n)}{left_out}"

@@ -193,6 +193,11 @@ def identity(descriptor: Descriptor) -> dict[str, Any]:
     }
 
 
+def arm(model: Mapping[str, Any]) -> str:
+    """What styles a descriptor in figures: its regularizer, or the name of a baseline."""
+    return str(model["regularizer"] or model["descriptor"])
+
+
 def label(model: Mapping[str, Any]) -> str:
     """A descriptor's name in figures and tables, such as ``cnn l2 0``.
 

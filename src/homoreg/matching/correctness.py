@@ -1,4 +1,4 @@
-"""Which matches are right, and which keypoints could have been matched, by the true homography."""
+"""Errors of matches and repeatability of keypoints under the true homography."""
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -7,11 +7,11 @@ from homoreg.geometry import transform_points
 
 
 def match_errors(points1: np.ndarray, points2: np.ndarray, homography: np.ndarray) -> np.ndarray:
-    """How far each match lands from its true place in view 2, ``‖H x1 − x2‖``.
+    """Distance of each match from its true place in view 2, ``‖H x1 − x2‖``.
 
     Args:
         points1: ``(K, 2)`` pixels of view 1.
-        points2: ``(K, 2)`` pixels of view 2, matched to them row by row.
+        points2: ``(K, 2)`` pixels of view 2, matched row by row.
         homography: ``(3, 3)``, the truth, view 1 to view 2.
 
     Returns:
@@ -30,16 +30,15 @@ def repeatable_count(
     homography: np.ndarray,
     threshold_px: float = 3.0,
 ) -> int:
-    """Keypoints of view 1 that view 2 has a keypoint for, close to their true place.
+    """Number of keypoints of view 1 with a keypoint of view 2 close to their true place.
 
-    They are all that a descriptor can match: ``recall_3px`` is correct matches over this number,
-    and never exceeds 1, since a correct match is a keypoint of view 2 within the threshold.
+    A descriptor cannot match more: ``recall_3px``, correct matches over this number, is at most 1.
 
     Args:
         keypoints1: ``(N, 2)`` pixels of view 1.
         keypoints2: ``(M, 2)`` pixels of view 2.
         homography: ``(3, 3)``, the truth, view 1 to view 2.
-        threshold_px: how close.
+        threshold_px: largest distance.
 
     >>> repeatable_count(np.array([[0.0, 0.0], [50.0, 50.0]]), np.array([[2.0, 0.0]]), np.eye(3))
     1

@@ -1,7 +1,7 @@
-"""What the ratio test trades: precision against the matches that remain.
+"""Precision and recall over the threshold of the ratio test.
 
 Both curves take the matches *before* the ratio test, ``match_descriptors(…, ratio=None)``, and
-whether each is right, ``match_errors(…) <= 3``.
+whether each is correct, ``match_errors(…) <= 3``.
 """
 
 import numpy as np
@@ -36,16 +36,16 @@ def ratio_precision(
 def precision_recall(
     ratios: np.ndarray, correct: np.ndarray, repeatable: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision and recall as the ratio test opens, one point for each ratio that occurs.
+    """Precision and recall over the ratio threshold, one point for each ratio that occurs.
 
     Args:
         ratios: ``(K,)`` float64, as in :class:`~homoreg.matching.Matches`.
         correct: ``(K,)`` bool.
-        repeatable: what could have been matched, from :func:`~homoreg.matching.repeatable_count`.
+        repeatable: keypoints that could have been matched (``repeatable_count``).
 
     Returns:
         Precision, recall (NaN where nothing is repeatable) and ratio, each ``(T,)`` float64 with
-        the ratio rising; a point counts the matches up to and with its ratio.
+        the ratio ascending; a point counts the matches up to and including its ratio.
 
     >>> precision_recall(np.array([0.9, 0.3]), np.array([False, True]), repeatable=2)
     (array([1. , 0.5]), array([0.5, 0.5]), array([0.3, 0.9]))

@@ -7,13 +7,20 @@ float64 x, y in pixels, ``(0, 2)`` for an image without keypoints.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import cv2
 import numpy as np
+import pydantic
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from homoreg.errors import HomoregError
 
 Detector = Callable[[np.ndarray], np.ndarray]
+
+# Options of the detectors below are checked; a wrong one is a pydantic.ValidationError.
+_OPTIONS = ConfigDict(title="detector")
+GrayLevels = Annotated[int, Field(ge=1, le=255)]
 
 _SUBPIXEL_HALF_WINDOW = 5
 _ORB_PATCH_PX = 31
@@ -56,25 +63,27 @@ class CachedDetector:
     """
 
     detector: Detector
-    _found: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    _found: dict[tuple[tuple[int, ...], str], np.ndarray] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        key = image_key(image)
+        key = image.shape, image_key(image)
         if key not in self._found:
             self._found[key] = detect(self.detector, image)
         return self._found[key]
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
 class ShiTomasi:
     """Corners with a large smaller eigenvalue of the gradient matrix (Shi and Tomasi, CVPR 1994).
 
     Args:
-        max_keypoints: at most so many, the strongest.
-        quality_level: the weakest corner kept, as a share of the strongest one's eigenvalue.
-        min_distance_px: no two corners are closer.
+        max_keypoints: at most so many, strongest first.
+        quality_level: smallest eigenvalue of a corner, as a share of the largest one in the image.
+        min_distance_px: smallest distance between two corners.
         block_size_px: side of the window over which gradients are averaged.
-        subpixel: refine whole pixels to where the gradients around point (``cornerSubPix``).
+        subpixel: refine the corners with ``cornerSubPix``.
 
     >>> image = np.zeros((40, 50, 3), np.uint8)
     >>> image[10:30, 15:40] = 255
@@ -82,26 +91,11 @@ class ShiTomasi:
     [[15.0, 10.0], [15.0, 29.0], [39.0, 10.0], [39.0, 29.0]]
     """
 
-    max_keypoints: int = 500
-    quality_level: float = 0.01
-    min_distance_px: float = 8
-    block_size_px: int = 3
+    max_keypoints: PositiveInt = 500
+    quality_level: Annotated[float, Field(gt=0, le=1)] = 0.01
+    min_distance_px: NonNegativeFloat = 8
+    block_size_px: PositiveInt = 3
     subpixel: bool = False
-
-    def __post_init__(self) -> None:
-        _check_max_keypoints(self.max_keypoints)
-        if not 0 < self.quality_level <= 1:
-            raise HomoregError(
-                f"detector.quality_level={self.quality_level}: give a share above 0 and up to 1"
-            )
-        if self.min_distance_px < 0:
-            raise HomoregError(
-                f"detector.min_distance_px={self.min_distance_px}: give 0 or more pixels"
-            )
-        if self.block_size_px < 1:
-            raise HomoregError(
-                f"detector.block_size_px={self.block_size_px}: give 1 or more pixels"
-            )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -120,7 +114,7 @@ class ShiTomasi:
 
 
 def _refine(gray: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    # OpenCV refuses images that its search window does not fit into.
+    # OpenCV rejects images smaller than its search window.
     if min(gray.shape) < 2 * _SUBPIXEL_HALF_WINDOW + 5:
         return corners
     window = (_SUBPIXEL_HALF_WINDOW, _SUBPIXEL_HALF_WINDOW)
@@ -128,26 +122,19 @@ def _refine(gray: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return cv2.cornerSubPix(gray, corners, window, (-1, -1), stop)
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
 class SiftKeypoints:
-    """Extrema of the difference of Gaussians (Lowe, IJCV 2004), by contrast.
+    """Extrema of the difference of Gaussians (Lowe, IJCV 2004), strongest contrast first.
 
-    Only the places are used: scale and orientation are left to the descriptor.
+    Scale and orientation are not used.
 
     Args:
-        max_keypoints: at most so many, the strongest.
-        contrast_threshold: the weakest extremum kept, OpenCV's ``contrastThreshold``.
+        max_keypoints: at most so many, strongest first.
+        contrast_threshold: smallest contrast of an extremum, OpenCV's ``contrastThreshold``.
     """
 
-    max_keypoints: int = 500
-    contrast_threshold: float = 0.04
-
-    def __post_init__(self) -> None:
-        _check_max_keypoints(self.max_keypoints)
-        if self.contrast_threshold < 0:
-            raise HomoregError(
-                f"detector.contrast_threshold={self.contrast_threshold}: give 0 or more"
-            )
+    max_keypoints: PositiveInt = 500
+    contrast_threshold: NonNegativeFloat = 0.04
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -155,24 +142,20 @@ class SiftKeypoints:
         return _strongest_points(found, self.max_keypoints)
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
 class OrbKeypoints:
     """FAST corners on an image pyramid, by Harris response (Rublee et al., ICCV 2011).
 
     Args:
-        max_keypoints: at most so many, the strongest.
+        max_keypoints: at most so many, strongest first.
         fast_threshold: gray levels by which a ring must differ from its center.
     """
 
-    max_keypoints: int = 500
-    fast_threshold: int = 20
-
-    def __post_init__(self) -> None:
-        _check_max_keypoints(self.max_keypoints)
-        _check_fast_threshold(self.fast_threshold)
+    max_keypoints: PositiveInt = 500
+    fast_threshold: GrayLevels = 20
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        # OpenCV's pyramid fails on a strip thinner than its patch, where ORB finds nothing anyway.
+        # OpenCV's pyramid fails on images thinner than the patch, where ORB finds nothing anyway.
         if min(image.shape[:2]) < _ORB_PATCH_PX:
             return np.empty((0, 2))
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -180,21 +163,17 @@ class OrbKeypoints:
         return _strongest_points(orb.detect(gray, None), self.max_keypoints)
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
 class FastKeypoints:
     """Corners by the segment test on a ring of 16 pixels (Rosten and Drummond, ECCV 2006).
 
     Args:
-        max_keypoints: at most so many, the strongest.
+        max_keypoints: at most so many, strongest first.
         fast_threshold: gray levels by which the ring must differ from its center.
     """
 
-    max_keypoints: int = 500
-    fast_threshold: int = 20
-
-    def __post_init__(self) -> None:
-        _check_max_keypoints(self.max_keypoints)
-        _check_fast_threshold(self.fast_threshold)
+    max_keypoints: PositiveInt = 500
+    fast_threshold: GrayLevels = 20
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -203,21 +182,11 @@ class FastKeypoints:
 
 
 def _strongest_points(keypoints: Sequence[cv2.KeyPoint], count: int) -> np.ndarray:
-    # One point may come several times, once for each orientation: it is one place to describe.
+    # OpenCV returns a point once for each of its orientations.
     response_at: dict[tuple[float, float], float] = {}
     for keypoint in keypoints:
         place = (keypoint.pt[0], keypoint.pt[1])
         response_at[place] = max(keypoint.response, response_at.get(place, 0.0))
-    # Equal responses go by place, so that the order of OpenCV's threads cannot show.
+    # Ties are broken by position, since the order of OpenCV's threads varies.
     places = sorted(response_at, key=lambda place: (-response_at[place], place))
     return np.array(places[:count], np.float64).reshape(-1, 2)
-
-
-def _check_max_keypoints(value: int) -> None:
-    if value < 1:
-        raise HomoregError(f"detector.max_keypoints={value}: give 1 or more")
-
-
-def _check_fast_threshold(value: int) -> None:
-    if not 1 <= value <= 255:
-        raise HomoregError(f"detector.fast_threshold={value}: give 1 to 255 gray levels")

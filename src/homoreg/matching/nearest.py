@@ -1,16 +1,18 @@
 """Nearest neighbors in descriptor space, the ratio test and the mutual check.
 
-The neighbors are exact and the same on every machine. Matrix products in float32 only narrow the
-candidates, by a bound on their rounding error; the distances that decide are computed in float64
-from the descriptors themselves, and equal ones go to the lower index. Work is done in blocks, so
-that memory grows with N + M and not with N · M.
+The neighbors are exact and the same on every machine. Matrix products in float32 only select
+candidates, by a bound on their rounding error; the final distances are computed in float64 from the
+descriptors themselves, and ties go to the lower index. Work is done in blocks, so memory grows with
+N + M and not with N · M.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+import pydantic
+from pydantic import ConfigDict, Field
 
 from homoreg.errors import HomoregError
 
@@ -39,23 +41,20 @@ class Matches:
         return len(self.indices)
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="matcher"))
 class RatioMatcher:
-    """:func:`match_descriptors` with its options set, as the ``matcher`` config group builds it.
+    """:func:`match_descriptors` with its options, built by the ``matcher`` config group.
+
+    Raises:
+        ValidationError: an option is out of its range.
 
     >>> matcher = RatioMatcher(ratio=0.8)
     >>> matcher(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[::-1]).indices.tolist()
     [[0, 2], [1, 1], [2, 0]]
     """
 
-    ratio: float | None = 0.8
+    ratio: Annotated[float, Field(gt=0, le=1)] | None = 0.8
     mutual: bool = False
-
-    def __post_init__(self) -> None:
-        if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise HomoregError(
-                f"matcher.ratio={self.ratio}: give a number above 0 up to 1, or null for no test"
-            )
 
     def __call__(
         self, descriptors1: np.ndarray, descriptors2: np.ndarray, metric: str = "l2"
@@ -73,17 +72,17 @@ def match_descriptors(
     mutual: bool = False,
     metric: str = "l2",
 ) -> Matches:
-    """Match each descriptor of view 1 to its nearest one of view 2, and keep the distinct ones.
+    """Match each descriptor of view 1 to its nearest neighbor in view 2.
 
     A match passes the ratio test (Lowe, IJCV 2004) if its distance is smaller than ``ratio`` times
-    the distance of the second neighbor. Where view 2 has a single descriptor the second is taken
-    to be infinitely far, as in SciPy's k-d tree: the match passes.
+    the distance of the second neighbor. If view 2 has a single descriptor, the second neighbor is
+    infinitely far, as in SciPy's k-d tree, and the match passes.
 
     Args:
-        descriptors1: ``(N, D)`` float32; rows that are not finite match nothing.
+        descriptors1: ``(N, D)`` float32; rows that are not finite are ignored.
         descriptors2: ``(M, D)`` float32; the same.
         ratio: threshold of the ratio test; None keeps every nearest neighbor.
-        mutual: keep a match only if it is the nearest one seen from view 2 as well.
+        mutual: keep a match only if both are the nearest neighbor of each other.
         metric: ``"l2"`` or ``"hamming"``, the latter for bits unpacked to 0 and 1.
 
     Raises:
@@ -106,10 +105,10 @@ def match_descriptors(
     if ratio is not None:
         keep &= first < ratio * second
     if mutual:
-        # Only descriptors that were chosen need to look back.
+        # Only the neighbors that were found need their own.
         chosen, position = np.unique(nearest[keep], return_inverse=True)
-        looking_back, _, _ = _two_nearest(finite2[chosen], finite1, metric)
-        keep[keep] = looking_back[position] == np.flatnonzero(keep)
+        back, _, _ = _two_nearest(finite2[chosen], finite1, metric)
+        keep[keep] = back[position] == np.flatnonzero(keep)
     indices = np.column_stack([rows1[keep], rows2[nearest[keep]]])
     return Matches(indices.astype(np.int64), first[keep], ratios[keep])
 
@@ -162,8 +161,8 @@ def _hamming_blocks(queries: np.ndarray, base: np.ndarray) -> Iterator[Block]:
 
 
 def _l2_blocks(queries: np.ndarray, base: np.ndarray) -> Iterator[Block]:
-    # Distances do not change when all descriptors move together. About their center the numbers
-    # are as small as they can be, so that rounding separates even those of a collapsed network.
+    # Distances do not depend on the origin. Centered, the numbers are small enough for float32 to
+    # separate even the descriptors of a collapsed network.
     center = base.mean(0, dtype=np.float64)
     spread = max(np.abs(queries - center).max(initial=0), np.abs(base - center).max()) or 1.0
     a = ((queries - center) / spread).astype(np.float32)
@@ -171,20 +170,20 @@ def _l2_blocks(queries: np.ndarray, base: np.ndarray) -> Iterator[Block]:
     a_norms = np.sqrt(np.einsum("nd,nd->n", a, a, dtype=np.float64))
     b_squared = np.einsum("nd,nd->n", b, b, dtype=np.float64)
     b_norm = np.sqrt(b_squared.max())
-    # |b|² and a·b are off by the rounding of a and b, a·b by at most D roundings more (Higham,
-    # Accuracy and Stability of Numerical Algorithms, section 3.1), and a few for what follows.
+    # The error of |b|² and a·b: the rounding of a and b, at most D more roundings in a·b (Higham,
+    # Accuracy and Stability of Numerical Algorithms, section 3.1), and a few afterwards.
     dimension = queries.shape[1]
     errors = 1.1 * _FLOAT32_ROUNDING * (6 * b_norm**2 + (2 * dimension + 12) * a_norms * b_norm)
 
     for rows in _blocks(len(a), len(b)):
-        # |a|² is the same along a row and left out.
+        # |a|² is constant along a row and left out.
         squared = b_squared.astype(np.float32) - 2 * (a[rows] @ b.T)
         _, smallest, next_smallest = _row_minima(squared)
         limit = next_smallest if len(b) > 1 else smallest
         limit = (limit + 2 * errors[rows]).astype(np.float32)
         query, candidate = np.nonzero(squared <= limit[:, None])
         distances = _exact_distances(queries[rows], base, query, candidate)
-        # Candidates come by index, and the sort is stable: equal distances stay in that order.
+        # Candidates are in order of their index, and the sort is stable.
         order = np.lexsort((distances, query))
         candidate, distances = candidate[order], distances[order]
         best = np.searchsorted(query, np.arange(len(squared)))
@@ -193,7 +192,7 @@ def _l2_blocks(queries: np.ndarray, base: np.ndarray) -> Iterator[Block]:
 
 
 def _row_minima(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The place of each row's smallest value, that value and the next (inf in a single column)."""
+    """Column of each row's smallest value, that value and the next (inf in a single column)."""
     rows = np.arange(len(values))
     smallest = values.argmin(1)
     first = values[rows, smallest]
