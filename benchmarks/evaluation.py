@@ -5,12 +5,12 @@ import pandas as pd
 
 from benchmarks.measure import Ratio, Row, Session, in_turns, rows, seconds
 from benchmarks.study_evaluation import study_row
+from homoreg.cli import compose
 from homoreg.descriptors.checkpoint import build_network
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.window import PatchWindow
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.geometry import Estimator, corner_error
-from homoreg.hydra_app import compose
 from homoreg.matching import RatioMatcher, ShiTomasi
 
 # Window and patch; both cut as the study did, so that the rows can be held against each other.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 
+from homoreg.cli import compose
 from homoreg.data.images import SUFFIXES
 from homoreg.data.pairs import prepare_pairs
-from homoreg.hydra_app import compose
 
 # Of a folder; more would change nothing but the time that preparing them takes.
 TRAIN, EVAL = 48, 12

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 
 from benchmarks.measure import Ratio, Row, Session, in_turns, milliseconds, now, rows, seconds
 from benchmarks.training import BareStep, training_config
+from homoreg.cli import compose
 from homoreg.data.bank import PixelBank
 from homoreg.data.images import decode_image, encode_jpeg, read_image
 from homoreg.data.manifest import PairManifest
@@ -24,7 +25,6 @@ from homoreg.geometry import (
     rmse_notebook_gray,
     transform_points,
 )
-from homoreg.hydra_app import compose
 from homoreg.matching import RatioMatcher, ShiTomasi
 
 MATCHES = 200

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.measure import Ratio, Row, Session, alone, in_turns, now, rows
 from benchmarks.plain_loop import PatchPairs, plain_throughput
+from homoreg.cli import compose
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.callbacks import Throughput
 from homoreg.descriptors.checkpoint import build_network
 from homoreg.descriptors.cnn import to_network
-from homoreg.hydra_app import compose
 from homoreg.train import build_module
 
 SETTINGS = {

@@ -7,8 +7,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from homoreg.cli import compose
 from homoreg.errors import HomoregError
-from homoreg.hydra_app import compose, conf_dir
+from homoreg.files import conf_dir
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMANDS = [file.stem for file in FILES if len(file.parts) == 1]
@@ -23,7 +24,7 @@ MAY_BE_MISSING |= {"poselib", "hpatches", "gpu", "coco", "folder"}
 NO_OPTION = re.compile(r"^\s*([#-].*|\{\}|[\w./ -]+:|defaults: .*|_\w+_: .*|[\w.]+: \S*\$\{.*|)$")
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
+@pytest.mark.parametrize("file", [f for f in FILES if "help" not in f.parts], ids=str)
 def test_every_option_has_a_comment(file: Path) -> None:
     for line in (conf_dir() / file).read_text("utf-8").splitlines():
         assert " # " in line or NO_OPTION.match(line), line

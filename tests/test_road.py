@@ -20,11 +20,11 @@ from hydra.utils import instantiate
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import homoreg
+from homoreg.cli import compose
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.evaluation import evaluate_manifest, read_evaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.geometry import Estimator
-from homoreg.hydra_app import compose
 from homoreg.matching import RatioMatcher, ShiTomasi
 from tests.commands import run, run_alone, succeed
 from tests.conftest import small_photos

@@ -1,9 +1,116 @@
-"""The one exception for what a user can cause and mend."""
+"""The error that a user can cause and mend, and one line for any error."""
+
+import errno
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import NoReturn
+
+# What a file system may refuse: no room, no permission, no such place.
+FILE_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 
 class HomoregError(Exception):
-    """One line that names the file, field or option at fault and the mend.
+    """One line that names the file, field or option at fault and the remedy.
 
     The commands print it without a traceback and end with exit code 2; inside a sweep the job
     fails and the others go on.
     """
+
+
+def exit_with(error: BaseException) -> NoReturn:
+    """End the process: one line and 2 for a user's error, the traceback and 1 for a bug."""
+    if _users_error(error) is None:
+        traceback.print_exception(error)
+        sys.exit(1)
+    print(f"homoreg: {one_line(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line: the message of the cause that the user can mend."""
+    from hydra.errors import HydraException, OverrideParseException
+    from pydantic import ValidationError
+
+    cause = _users_error(error)
+    if cause is None:
+        text = f"{type(error).__name__}: {error}"
+    elif isinstance(cause, ValidationError):
+        problem = cause.errors()[0]
+        where = ".".join([cause.title, *map(str, problem["loc"])])
+        text = f"{where}: {problem['msg']} (given: {problem.get('input')!r})"
+    elif isinstance(cause, OverrideParseException):
+        text = f"{cause.override} is not understood{_quoting_hint(cause.override)}"
+    elif isinstance(cause, HydraException):
+        text = _hydra_message(cause)
+    elif isinstance(cause, OSError) and cause.filename:
+        text = f"{cause.filename}: {cause.strerror}"
+    else:
+        text = str(cause)
+    return " ".join(text.split())
+
+
+def _users_error(error: BaseException) -> BaseException | None:
+    """The error of the chain that a user can mend; ours before the frameworks'."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from pydantic import ValidationError
+
+    chain = list(_chain(error))
+    for kinds in ((HomoregError, ValidationError), (HydraException, OmegaConfBaseException)):
+        for link in chain:
+            if isinstance(link, kinds):
+                return link
+    for link in chain:
+        if isinstance(link, OSError) and link.errno in FILE_ERRORS:
+            return link
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and its causes; a chain may run in a circle."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _hydra_message(error: BaseException) -> str:
+    """Hydra's message without its hints for programmers, with what stands behind it."""
+    text = str(error)
+    if option := re.match(r"Could not override '([^']+)'", text):
+        return f"unknown option '{option[1]}': --options lists the options"
+    if choice := re.search(r"find '([^']+)'\s+Available options in '.*':([^:]+)\n", text):
+        group, _, name = choice[1].rpartition("/")
+        return f"{group}={name}: there is no such choice; choose {', '.join(choice[2].split())}"
+    if sweep := re.match(r"Ambiguous value for argument '(.+?)'", text):
+        return (
+            f"{sweep[1]} names several values: add -m for a job with each, write a list as [a,b]"
+            f"{_quoting_hint(sweep[1], 'and quote a value with a comma')}"
+        )
+    text = re.sub(r",? set (the )?env\S* var\S* HYDRA_FULL_ERROR\S*( to see[^.\n]*\.?)?", "", text)
+    text = text.replace("full_key:", "in the option group")
+    if error.__cause__ is not None and str(error.__cause__) not in text:
+        text += f": {error.__cause__}"
+    return text
+
+
+def _quoting_hint(override: str, hint: str = "quote it") -> str:
+    """How to quote the value of an override for Hydra and the shell; empty if it would not help."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = override.partition("=")
+    quote = "'" if '"' in value else '"'
+    quoted = f"{key}={quote}{value}{quote}"
+    try:
+        OverridesParser.create().parse_override(quoted)
+    except HydraException:
+        return ""
+    return f"; {hint}: {shlex.quote(quoted)}" if equals else ""

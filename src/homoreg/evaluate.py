@@ -14,10 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.aggregates import summarize
+from homoreg.cli import command
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.inference import NetworkDescriptor, pick_device
 from homoreg.descriptors.loading import load_descriptor
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, one_line
 from homoreg.evaluation.curves import MatchingQuality, curves_figure
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.gallery import write_gallery
@@ -33,7 +34,6 @@ from homoreg.evaluation.table import (
     write_evaluation,
     write_summary,
 )
-from homoreg.hydra_app import command, one_line
 from homoreg.plotting import arm_styles
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs

@@ -1,4 +1,4 @@
-"""A job's share of the machine, where a launcher runs several jobs on it at a time."""
+"""Threads and GPUs for each of several jobs that run on one machine."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 
 # Held for as long as this process lives.
-_claimed: list[FileLock] = []
+_acquired: list[FileLock] = []
 
 
 def usable_cores() -> int:
@@ -24,36 +24,36 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def take_share(jobs: int) -> int:
-    """Keep this process to its part of the cores, and to one GPU where there are any.
+def limit_threads(jobs: int) -> int:
+    """Limit the threads of torch and OpenCV to this process's share, and use a single GPU if any.
 
     Args:
-        jobs: processes that share the machine; below 1, one a core.
+        jobs: processes that share the machine; below 1, one per core.
 
     Returns:
-        Cores of the share: torch's and OpenCV's threads from here on.
+        The number of threads.
     """
     cores = usable_cores()
     share = max(1, cores // (jobs if jobs > 0 else cores))
     torch.set_num_threads(share)
     cv2.setNumThreads(share)
     gpus = _visible_gpus()
-    if gpus and not _claimed:
-        os.environ["CUDA_VISIBLE_DEVICES"] = claim(gpus, tempfile.gettempdir())
+    if gpus and not _acquired:
+        os.environ["CUDA_VISIBLE_DEVICES"] = acquire_gpu(gpus, tempfile.gettempdir())
     return share
 
 
 def _visible_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    # Counted without a CUDA context, after which the choice would come too late.
+    # device_count() creates no CUDA context, after which the choice would come too late.
     return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def claim(names: list[str], folder: str | Path) -> str:
-    """The first of the names that the fewest other processes hold; this one then holds it too.
+def acquire_gpu(names: list[str], folder: str | Path) -> str:
+    """The first GPU that the fewest other processes hold; this process holds it until it ends.
 
     Args:
-        names: of what is shared out, such as GPUs.
+        names: of the GPUs.
         folder: of the lock files, one that all processes see.
     """
     for turn in count():
@@ -63,6 +63,6 @@ def claim(names: list[str], folder: str | Path) -> str:
                 lock.acquire(blocking=False)
             except Timeout:
                 continue
-            _claimed.append(lock)
+            _acquired.append(lock)
             return name
     raise AssertionError

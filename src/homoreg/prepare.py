@@ -3,8 +3,8 @@
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from homoreg.cli import command
 from homoreg.data.pairs import prepare_pairs
-from homoreg.hydra_app import command
 
 
 @command("prepare")

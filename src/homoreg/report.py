@@ -14,10 +14,10 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
+from homoreg.cli import command
 from homoreg.data import PairManifest
 from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
-from homoreg.hydra_app import command
 from homoreg.runs import RunFolder, find_runs
 from homoreg.study.gathered import MANY_ARMS, Gathered
 from homoreg.study.page import write_report

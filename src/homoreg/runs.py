@@ -117,4 +117,5 @@ def find_runs(paths: str | Path | Iterable[str | Path]) -> list[RunFolder]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "run.json").is_file()
+    # A job that failed before its training began, or one of another command, has no config.
+    return (path / "run.json").is_file() and (path / "config.yaml").is_file()

@@ -1,87 +1,192 @@
-"""How the jobs of a sweep went: a note in each job's folder, and what they say together.
+"""A sweep as its folder remembers it: what it sweeps, and how each of its jobs began and ended.
 
-Notes are files, because a launcher may run the jobs in other processes or on other machines.
+A launcher may run the jobs in other processes or on other machines, so all of it lies in files:
+``sweep.json`` in the sweep's folder, and ``job`` in each job's ``run.json``.
 """
 
 import json
+import sys
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from homoreg.errors import HomoregError, exit_with, one_line
 from homoreg.files import write_json, write_text
+from homoreg.resolvers import IDENTITY, register_resolvers
 from homoreg.runs import RunFolder
 
-# What a job is to its sweep, by the status of its folder when it begins.
+# How a job starts, by the status of its folder.
 STARTS = {"done": "done before", "running": "resumed", "failed": "retried", "absent": "new"}
-NOTE = "job.json"
+RECORD = "sweep.json"
+# Overrides that say where a sweep lies and not what it is.
+WHERE = ("study=", "paths.", "hydra.sweep.dir=")
+NOT_RECORDED = (*WHERE, "hydra.mode=", "hydra/job_logging=")
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """One start of a sweep.
+class SweepRecorder(Callback):
+    """Records a sweep and its jobs. Hydra pickles it into the processes that a launcher starts."""
 
-    Attributes:
-        folder: where it writes; its jobs' folders lie one level down.
-        id: tells its jobs' notes from those of earlier starts. Times would not do: the clocks of a
-            cluster's machines differ.
-    """
+    # The sweeps that this process has started.
+    started: list["SweepRecorder"] = []  # noqa: RUF012 (there is one list)
 
-    folder: Path
-    id: str
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex  # tells this start of a sweep from earlier ones
+        self.folder = Path()
+        self.where: list[str] = []  # the overrides that name the folder
 
-    @classmethod
-    def starting(cls, folder: str | Path) -> "Sweep":
-        return cls(Path(folder).absolute(), uuid.uuid4().hex)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The first code of ours in a launcher's process, before Hydra composes the job's config.
+        register_resolvers()
+        self.__dict__.update(state)
 
-    @contextmanager
-    def job(self, folder: Path, line_of: Callable[[BaseException], str]) -> Iterator[None]:
-        """Keep the note ``job.json`` of the job that writes into ``folder``.
-
-        A failure leaves ``error.txt`` too: its line, then the traceback. What is killed or
-        interrupted leaves the note as it stood at the start.
-
-        Args:
-            line_of: one line on an error.
-        """
-        note = {"sweep": self.id, "start": STARTS.get(RunFolder(folder).status, "new")}
-        error_file = folder / "error.txt"
-        error_file.unlink(missing_ok=True)
-        write_json(folder / NOTE, note | {"outcome": "broke off"})
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra turns exceptions in a callback into warnings.
         try:
-            yield
+            self.folder = Path(config.hydra.sweep.dir).absolute()
+            overrides = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
+            self.where = [o for o in overrides if o.startswith(WHERE)]
+            if not any(o.startswith(("study=", "hydra.sweep.dir=")) for o in self.where):
+                self.where.append(f"study={self.folder.name}")
+            record_sweep(self.folder, config.hydra.job.config_name, overrides)
         except Exception as error:
-            line = line_of(error)
-            write_text(error_file, "\n".join([line, "", *traceback.format_exception(error)]))
-            write_json(folder / NOTE, note | {"outcome": "failed", "error": line})
-            raise
-        write_json(folder / NOTE, note | {"outcome": "done"})
+            exit_with(error)
+        SweepRecorder.started.append(self)
 
-    def notes(self) -> dict[str, dict[str, Any]]:
-        """The notes of this start's jobs by the jobs' names, in their order."""
-        notes = {
-            file.parent.name: json.loads(file.read_text(encoding="utf-8"))
-            for file in sorted(self.folder.glob(f"*/{NOTE}"))
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.mode.name == "RUN":
+            return
+        run = RunFolder(Path(config.hydra.runtime.output_dir))
+        (run.path / "error.txt").unlink(missing_ok=True)
+        if config.hydra.job.config_name != "train":
+            run.record_file.unlink(missing_ok=True)  # only a training goes on from what is there
+        self.job: dict[str, Any] = {"sweep": self.id, "start": STARTS.get(run.status, "new")}
+        run.update_record(job=self.job)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode.name == "RUN":
+            return
+        run = RunFolder(Path(config.hydra.runtime.output_dir))
+        status, line = "done", None
+        if job_return.status == JobStatus.FAILED:
+            error = job_return._return_value  # the property raises it
+            status, line = "failed", one_line(error)
+            text = "\n".join([line, "", *traceback.format_exception(error)])
+            write_text(run.path / "error.txt", text)
+        run.update_record(status=status, error=line, job=self.job | {"ended": True})
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """The records of the jobs of this start, by the jobs' names."""
+        runs = [RunFolder(file.parent) for file in sorted(self.folder.glob("*/run.json"))]
+        records = {run.name: run.record for run in runs}
+        return {
+            name: record
+            for name, record in records.items()
+            if record.get("job", {}).get("sweep") == self.id
         }
-        return {name: note for name, note in notes.items() if note["sweep"] == self.id}
 
 
-def summary(notes: Mapping[str, Mapping[str, Any]]) -> str:
+def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -> None:
+    """Print a line for each job that did not end well, and a count; exit with 2 if there is one.
+
+    Args:
+        errors: what Hydra raised: a job's own error, or that of a launcher.
+    """
+    jobs = {name: record for sweep in sweeps for name, record in sweep.jobs().items()}
+    kinds = {name: _kind(record) for name, record in jobs.items()}
+    for name, kind in kinds.items():
+        if kind == "failed":
+            print(f"homoreg: job {name} failed: {jobs[name]['error']}", file=sys.stderr)
+        elif kind == "not ended":
+            why = "it was killed, or still runs on another machine"
+            print(f"homoreg: job {name} has not ended: {why}", file=sys.stderr)
+    if jobs:
+        print(count_jobs(jobs))
+    for error in errors:
+        if "not ended" in kinds.values():
+            print(f"homoreg: the launcher says: {one_line(error)}", file=sys.stderr)
+        elif "failed" not in kinds.values():
+            exit_with(error)
+    if {"failed", "not ended"} & set(kinds.values()):
+        sys.exit(2)
+
+
+def count_jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
     """How many jobs there were, and how many of each kind.
 
-    A job that failed or broke off counts as nothing else.
-
-    >>> well, badly = {"start": "new", "outcome": "done"}, {"start": "new", "outcome": "failed"}
-    >>> summary({"seed-0": well, "seed-1": badly})
+    >>> done = {"status": "done", "job": {"start": "new", "ended": True}}
+    >>> count_jobs({"seed-0": done, "seed-1": done | {"status": "failed"}})
     '2 jobs: 0 done before, 0 resumed, 0 retried, 1 new, 1 failed'
     """
-    kinds = Counter(
-        note["start"] if note["outcome"] == "done" else note["outcome"] for note in notes.values()
-    )
-    shown = [*STARTS.values(), "failed", *(["broke off"] if kinds["broke off"] else [])]
-    jobs = "1 job" if len(notes) == 1 else f"{len(notes)} jobs"
-    return f"{jobs}: {', '.join(f'{kinds[kind]} {kind}' for kind in shown)}"
+    kinds = Counter(map(_kind, jobs.values()))
+    shown = [*STARTS.values(), "failed", *(["not ended"] if kinds["not ended"] else [])]
+    number = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    return f"{number}: {', '.join(f'{kinds[kind]} {kind}' for kind in shown)}"
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    job = record["job"]
+    if not job.get("ended"):
+        return "not ended"
+    return "failed" if record["status"] == "failed" else job["start"]
+
+
+def record_sweep(folder: Path, command: str, overrides: list[str]) -> None:
+    """Add the sweep to those that the folder remembers; says so where it holds another one."""
+    sweep = {
+        "command": command,
+        "overrides": [o for o in overrides if not o.startswith(NOT_RECORDED)],
+    }
+    known = recorded_sweeps(folder)
+    others = [other for other in known if _what(other) != _what(sweep)]
+    if others and len(others) == len(known):
+        print(f"{folder} was started with other options; this adds jobs to it")
+    write_json(folder / RECORD, [*others, sweep])
+
+
+def recorded_sweeps(folder: Path) -> list[dict[str, Any]]:
+    """The sweeps that were started in the folder: ``command`` and ``overrides`` of each."""
+    file = folder / RECORD
+    if not file.is_file():
+        return []
+    try:
+        sweeps = json.loads(file.read_text(encoding="utf-8"))
+        return [{"command": s["command"], "overrides": list(s["overrides"])} for s in sweeps]
+    except (ValueError, TypeError, KeyError) as error:
+        raise HomoregError(f"{file} is damaged; delete it and give the whole command") from error
+
+
+def continued(sweep: Mapping[str, Any], overrides: list[str]) -> list[str] | None:
+    """The overrides of a recorded sweep under those of a command; None if that has its own sweep.
+
+    A command has a sweep of its own if it gives several values for a key, chooses an experiment or
+    a search, or sets what tells jobs apart.
+
+    >>> continued({"overrides": ["seed=0,1", "patch.size=16"]}, ["study=a", "patch.size=32"])
+    ['seed=0,1', 'study=a', 'patch.size=32']
+    >>> continued({"overrides": ["seed=0,1"]}, ["study=a", "seed=2"])
+    """
+    parser = OverridesParser.create()
+    given = parser.parse_overrides(overrides)
+    recorded = parser.parse_overrides(sweep["overrides"])
+    keys = {override.key_or_group for override in given}
+    telling = {o.key_or_group for o in recorded if o.is_sweep_override()}
+    telling |= {*IDENTITY, "experiment", "hparams_search"}
+    if keys & telling or any(override.is_sweep_override() for override in given):
+        return None
+    if "hydra/launcher" in keys:
+        recorded = [o for o in recorded if not o.key_or_group.startswith("hydra.launcher")]
+    return [str(o.input_line) for o in recorded if o.key_or_group not in keys] + overrides
+
+
+def _what(sweep: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What a sweep computes, wherever and in whichever order."""
+    task = [o for o in sweep["overrides"] if not o.startswith(("hydra.launcher", "hydra/launcher"))]
+    return sweep["command"], sorted(task)

@@ -28,17 +28,17 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from homoreg.cli import command
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
 from homoreg.descriptors.callbacks import LossBeforeCheckpoint, Throughput, tensorboards
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.descriptors.module import DescriptorModule
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, one_line
 from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import write_text
-from homoreg.hydra_app import command, one_line
-from homoreg.machine import take_share
+from homoreg.machine import limit_threads
 from homoreg.runs import RunFolder
 from homoreg.study.analysis import Analysis
 
@@ -148,7 +148,7 @@ def share_the_machine(cfg: DictConfig) -> None:
             "(trainer=auto hydra/launcher=joblib), or start each run by itself, without -m"
         )
     if "n_jobs" in hydra.launcher:
-        cores = take_share(hydra.launcher.n_jobs)
+        cores = limit_threads(hydra.launcher.n_jobs)
         if not any(o.startswith("data.num_workers=") for o in hydra.overrides.task):
             # One core less for each process that cuts patches; with a single core, none.
             cfg.data.num_workers = min(cfg.data.num_workers, cores - 1)

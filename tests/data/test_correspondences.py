@@ -11,9 +11,8 @@ from homoreg.data.correspondences import (
     sample_patch_pairs,
 )
 from homoreg.data.warp import Warp
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, one_line
 from homoreg.geometry import transform_points
-from homoreg.hydra_app import one_line
 
 SIZE = (480, 320)
 WARPS = [Warp().draw(0, f"photo {i // 2}", i % 2, SIZE).homography for i in range(12)]

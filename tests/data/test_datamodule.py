@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from homoreg.data import PatchPairDataModule, cut_patches
 from homoreg.data.correspondences import POSITIVE, PairSampling
 from homoreg.data.datamodule import Batch, EpochBatches, validation_photos
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, one_line
 from homoreg.geometry import transform_points
-from homoreg.hydra_app import one_line
 
 
 def module(root: Path, **options: object) -> PatchPairDataModule:

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 from skimage.data import astronaut, chelsea, coffee
 
+from homoreg.cli import compose
 from homoreg.data.images import read_image
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import prepare_pairs, prepared_differs
 from homoreg.data.sources import FolderSource, select_photos
 from homoreg.data.warp import Warp
-from homoreg.errors import HomoregError
-from homoreg.hydra_app import compose, one_line
+from homoreg.errors import HomoregError, one_line
 
 SEED = 42
 SMALL = Warp(repeats=2)

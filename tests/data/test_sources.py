@@ -14,8 +14,7 @@ from pydantic import ValidationError
 
 from homoreg.data.images import PhotoError, decode_image
 from homoreg.data.sources import CocoSource, FolderSource, SampleSource, Selection, select_photos
-from homoreg.errors import HomoregError
-from homoreg.hydra_app import one_line
+from homoreg.errors import HomoregError, one_line
 
 NAMES = [f"{i:03d}.jpg" for i in range(60)]
 

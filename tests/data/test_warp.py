@@ -12,8 +12,7 @@ from scipy.ndimage import map_coordinates
 from skimage.data import chelsea
 
 from homoreg.data.warp import Warp, move_corners, mutual_overlap, render, similarity_about_center
-from homoreg.errors import HomoregError
-from homoreg.hydra_app import one_line
+from homoreg.errors import HomoregError, one_line
 
 SIZE = (640, 480)
 CLEAN = {"occlusion_probability": 0.0, "blur_probability": 0.0}

@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from skimage import data as photographs
 from tests.commands import run, succeed
 
+from homoreg.cli import compose
 from homoreg.errors import HomoregError
 from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs, pair_id
 from homoreg.evaluation import read_evaluation
 from homoreg.files import write_json, write_text
-from homoreg.hydra_app import compose
 from homoreg.runs import RunFolder
 
 

@@ -1,0 +1,214 @@
+"""How the four commands start and end: Hydra's set-up, the command line, one line for an error."""
+
+import functools
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from homoreg.errors import HomoregError, exit_with
+from homoreg.files import conf_dir
+from homoreg.options import option_lines
+from homoreg.resolvers import register_resolvers
+from homoreg.sweeps import (
+    WHERE,
+    SweepRecorder,
+    close_sweeps,
+    continued,
+    count_jobs,
+    recorded_sweeps,
+)
+
+# Options whose value is a name or a path even where YAML would read a number in it.
+NAMES = re.compile(
+    r"([\w.]+\.)?(study|root|names|runs|pair|ckpt|dir|outputs|multirun)=(?P<value>.+)"
+)
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a config a command: ``main()`` reads the command line and runs it.
+
+    A single run ends with exit code 0, with 2 and one line on a user's error, with 1 and a
+    traceback on a bug. A sweep runs all its jobs, then prints a line for each that failed and one
+    that counts them all, and ends with exit code 2 if a job failed.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def job(cfg: DictConfig) -> Any:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return function(cfg)
+            try:
+                return function(cfg)
+            except Exception as error:
+                exit_with(error)  # Hydra would print lines of its own first
+            except KeyboardInterrupt:
+                folder = os.path.relpath(HydraConfig.get().runtime.output_dir)
+                where = [f"hydra.run.dir={folder}"] if config_name == "train" else []
+                _exit_interrupted(config_name, [*HydraConfig.get().overrides.task, *where])
+
+        def main() -> None:
+            register_resolvers()
+            # Hydra would print errors in its own way and exit with 1; here they come through.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            run = hydra.main(str(conf_dir()), config_name, version_base="1.3")(job)
+            SweepRecorder.started = []
+            errors: list[Exception] = []
+            try:
+                if "--options" in sys.argv:
+                    overrides = [a for a in sys.argv[1:] if a != "--options"]
+                    cfg = compose(config_name, overrides, hydra_too=True)
+                    print("\n".join(option_lines(cfg, conf_dir())))
+                    return
+                for arguments in command_lines(config_name, sys.argv[1:]):
+                    sys.argv[1:] = arguments
+                    try:
+                        run()
+                    except Exception as error:  # of any kind: the sweep ends with a count
+                        errors.append(error)
+            except Exception as error:
+                exit_with(error)
+            except KeyboardInterrupt:
+                for sweep in SweepRecorder.started:
+                    print(count_jobs(sweep.jobs()))
+                    _exit_interrupted(config_name, ["-m", *sweep.where])
+                sys.exit(130)
+            close_sweeps(SweepRecorder.started, errors)
+
+        return main
+
+    return decorate
+
+
+def _exit_interrupted(config_name: str, arguments: Sequence[str]) -> NoReturn:
+    command = shlex.join(["python", "-m", f"homoreg.{config_name}", *arguments])
+    print(f"homoreg: interrupted; to go on from here: {command}", file=sys.stderr)
+    sys.exit(130)
+
+
+def compose(config_name: str, overrides: Sequence[str] = (), hydra_too: bool = False) -> DictConfig:
+    """The config that a command would get from these overrides, for notebooks and tests.
+
+    Args:
+        hydra_too: with Hydra's own config under ``hydra``.
+    """
+    register_resolvers()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
+
+
+def command_lines(config_name: str, arguments: Sequence[str]) -> list[list[str]]:
+    """The command lines for Hydra that a user's command line stands for.
+
+    Overrides may stand on both sides of ``-m``. ``-m study=NAME`` stands for the sweeps that were
+    started under this name, one command line each.
+    """
+    overrides = [a for a in arguments if a.startswith(("+", "~")) or re.match(r"[^-][^=]*=", a)]
+    flags = [a for a in arguments if a not in overrides]
+    multirun = [flag for flag in flags if flag in ("-m", "--multirun")]
+    overrides = [as_typed(override) for override in overrides]
+    if multirun and len(flags) > len(multirun) and {"--cfg", "-c", "--info", "-i"} & set(flags):
+        flags = [flag for flag in flags if flag not in multirun]  # shows a config and runs nothing
+        multirun = []
+    sweeps = started_sweeps(config_name, overrides) if multirun else [overrides]
+    # The processes that Lightning starts for a run's other devices leave the log to the first one.
+    quiet = ["hydra/job_logging=disabled"] if os.environ.get("LOCAL_RANK", "0") != "0" else []
+    # One block of overrides: argparse takes no second one behind an option such as --cfg.
+    return [[*flags, *sweep, *quiet] for sweep in sweeps]
+
+
+def as_typed(override: str) -> str:
+    """The override with its numbers quoted where a name or a path is asked for.
+
+    >>> as_typed("study=2026_11_25"), as_typed("runs=[2026,a]"), as_typed("seed=1_000")
+    ("study='2026_11_25'", "runs=['2026',a]", 'seed=1_000')
+    """
+    value = NAMES.fullmatch(override)
+    if not value or re.search(r"['\"(){}$]", value["value"]):
+        return override
+    number = r"(?<![^,\[])[+-]?[0-9._]+([eE][+-]?[0-9]+)?(?![^,\]])"
+    return override[: value.start("value")] + re.sub(number, r"'\g<0>'", value["value"])
+
+
+def started_sweeps(config_name: str, overrides: list[str]) -> list[list[str]]:
+    """The overrides of each sweep that ``-m`` with these overrides starts or goes on with."""
+    where = [o for o in overrides if o.startswith(WHERE)]
+    if not where:
+        return [overrides]
+    folder = Path(compose(config_name, where, hydra_too=True).hydra.sweep.dir)
+    recorded = [s for s in recorded_sweeps(folder) if s["command"] == config_name]
+    sweeps = [sweep for s in recorded if (sweep := continued(s, overrides)) is not None]
+    for sweep in sweeps:
+        print(f"{folder} goes on: {shlex.join(sweep)}")
+    return sweeps or [overrides]
+
+
+class CheckOptions(Callback):
+    """Refuses an override whose value is of another kind than the option's default.
+
+    What the value may be beyond its kind is checked by whatever the option goes to.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra turns exceptions in a callback into warnings.
+        try:
+            check_options(config.hydra.job.config_name, list(config.hydra.overrides.task))
+        except Exception as error:
+            exit_with(error)
+
+    on_multirun_start = on_run_start
+
+
+def check_options(config_name: str, overrides: list[str]) -> None:
+    """HomoregError for the first override whose value is of another kind than the default."""
+    loader = GlobalHydra.instance().config_loader()
+    parser = OverridesParser.create(loader)
+    choices, options = [], []
+    for override in parser.parse_overrides(overrides):
+        values = [str(override.input_line)]
+        if override.is_discrete_sweep():
+            key = override.get_key_element()
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        if loader.get_group_options(override.key_or_group):
+            choices.append(values[0])
+        elif not override.is_delete() and not override.is_interval_sweep():
+            options += parser.parse_overrides(values)
+    if not options:
+        return
+    defaults = loader.load_configuration(config_name, choices, RunMode.RUN)
+    for override in options:
+        key, value = override.key_or_group, override.value()
+        default = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
+        if isinstance(value, str) and "${" in value:
+            continue
+        try:
+            TypeAdapter(_kind(default) | None).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise HomoregError(
+                f"{override.input_line}: {reason}; the default is {default}"
+            ) from None
+
+
+def _kind(default: Any) -> Any:
+    """The type of an option's values, from its default."""
+    if isinstance(default, ListConfig):
+        first = _kind(default[0]) if default else Any
+        return list[first | None]  # type: ignore[valid-type]
+    if isinstance(default, DictConfig):
+        return dict
+    if isinstance(default, str):
+        return str | int | float | bool
+    return Any if default is None else type(default)

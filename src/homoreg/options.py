@@ -1,0 +1,64 @@
+"""The options of a command with their values and comments, as ``--options`` prints them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+
+def option_lines(cfg: DictConfig, conf: Path) -> Iterator[str]:
+    """A line for each option of a composed config, ``key=value  # comment``, in its order.
+
+    A group is headed by its choice and by the names to choose from.
+
+    Args:
+        cfg: with Hydra's own config under ``hydra``.
+        conf: the folder of configs; the comments are those of its YAML files.
+    """
+    chosen = {k: v for k, v in cfg.hydra.runtime.choices.items() if not k.startswith("hydra")}
+    files = sorted(conf.glob("*/*.yaml"))
+    # The file of the choice has the last word; other files explain what it inherits.
+    files.sort(key=lambda file: chosen.get(file.parent.name) == file.stem)
+    comments: dict[str, str] = {}
+    for file in (*files, conf / f"{cfg.hydra.job.config_name}.yaml"):
+        prefix = "" if file.parent == conf else f"{file.parent.name}."
+        comments |= {prefix + key: comment for key, comment in _comments(file)}
+    options = OmegaConf.to_container(cfg)
+    assert isinstance(options, dict)
+    del options["hydra"]
+    for key in dict.fromkeys([*options, *chosen]):
+        names = sorted(file.stem for file in (conf / str(key)).glob("*.yaml"))
+        if names:
+            yield f"\n# {key}={_text(chosen.get(key))}  choose {', '.join(names)}"
+        for name, leaf in _leaves(key, options[key]) if key in options else ():
+            comment = comments.get(name)
+            yield f"{name}={_text(leaf)}" + (f"  # {comment}" if comment else "")
+
+
+def _comments(file: Path) -> Iterator[tuple[str, str]]:
+    """The dotted keys of a YAML file with the comments behind them."""
+    path: list[tuple[int, str]] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        option = re.match(r"( *)([\w.]+):(?:.*?\s#\s*(.*))?", line)
+        if not option:
+            continue
+        indent = len(option[1])
+        path = [(depth, key) for depth, key in path if depth < indent] + [(indent, option[2])]
+        if option[3]:
+            yield ".".join(key for _, key in path), option[3]
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key, value
+
+
+def _text(value: Any) -> str:
+    """The value as it would be typed."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("\n...")

@@ -1,0 +1,254 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homoreg.cli import as_typed
+from homoreg.errors import HomoregError, one_line
+from homoreg.resolvers import MAX_JOB_NAME, job_name, study_name
+from tests.commands import run as run_command
+
+# A command of its own: it fails, or leaves a file, as its options say.
+COMMAND = """
+from pathlib import Path
+from homoreg.errors import HomoregError
+from homoreg.cli import command
+
+@command("NAME")
+def main(cfg):
+    if cfg.seed == 1:
+        raise HomoregError("seed=1: choose another")
+    if cfg.seed == 2:
+        raise RuntimeError("a bug")
+    if cfg.seed == 99:
+        raise KeyboardInterrupt
+    (Path(cfg.paths.run) / "done").write_text(cfg.data.root)
+
+main()
+"""
+
+
+def run(folder: Path, *arguments: str, command: str = "train") -> subprocess.CompletedProcess[str]:
+    script = folder / "command.py"
+    script.write_text(COMMAND.replace("NAME", command))
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+        check=False,
+    )
+
+
+def jobs(folder: Path) -> set[str]:
+    return {file.parent.name for file in folder.glob("*/done")}
+
+
+def test_a_single_run_ends_as_its_error_deserves(tmp_path: Path) -> None:
+    fine = run(tmp_path, "seed=0")
+    assert (fine.returncode, fine.stderr) == (0, "")
+    mendable = run(tmp_path, "seed=1")
+    assert (mendable.returncode, mendable.stderr) == (2, "homoreg: seed=1: choose another\n")
+    bug = run(tmp_path, "seed=2")
+    assert bug.returncode == 1
+    assert "RuntimeError: a bug" in bug.stderr
+    interrupted = run(tmp_path, "seed=99")
+    assert interrupted.returncode == 130
+    assert "homoreg.train seed=99 hydra.run.dir=outputs/" in interrupted.stderr.splitlines()[-1]
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 4
+
+
+def test_a_sweep_goes_on_and_names_each_job_that_failed(tmp_path: Path) -> None:
+    sweep = run(tmp_path, "regularizer=l2", "seed=0,1,2,3", "data.root=/photos", "-m", "study=mine")
+    assert sweep.returncode == 2
+    lines = [line for line in sweep.stderr.splitlines() if line.startswith("homoreg:")]
+    assert lines == [
+        "homoreg: job regularizer-l2+seed-1 failed: seed=1: choose another",
+        "homoreg: job regularizer-l2+seed-2 failed: RuntimeError: a bug",
+    ]
+    assert "Traceback" not in sweep.stderr
+    study = tmp_path / "multirun" / "mine"
+    assert jobs(study) == {"regularizer-l2+seed-0", "regularizer-l2+seed-3"}
+    assert "a bug" in (study / "regularizer-l2+seed-2" / "error.txt").read_text()
+
+
+def test_a_study_goes_on_by_its_name_alone(tmp_path: Path) -> None:
+    study = tmp_path / "multirun" / "mine"
+    first = run(tmp_path, "-m", "study=mine", "seed=0,3", "patch.size=16")
+    assert (first.returncode, jobs(study)) == (0, {"seed-0", "seed-3"})
+    (study / "seed-3" / "done").unlink()
+    again = run(tmp_path, "-m", "study=mine")
+    assert (again.returncode, jobs(study)) == (0, {"seed-0", "seed-3"})
+    assert "multirun/mine goes on: seed=0,3 patch.size=16 study=mine" in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("2 jobs: 2 done before")
+
+    other = run(tmp_path, "-m", "study=mine", "seed=4", "regularizer=none,l2")
+    assert "was started with other options; this adds jobs to it" in other.stdout
+    added = {"regularizer-none+seed-4", "regularizer-l2+seed-4"}
+    assert jobs(study) == {"seed-0", "seed-3"} | added
+    everything = run(tmp_path, "-m", "study=mine", "trainer.max_epochs=3")
+    assert everything.stdout.splitlines()[-1].startswith("4 jobs: 4 done before")
+
+    unnamed = run(tmp_path, "-m", "seed=0,99")
+    assert unnamed.stdout.splitlines()[-1].endswith("1 new, 0 failed, 1 not ended")
+    command = unnamed.stderr.splitlines()[-1].partition("homoreg.train ")[2]
+    assert unnamed.returncode == 130
+    assert run(tmp_path, *command.split()).returncode == 130
+    assert len(list((tmp_path / "multirun").iterdir())) == 2
+
+    (study / "sweep.json").write_text("[")
+    damaged = run(tmp_path, "-m", "study=mine")
+    assert (damaged.returncode, len(damaged.stderr.splitlines())) == (2, 1)
+    assert "sweep.json" in damaged.stderr
+
+
+def test_numbers_are_names_of_studies_and_folders(tmp_path: Path) -> None:
+    ended = run(tmp_path, "-m", "study=2026_11_25", "data.root=2019,1e3", "seed=0")
+    assert ended.returncode == 0, ended.stderr
+    files = sorted((tmp_path / "multirun" / "2026_11_25").glob("*/done"))
+    assert [file.read_text() for file in files] == ["1e3", "2019"]
+
+
+def test_a_sweep_of_another_command_is_counted_and_nothing_of_it_is_done_before(
+    tmp_path: Path,
+) -> None:
+    for _ in range(2):
+        ended = run(tmp_path, "-m", "study=mine", "seed=0,1", command="evaluate")
+        assert ended.returncode == 2
+        assert ended.stdout.splitlines()[-1] == (
+            "2 jobs: 0 done before, 0 resumed, 0 retried, 1 new, 1 failed"
+        )
+    assert json.loads((tmp_path / "multirun/mine/seed-1/run.json").read_text())["error"] == (
+        "seed=1: choose another"
+    )
+
+
+def test_a_study_is_four_arms_at_twelve_seeds_unless_the_command_line_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path, "-m", "experiment=study", "study=all")
+    folders = {path.name for path in (tmp_path / "multirun" / "all").iterdir() if path.is_dir()}
+    assert folders == {
+        f"regularizer-{arm}+seed-{seed}"
+        for arm in ("none", "l2", "dropout", "hybrid")
+        for seed in range(12)
+    }
+    few = run(tmp_path, "seed=0,3", "-m", "experiment=study", "regularizer=l2", "study=few")
+    assert jobs(tmp_path / "multirun" / "few") == {"regularizer-l2+seed-0", "regularizer-l2+seed-3"}
+    assert (few.returncode, few.stdout.splitlines()[-1]) == (
+        0,
+        "2 jobs: 0 done before, 0 resumed, 0 retried, 2 new, 0 failed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["patch.sise=3"], "unknown option 'patch.sise': --options lists the options"),
+        (["regularizer=l3"], "regularizer=l3: there is no such choice; choose dropout, hybrid, l2"),
+        (["patch.size="], "patch.size=: Input should be a valid integer"),
+        (["patch.size=abc"], "patch.size=abc: Input should be a valid integer; the default is 32"),
+        (["data.batch_size=2.5"], "data.batch_size=2.5: Input should be a valid integer"),
+        (["evaluation.enabled=3"], "evaluation.enabled=3: Input should be a valid boolean"),
+        (["model.channels=[8,x]"], "model.channels=[8,x]: Input should be a valid integer"),
+        (["warp=notebook", "warp.scale=2"], "warp.scale=2: Input should be a valid list"),
+        (["-m", "patch.size=16,abc"], "patch.size=abc: Input should be a valid integer"),
+        (["-m", "study=a/b", "seed=0"], "study=a/b: use letters"),
+        (["seed=[1"], "seed=[1 is not understood"),
+        (["source.root=/a=b"], """quote it: 'source.root="/a=b"'"""),
+        (["source.root=/a b,c"], """quote a value with a comma: 'source.root="/a b,c"'"""),
+    ],
+)
+def test_what_is_no_option_or_value_is_one_line(
+    tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    refused = run_command(tmp_path, "train", *arguments)
+    assert refused.returncode == 2, refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert line in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report"])
+def test_help_is_short_and_every_option_is_explained(tmp_path: Path, command: str) -> None:
+    shown = run_command(tmp_path, command, "--help").stdout
+    assert len(shown.splitlines()) < 30
+    assert f"python -m homoreg.{command} --options" in shown
+    options = run_command(tmp_path, command, "--options").stdout.splitlines()
+    explained = re.compile(r"#|.*\._\w+_=|.*=\$\{|.*  # |$")
+    assert [line for line in options if not explained.match(line)] == []
+
+
+def test_options_follow_the_choices_of_the_command_line(tmp_path: Path) -> None:
+    shown = run_command(tmp_path, "train", "trainer=ddp", "patch.size=48", "--options").stdout
+    assert "# trainer=ddp  choose auto, cpu, ddp, gpu" in shown
+    assert (
+        "trainer.strategy=ddp  # auto for one device; ddp for several, each in a process" in shown
+    )
+    assert "trainer.max_epochs=10  # epochs" in shown
+    assert "patch.size=48  # side of the patch that the network sees, pixels" in shown
+
+
+def test_a_config_is_shown_in_a_sweep_too(tmp_path: Path) -> None:
+    assert "max_epochs: 10" in run_command(tmp_path, "train", "--cfg", "job", "-m", "seed=3").stdout
+
+
+class TestNames:
+    @given(
+        st.lists(
+            st.tuples(
+                st.from_regex(r"[a-z]{1,12}(\.[a-z]{1,12})?", fullmatch=True),
+                st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=80),
+            ),
+            max_size=6,
+        )
+    )
+    def test_a_job_s_name_needs_no_quoting(self, overrides: list[tuple[str, str]]) -> None:
+        name = job_name([f"{key}={value}" for key, value in overrides], [])
+        assert 0 < len(name) <= MAX_JOB_NAME
+        assert name.isascii()
+        parsed = OverridesParser.create().parse_override(f"runs=multirun/{name}")
+        assert parsed.value() == f"multirun/{name}"
+
+    def test_jobs_that_differ_have_different_names(self) -> None:
+        assert len({job_name([f"{'key' * 50}={i}"], []) for i in range(100)}) == 100
+        roots = ("/x/a", "/x/a/", "x/a", "x_a", "/x_a")
+        assert len({job_name([f"data.root={root}"], []) for root in roots}) == 5
+        assert job_name(["model.channels=[8,16]", "optimizer.lr=1e-3"], []) == (
+            "model.channels-8_16+optimizer.lr-1e-3"
+        )
+
+    @pytest.mark.parametrize("name", ["2026_11_25", "2026", "1e3", "007", "1.50"])
+    def test_a_number_is_a_name_as_typed(self, name: str) -> None:
+        for key in ("study", "data.root", "hydra.run.dir"):
+            override = OverridesParser.create().parse_override(as_typed(f"{key}={name}"))
+            assert override.value() == name
+
+    def test_a_study_s_name_is_a_plain_folder(self) -> None:
+        assert study_name(None, "now") == "now"
+        assert study_name("2024", "now") == "2024"
+        for wrong in ("a/b", "a b", ".."):
+            with pytest.raises(HomoregError, match="study="):
+                study_name(wrong, "now")
+
+
+class TestOneLine:
+    def test_a_chain_of_errors_that_runs_in_a_circle_ends(self) -> None:
+        first, second = RuntimeError("first"), OSError(28, "No space left on device", "a.ckpt")
+        first.__cause__, second.__context__ = second, first
+        assert one_line(first) == "a.ckpt: No space left on device"
+        second.errno = None
+        assert one_line(first) == "RuntimeError: first"
+
+    def test_a_class_that_cannot_be_made_is_named_with_its_option(self, tmp_path: Path) -> None:
+        target = "model._target_=homoreg.nothing.Net"
+        ended = run_command(tmp_path, "train", target, "data.root=" + str(tmp_path))
+        assert "HYDRA_FULL_ERROR" not in ended.stderr
