@@ -13,7 +13,7 @@ STUDY ?= study
 
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test lint prepare sweep study eval report compare notebooks dashboard bench clean
+.PHONY: help demo test lint prepare sweep study eval report compare notebooks dashboard bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -80,6 +80,10 @@ dashboard: $(READY)  ## TensorBoard of the newest sweep, or SWEEP=folder
 bench: $(READY)  ## measure speed on this machine: make bench [PHOTOS=folder] [ARGS=--quick]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
+docs: $(READY)  ## build the documentation as a site in docs/_build/html; broken links are errors
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html $(ARGS)
+	@echo "docs/_build/html/index.html"
+
 clean:  ## remove caches; keep data and results
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
