@@ -1,1 +1,1 @@
-"""How fast homoreg is, beside the study's way and beside the bare arithmetic: ``make bench``."""
+"""Speed of homoreg, of the original study's code and of the bare network: ``make bench``."""

@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: measure how fast homoreg is on this machine, and write the table.
+"""``python -m benchmarks``: measure the speed of homoreg on this machine and write a table.
 
-Each comparison runs in a process of its own, on pairs made of the embedded photographs or of a
-folder's. The machine should have nothing else to do.
+Each comparison runs in its own process, on pairs of the embedded photographs or of a folder.
+Nothing else should run on the machine.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("comparisons", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
     parser.add_argument("--photos", help="folder of photographs; default: the embedded ones")
     parser.add_argument("--out", default="benchmarks/results", help="folder for the table")
-    parser.add_argument("--quick", action="store_true", help="measure next to nothing")
+    parser.add_argument("--quick", action="store_true", help="measure almost nothing, as a test")
     asked = parser.parse_args()
     unknown = set(asked.comparisons) - set(COMPARISONS)
     if unknown:
@@ -34,7 +34,7 @@ def main() -> None:
     console = Console()
     heading = machine()
     if asked.quick:
-        heading["size"] = "quick, so that the numbers mean nothing"
+        heading["size"] = "quick: the numbers are meaningless"
     table: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         root, scratch = Path(folder, "data"), Path(folder, "scratch")

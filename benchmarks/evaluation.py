@@ -1,4 +1,4 @@
-"""Evaluating pairs, against the study's way and with four networks against one."""
+"""Evaluating pairs: homoreg and the original code, and four networks and one."""
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_b
 from homoreg.geometry import Estimator, corner_error
 from homoreg.matching import RatioMatcher, ShiTomasi
 
-# Window and patch; both cut as the study did, so that the rows can be held against each other.
-SETTINGS = {"the study's: 64 px": (64, 64), "the default: 32 px of 64 px": (64, 32)}
-STUDY, ONE, FOUR = "the study's way, one network", "homoreg, one network", "homoreg, four networks"
+# Window and patch. Both ways cut patches as the original did, so that their rows can be compared.
+SETTINGS = {"original: 64 px": (64, 64), "default: 32 px of 64 px": (64, 32)}
+STUDY, ONE, FOUR = "original code, one network", "homoreg, one network", "homoreg, four networks"
 SHARE = "homoreg, four networks, each"
 
 
@@ -37,7 +37,7 @@ def compare(
     corners: int,
     repeats: int,
 ) -> list[Row]:
-    """Both ways and one network or four, on the same pairs and with the same rows."""
+    """Measure both on the same pairs, after checking that their rows agree."""
     networks = [network(seed, support, size) for seed in range(4)]
     solver = {"dlt_raw": Estimator("dlt_raw")}
     protocol = EvaluationProtocol(ShiTomasi(corners), RatioMatcher(), solver)
@@ -60,20 +60,20 @@ def compare(
         repeats,
     )
     measured[SHARE] = [value / 4 for value in measured[FOUR]]
-    faster = Ratio(STUDY, "× as fast as the study's way", inverted=True)
+    faster = Ratio(STUDY, "× as fast as the original code", inverted=True)
     ratios = {ONE: [faster], FOUR: [Ratio(ONE, "× the time of one")], SHARE: [faster]}
     return rows("evaluation", setting, "s a pair", measured, ratios)
 
 
 def network(seed: int, support: int, size: int) -> NetworkDescriptor:
-    """The study's network with initial weights: what it has learned changes no time."""
+    """The original network, untrained: weights do not affect the time."""
     model = compose("train", ["experiment=notebook"]).model
     window = PatchWindow(support, size, keypoint_rounding="truncate", border="drop")
     return NetworkDescriptor(build_network(model, seed), window, "cnn", seed=seed)
 
 
 def check_equal(theirs: list[dict], own: pd.DataFrame, benchmark: ManifestBenchmark) -> None:
-    """The two ways must give the same rows, up to the rounding of their solves."""
+    """Raise if the two do not give the same rows up to rounding."""
     for row, (_, line), pair in zip(theirs, own.iterrows(), benchmark.pairs, strict=True):
         error = corner_error(row["homography"], pair.homography, pair.size1)
         row = row | {"corner_error_px": error}

@@ -1,8 +1,7 @@
-"""Memory and time of the training data as the pairs become many.
+"""Memory and time of the training data as the number of pairs grows.
 
-The manifests' entries are synthetic: many pairs share the pixels of a few real images. So what
-grows here is all that homoreg keeps of a pair but for pages of the bank's file, which the operating
-system lends and takes back.
+The manifests are synthetic: many pairs share the pixels of a few images. So the growth is what
+homoreg keeps of each pair, without the pages of the bank's file.
 """
 
 import gc
@@ -22,7 +21,7 @@ BATCHES = 20
 
 def measure(session: Session) -> list[Row]:
     sizes = session.pick((100, 1_000, 20_000), (20, 40))
-    units = {"opening": "s", "dealing a batch": "ms", "memory": "MB", "memory, anonymous": "MB"}
+    units = {"opening": "s", "drawing a batch": "ms", "memory": "MB", "memory, anonymous": "MB"}
     names = {size: f"{size:,} pairs" for size in sizes}
     turns: dict[str, dict[str, list[float]]] = {quantity: {} for quantity in units}
     for _ in range(session.pick(2, 1)):
@@ -38,7 +37,7 @@ def measure(session: Session) -> list[Row]:
 
 
 def one_size(session: Session, size: int) -> dict[str, float]:
-    """Open so many pairs in this process and deal some batches of them."""
+    """Open ``size`` pairs in this process and draw some batches."""
     root = session.scratch / f"pairs_{size}"
     if not root.exists():
         synthetic_pairs(session.root, root, size)
@@ -46,26 +45,26 @@ def one_size(session: Session, size: int) -> dict[str, float]:
     cfg.data.root = str(root)
     data = instantiate(cfg.data)
     opening = seconds(data.setup)
-    gc.freeze()  # as a run does before it trains
+    gc.freeze()  # as before training
     batch = min(cfg.data.batch_size, session.pick(256, 8))
     batches = [np.arange(i * batch, (i + 1) * batch).tolist() for i in range(BATCHES)]
-    dealing = seconds(lambda: [data.train.cut(numbers) for numbers in batches]) / BATCHES
+    drawing = seconds(lambda: [data.train.cut(numbers) for numbers in batches]) / BATCHES
     status = Path("/proc/self/status")
     kilobytes = {}
-    if status.exists():  # elsewhere than on Linux there is no such file
+    if status.exists():  # Linux only
         fields = (line.split() for line in status.read_text().splitlines())
         kilobytes = {field[0]: int(field[1]) for field in fields if field[0].startswith("Rss")}
         kilobytes["VmRSS:"] = sum(kilobytes.values())
     return {
         "opening": opening,
-        "dealing a batch": 1e3 * dealing,
+        "drawing a batch": 1e3 * drawing,
         "memory": kilobytes.get("VmRSS:", np.nan) / 1024,
         "memory, anonymous": kilobytes.get("RssAnon:", np.nan) / 1024,
     }
 
 
 def synthetic_pairs(source: Path, root: Path, size: int) -> None:
-    """A manifest of ``size`` pairs, each of a photo of its own, over the images of another."""
+    """Write a manifest of ``size`` pairs of different photos, with the images of ``source``."""
     manifest = json.loads((source / "pairs_train.json").read_text(encoding="utf-8"))
     few = manifest["pairs"][:16]
     for pair in few:

@@ -1,4 +1,4 @@
-"""How everything here is measured: in turns, several times over, and given as medians."""
+"""Repeated measurements in turns, summarized by medians."""
 
 import multiprocessing
 import time
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Session:
-    """What a call of ``python -m benchmarks`` was asked for.
+    """Settings of a call of ``python -m benchmarks``.
 
     Attributes:
         root: folder of the prepared pairs.
-        scratch: folder for whatever else a comparison writes; deleted at the end.
-        quick: measure next to nothing, to see that everything works.
+        scratch: temporary folder for anything else.
+        quick: measure almost nothing, to test that everything works.
     """
 
     root: Path
@@ -28,24 +28,24 @@ class Session:
     quick: bool
 
     def pick(self, full: T, quick: T) -> T:
-        """One of two sizes of the same measurement."""
+        """``quick`` in a quick session, else ``full``."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """A row of the table.
 
     Attributes:
         comparison: the module that measured it.
-        setting: what is the same for all that it is held against.
+        setting: what the compared measurements have in common.
         measured: what was measured.
         value: median over the repeats.
         low, high: smallest and largest of the repeats.
-        unit: of these three.
-        repeats: how often it was measured.
-        ratio: median over the repeats of the ratio to what ``against`` names; None without.
-        against: what the ratio is, read after the number: ``× the plain loop's speed``.
+        unit: of value, low and high.
+        repeats: number of repeats.
+        ratio: median over the repeats of the ratio that ``against`` describes, or None.
+        against: meaning of the ratio, printed after it: ``× the plain loop``.
     """
 
     comparison: str
@@ -62,12 +62,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What a measurement is held against.
+    """A ratio to another measurement.
 
     Args:
         to: name of the other measurement.
-        text: what the ratio is, read after the number.
-        inverted: the other over this one, which makes a speed of two times.
+        text: meaning of the ratio, printed after it.
+        inverted: divide the other by this one, which turns times into a ratio of speeds.
     """
 
     to: str
@@ -76,9 +76,9 @@ class Ratio:
 
 
 def in_turns(works: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Call each work in turn, ``repeats`` times over, and keep what they return.
+    """Call each function in turn, ``repeats`` times, and return their results.
 
-    A machine that is slow for a while is slow for all of them.
+    A slow moment of the machine then affects all of them.
     """
     measured: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
@@ -94,7 +94,7 @@ def rows(
     measured: Mapping[str, list[float]],
     ratios: Mapping[str, Sequence[Ratio]] | None = None,
 ) -> list[Row]:
-    """The table's lines of what :func:`in_turns` measured: one for each ratio, or one without.
+    """Rows for the results of :func:`in_turns`: one for each ratio, or one without a ratio.
 
     A ratio is the median over the turns of the ratio within a turn.
     """
@@ -113,7 +113,7 @@ def rows(
 
 
 def seconds(work: Callable[[], Any], times: int = 1) -> float:
-    """Wall-clock time of a call, as a mean over ``times`` of them."""
+    """Mean wall-clock time of ``times`` calls."""
     started = now()
     for _ in range(times):
         work()
@@ -121,13 +121,13 @@ def seconds(work: Callable[[], Any], times: int = 1) -> float:
 
 
 def milliseconds(work: Callable[[], Any], times: int = 1) -> Callable[[], float]:
-    """A work for :func:`in_turns` that returns the time of a call in ms."""
+    """A function for :func:`in_turns` that returns the time of a call in ms."""
     return lambda: 1e3 * seconds(work, times)
 
 
 def now() -> float:
-    """The clock, read when a GPU has done what it was given."""
-    import torch  # the start-up of the commands is measured without it
+    """Time in seconds, after pending GPU work has finished."""
+    import torch  # the startup of the commands is measured without it
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -135,7 +135,7 @@ def now() -> float:
 
 
 def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a module's function in a new process, which shares no memory and no warm cache."""
+    """Call a module-level function in a new process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(function, *args, **kwargs).result()

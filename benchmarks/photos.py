@@ -1,4 +1,4 @@
-"""The pairs that everything is measured on: the sample's photographs, or those of a folder."""
+"""Pairs to measure on, from the embedded photographs or from a folder."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from homoreg.cli import compose
 from homoreg.data.images import SUFFIXES
 from homoreg.data.pairs import prepare_pairs
 
-# Of a folder; more would change nothing but the time that preparing them takes.
+# Number of photos used of a folder; more would only take longer to prepare.
 TRAIN, EVAL = 48, 12
 
 
 def prepare(root: Path, photos: str | None) -> None:
-    """Make the pairs under ``root``, of the embedded photographs where no folder is given."""
+    """Make the pairs under ``root``, from the embedded photographs if ``photos`` is None."""
     cfg = compose("prepare", ["source=folder"] if photos else [])
     if photos:
         cfg.source.root = str(Path(photos).absolute())

@@ -1,9 +1,9 @@
-"""The study's training loop as one would write it down: the yardstick of homoreg's throughput.
+"""The original study's training loop, written plainly: the reference for training throughput.
 
-A sample decodes the two images that it needs with PIL, squashes them to 256×256 and takes a crop of
-each: view 1 at a random place, and view 2 at the same place give or take 5 px (label +1), or with
-probability 0.5 view 2 of another photo at a place of its own (label −1). The network sees first
-patches and second patches in two passes, in float32.
+A sample decodes two images with PIL, resizes them to 256×256 and crops each: view 1 at a random
+place, and view 2 at the same place to within 5 px (label +1) or, with probability 0.5, view 2 of
+another photo at another place (label −1). The network runs once for the first patches and once for
+the second, in float32.
 """
 
 import os
@@ -23,13 +23,13 @@ OFFSET_PX = 5
 
 
 class PatchPairs(Dataset):
-    """A sample of the study.
+    """The original study's samples.
 
     Args:
         pairs: paths of both views of each pair.
-        length: samples in an epoch; the study drew ten for each pair.
+        length: samples in an epoch; the original had ten for each pair.
         crop: side of the crops, pixels of the squashed image.
-        size: side that the network sees, pixels; the study's equals the crop.
+        size: side of the network's input, pixels; by default that of the crop.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class PatchPairs(Dataset):
 def plain_throughput(
     network: nn.Module, samples: PatchPairs, batch_size: int, steps: int, warm_up: int = 2
 ) -> float:
-    """Patch pairs per second over ``steps`` steady steps, after ``warm_up`` that are not counted.
+    """Patch pairs per second over ``steps`` steps, after ``warm_up`` steps that are not counted.
 
-    The study loaded with 32 workers on a machine of a cluster; here it is one for each core.
+    The original used 32 loader workers on a cluster node; this uses one for each core.
     """
     loader = DataLoader(samples, batch_size, shuffle=True, num_workers=os.cpu_count() or 1)
     criterion = nn.CosineEmbeddingLoss(margin=0.5)

@@ -1,4 +1,4 @@
-"""Each stage of the road alone, at the default setting."""
+"""Each stage of the pipeline alone, at the default setting."""
 
 import shutil
 from itertools import count
@@ -34,16 +34,16 @@ def measure(session: Session) -> list[Row]:
     repeats = session.pick(7, 1)
     return [
         *preparing(session, repeats),
-        *dealing(session, repeats),
-        *judging(session, repeats),
+        *drawing(session, repeats),
+        *evaluating(session, repeats),
         *describing(session, repeats),
-        # Last: its trainer changes how the process keeps freed memory.
-        *learning(session, repeats),
+        # Last, because its trainer changes how the process reuses freed memory.
+        *training_step(session, repeats),
     ]
 
 
 def preparing(session: Session, repeats: int) -> list[Row]:
-    """A photo becomes a pair; a manifest's images become a bank."""
+    """Making a pair from a photo, and a bank from the images of a manifest."""
     cfg = compose("prepare", ["warp.repeats=1"])
     manifest = PairManifest.load(session.root / "pairs_train.json")
     photo = manifest.pairs[0].img1
@@ -99,8 +99,8 @@ def preparing(session: Session, repeats: int) -> list[Row]:
     return table + rows("stages", "bank", "ms an image", measured, ratios)
 
 
-def dealing(session: Session, repeats: int) -> list[Row]:
-    """Samples are drawn and their patches cut."""
+def drawing(session: Session, repeats: int) -> list[Row]:
+    """Drawing samples and cutting their patches."""
     cfg = training_config(session, [])
     data = instantiate(cfg.data)
     data.setup()
@@ -108,7 +108,7 @@ def dealing(session: Session, repeats: int) -> list[Row]:
     starts = count(0, batch)
 
     def numbers() -> np.ndarray:
-        """Of a batch that was not dealt yet."""
+        """Sample indices of the next batch."""
         first = next(starts) % (data.pairs_per_epoch - batch)
         return np.arange(first, first + batch)
 
@@ -123,8 +123,8 @@ def dealing(session: Session, repeats: int) -> list[Row]:
     return rows("stages", f"a batch of {batch}, one thread", "ms", in_turns(works, repeats))
 
 
-def judging(session: Session, repeats: int) -> list[Row]:
-    """What is done with a pair of views, but for the network."""
+def evaluating(session: Session, repeats: int) -> list[Row]:
+    """Evaluating a pair, without the network."""
     pair = PairManifest.load(session.root / "pairs_eval.json").pairs[0]
     assert pair.homography is not None
     view1, view2 = read_image(pair.img1), read_image(pair.img2)
@@ -136,7 +136,7 @@ def judging(session: Session, repeats: int) -> list[Row]:
     solved = dlt_homography(points1, points2).homography
     H = pair.homography
 
-    def solve_and_judge() -> None:
+    def solve_and_condition() -> None:
         estimate = dlt_homography(points1, points2).homography
         conditioning(points1, points2, estimate, pair.size1)
 
@@ -149,15 +149,15 @@ def judging(session: Session, repeats: int) -> list[Row]:
         "conditioning, 200 matches": milliseconds(
             lambda: conditioning(points1, points2, solved, pair.size1), times
         ),
-        "DLT and conditioning, 200 matches": milliseconds(solve_and_judge, times),
+        "DLT and conditioning, 200 matches": milliseconds(solve_and_condition, times),
         "RMSE and SSIM": milliseconds(lambda: compare_aligned(view1, view2, H)),
-        "the study's RMSE": milliseconds(lambda: rmse_notebook_gray(view1, view2, H)),
+        "the original RMSE": milliseconds(lambda: rmse_notebook_gray(view1, view2, H)),
     }
-    return rows("stages", "judging a pair", "ms", in_turns(works, repeats))
+    return rows("stages", "evaluating a pair", "ms", in_turns(works, repeats))
 
 
 def describing(session: Session, repeats: int) -> list[Row]:
-    """The network's passes, which are most of judging a pair; the table is made in float32."""
+    """The network's forward passes, most of the time of an evaluation, which uses float32."""
     cfg = training_config(session, [])
     network = build_network(cfg.model, seed=0)
     descriptor = NetworkDescriptor(network, PatchWindow(**cfg.evaluation.patch), "cnn")
@@ -171,14 +171,14 @@ def describing(session: Session, repeats: int) -> list[Row]:
 
     works = {
         "in float32": milliseconds(lambda: descriptor.describe_patches(cut)),
-        "in bfloat16, not used": milliseconds(in_bfloat16),
+        "in bfloat16 (not used)": milliseconds(in_bfloat16),
     }
     setting = f"describing {count:,} patches of {size} px"
     return rows("stages", setting, "ms", in_turns(works, repeats))
 
 
-def learning(session: Session, repeats: int) -> list[Row]:
-    """The network's own work on a batch in place."""
+def training_step(session: Session, repeats: int) -> list[Row]:
+    """Forward, backward and optimizer step on a batch in memory."""
     cfg = training_config(session, [])
     if session.quick:
         cfg.data.batch_size = 8

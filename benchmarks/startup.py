@@ -1,4 +1,4 @@
-"""How long the commands take to start, and what of it are imports."""
+"""Startup time of the commands, and the share of imports."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ LIGHTNING = "import lightning.pytorch"
 
 def measure(session: Session) -> list[Row]:
     def python(*arguments: str) -> None:
-        """A process of its own, in a folder where nothing lies."""
+        """A new process in an empty folder."""
         subprocess.run(
             [sys.executable, *arguments], cwd=session.scratch, check=True, capture_output=True
         )

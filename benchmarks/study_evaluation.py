@@ -1,8 +1,8 @@
-"""The study's evaluation of a pair as one would write it down: the yardstick of homoreg's.
+"""The original study's evaluation of a pair, written plainly: the reference for evaluation speed.
 
-For each network anew: decode both images, detect corners, cut a patch around each truncated corner
-that leaves room for it, describe one patch in a forward pass, find neighbors with a k-d tree,
-solve by an SVD of the whole 2N×9 matrix, and warp.
+For each network: decode both images, detect corners, cut a patch around each truncated corner
+whose window fits, run the network on one patch at a time, find neighbors with a k-d tree, solve by
+an SVD of the whole 2N×9 matrix, and warp.
 """
 
 import cv2
@@ -19,14 +19,14 @@ RATIO = 0.8
 
 
 def study_row(network: nn.Module, pair: Pair, support: int, size: int, corners: int = 500) -> dict:
-    """Match count, κ, homography and RMSE of one network on one pair, by the study's definitions.
+    """Match count, κ, homography and RMSE of one network on one pair, by the original definitions.
 
     Args:
         network: ``(1, 3, size, size)`` float in [0, 1] → ``(1, D)``, in evaluation mode.
         pair: paths of the views.
         support: side of the window around a corner, pixels.
-        size: side of the patch, pixels; the study's equals the window.
-        corners: the most of a view.
+        size: side of the patch, pixels.
+        corners: largest number in each view.
     """
     image1, image2 = (np.array(Image.open(path).convert("RGB")) for path in (pair.img1, pair.img2))
     points1, descriptors1 = described(network, image1, support, size, corners)
@@ -55,7 +55,7 @@ def study_row(network: nn.Module, pair: Pair, support: int, size: int, corners: 
 def described(
     network: nn.Module, image: np.ndarray, support: int, size: int, most: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Corners that have room for a window, and a descriptor for each."""
+    """Corners whose window fits, and their descriptors."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     corners = cv2.goodFeaturesToTrack(gray, most, qualityLevel=0.01, minDistance=8)
     half = support // 2

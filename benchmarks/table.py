@@ -1,4 +1,4 @@
-"""The table of all measurements: on the terminal, as Markdown and as CSV."""
+"""The table of measurements, printed, as Markdown and as CSV."""
 
 import os
 import platform
@@ -17,13 +17,13 @@ from benchmarks.measure import Row
 from homoreg.files import atomic_path, write_text
 from homoreg.train import git_revision
 
-# What makes bfloat16 fast on a CPU, as Linux calls it.
+# Processor flags that matter for bfloat16, as Linux names them.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
-HEADS = ("measured", "median", "smallest – largest", "unit", "ratio")
+HEADS = ("measured", "median", "min – max", "unit", "ratio")
 
 
 def machine() -> dict[str, str]:
-    """What the numbers depend on."""
+    """Hardware and software that the numbers depend on."""
     about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.exists() else []
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -45,7 +45,7 @@ def machine() -> dict[str, str]:
 
 
 def write_table(table: list[Row], heading: dict[str, str], stem: Path) -> None:
-    """``stem.md``, ready to be put into a page, and ``stem.csv``."""
+    """Write ``stem.md``, to be pasted into a page, and ``stem.csv``."""
     with atomic_path(stem.with_suffix(".csv")) as temporary:
         frame = pd.DataFrame([asdict(row) for row in table], columns=[f.name for f in fields(Row)])
         frame.to_csv(temporary, index=False)
@@ -53,7 +53,7 @@ def write_table(table: list[Row], heading: dict[str, str], stem: Path) -> None:
 
 
 def markdown(table: list[Row], heading: dict[str, str]) -> str:
-    """Headings, and one table for each comparison."""
+    """The machine, and one table for each comparison."""
     lines = [f"- {name}: {value}" for name, value in heading.items()]
     for comparison, rows in groupby(table, key=lambda row: row.comparison):
         lines += ["", f"### {comparison}", "", "| setting | " + " | ".join(HEADS) + " |"]
@@ -63,7 +63,7 @@ def markdown(table: list[Row], heading: dict[str, str]) -> str:
 
 
 def print_table(table: list[Row], console: Console) -> None:
-    """The same on the terminal."""
+    """Print one table for each comparison and setting."""
     for (comparison, setting), rows in groupby(table, key=lambda r: (r.comparison, r.setting)):
         shown = Table(title=f"{comparison}: {setting}", title_justify="left")
         for place, head in enumerate(HEADS):
@@ -74,14 +74,14 @@ def print_table(table: list[Row], console: Console) -> None:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """What a row shows under each of the heads."""
+    """The cells of a row."""
     ratio = "" if row.ratio is None else f"{three_digits(row.ratio)} {row.against}"
     spread = f"{three_digits(row.low)} – {three_digits(row.high)}" if row.repeats > 1 else ""
     return row.measured, three_digits(row.value), spread, row.unit, ratio
 
 
 def three_digits(value: float) -> str:
-    """A number to three significant digits, never as a power of ten.
+    """A number with three significant digits, without an exponent.
 
     >>> three_digits(0.012345), three_digits(9.876), three_digits(12345.6)
     ('0.0123', '9.88', '12,300')

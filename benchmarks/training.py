@@ -1,4 +1,4 @@
-"""Training from end to end, against the study's plain loop and against the bare network step."""
+"""Training throughput of a run, of a plain loop and of the bare step."""
 
 import gc
 import logging
@@ -21,14 +21,12 @@ from homoreg.descriptors.cnn import to_network
 from homoreg.train import build_module
 
 SETTINGS = {
-    "the study's: 128 px, batch 64": ["experiment=notebook"],
-    "the default: 32 px of 64 px, batch 256": [],
+    "original: 128 px, batch 64": ["experiment=notebook"],
+    "default: 32 px of 64 px, batch 256": [],
 }
-PLAIN, BARE = "plain loop of the study", "bare step, the batch in place"
+PLAIN, BARE = "plain loop", "bare step, batch in memory"
 OWN = "homoreg, end to end"
-
-
-SPARE = "the default, a core left to the loader"
+SPARE = "default, one core left to the loader"
 
 
 def measure(session: Session) -> list[Row]:
@@ -40,7 +38,7 @@ def measure(session: Session) -> list[Row]:
         table += rows("training", setting, "patch pairs/s", measured, ratios)
     cores = torch.get_num_threads()
     if cores > 1:
-        # What the loader costs where it does not take its time from the network.
+        # The cost of the loader if it does not compete with the network.
         torch.set_num_threads(cores - 1)
         compared = works(session, [])
         del compared[PLAIN]
@@ -50,17 +48,17 @@ def measure(session: Session) -> list[Row]:
 
 
 def works(session: Session, overrides: list[str]) -> dict[str, Callable[[], float]]:
-    """What is compared under these overrides; each returns patch pairs per second."""
+    """The functions to compare; each returns patch pairs per second."""
     warm_up = session.pick(5, 1)
     steps = {PLAIN: session.pick(5, 1), OWN: session.pick(24, 2), BARE: session.pick(20, 1)}
     cfg = training_config(session, overrides)
     if session.quick:
         cfg.data.batch_size = 8
-    # An epoch long enough for a steady state; how long it is changes nothing in a step.
+    # An epoch long enough for a steady state.
     cfg.data.pairs_per_view = None
     cfg.data.pairs_per_epoch = (warm_up + steps[OWN]) * cfg.data.batch_size
     return {
-        # Apart: a trainer changes how its process keeps freed memory, to a run's advantage.
+        # In a separate process, because a trainer changes how its process reuses freed memory.
         PLAIN: partial(alone, plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
         BARE: partial(bare_throughput, cfg, steps[BARE], session.pick(2, 1)),
         OWN: partial(own_throughput, cfg, warm_up),
@@ -76,10 +74,7 @@ def training_config(session: Session, overrides: list[str]) -> DictConfig:
 
 
 def own_throughput(cfg: DictConfig, warm_up: int) -> float:
-    """An epoch of a run, with its data module, module, trainer and loggers, as it counts itself.
-
-    Left out is what a run does between its epochs: validation, checkpoints, pictures.
-    """
+    """Throughput of an epoch of a run, without validation, checkpoints and pictures."""
     quiet()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     throughput = Throughput(warm_up)
@@ -100,7 +95,7 @@ def own_throughput(cfg: DictConfig, warm_up: int) -> float:
 
 
 def bare_throughput(cfg: DictConfig, steps: int, warm_up: int) -> float:
-    """Patch pairs per second of forward, loss, backward and optimizer on one batch in place."""
+    """Patch pairs per second of forward, loss, backward and optimizer on one batch."""
     step = BareStep(cfg)
     for _ in range(warm_up):
         step()
@@ -148,7 +143,7 @@ class BareStep:
 
 
 def plain_loop(cfg: DictConfig, steps: int, warm_up: int) -> float:
-    """The study's loop with this config's network, crop, patch and batch."""
+    """Throughput of the plain loop with this config's network, crop, patch and batch."""
     pairs = PairManifest.load(f"{cfg.data.root}/pairs_train.json").pairs
     paths = [(pair.img1, pair.img2) for pair in pairs]
     batch = cfg.data.batch_size
@@ -160,7 +155,7 @@ def plain_loop(cfg: DictConfig, steps: int, warm_up: int) -> float:
 
 
 def quiet() -> None:
-    """Lightning says on every start what stands in the table's heading."""
+    """Silence what Lightning prints at each start."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -1,4 +1,4 @@
-"""Every comparison of `make bench` at its smallest size: it must run where nobody looks."""
+"""Every comparison of `make bench` runs at its smallest size."""
 
 import subprocess
 import sys
@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# What is held against what, by comparison; each must have its ratio in the table.
+# Ratios of each comparison that the table must have.
 RATIOS = {
     "training": {"× the plain loop", "of the bare step"},
-    "evaluation": {"× as fast as the study's way", "× the time of one"},
+    "evaluation": {"× as fast as the original code", "× the time of one"},
     "stages": {"× JPEG coding alone", "× as fast as decoding alone"},
     "growth": {"× 20 pairs"},
     "startup": {"× importing Lightning"},
