@@ -38,7 +38,7 @@ demo: $(READY)  ## the whole pipeline in minutes on the embedded photographs
 	echo "  TensorBoard  make dashboard"
 
 test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

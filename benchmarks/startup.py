@@ -17,13 +17,14 @@ def measure(session: Session) -> list[Row]:
         )
 
     repeats = session.pick(2, 1)
-    statements = ["pass", LIGHTNING, *(f"import homoreg.{name}" for name in COMMANDS)]
+    commands = session.pick(COMMANDS, COMMANDS[:1])
+    statements = ["pass", LIGHTNING, *(f"import homoreg.{name}" for name in commands)]
     imports = {name: milliseconds(lambda name=name: python("-c", name)) for name in statements}
     starts = {
         f"homoreg.{name} --cfg job": milliseconds(
             lambda name=name: python("-m", f"homoreg.{name}", "--cfg", "job")
         )
-        for name in COMMANDS
+        for name in commands
     }
     measured = in_turns(imports | starts, repeats)
     ratios = {

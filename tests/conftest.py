@@ -53,6 +53,12 @@ def write_pairs(root: Path, split: str, photos: dict[str, np.ndarray], repeats: 
     write_manifest(root / f"pairs_{split}.json", 0, {}, pairs)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that parallel workers finish at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``data.root`` with 12 training pairs of six photos and 4 held-out pairs of two others."""

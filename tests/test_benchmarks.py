@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from benchmarks.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,13 +43,10 @@ def test_every_comparison_fills_the_table(tmp_path: Path) -> None:
     assert page.count("\n| ") == len(table) + 2 * len(RATIOS)
 
 
-def test_a_comparison_that_does_not_exist_is_named() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "trainning"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert "there is no comparison trainning" in ended.stderr
+def test_a_comparison_that_does_not_exist_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "trainning"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "there is no comparison trainning" in capsys.readouterr().err
