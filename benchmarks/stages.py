@@ -22,6 +22,7 @@ from homoreg.geometry import (
     compare_aligned,
     conditioning,
     dlt_homography,
+    estimate_homography,
     rmse_notebook_gray,
     transform_points,
 )
@@ -137,8 +138,8 @@ def evaluating(session: Session, repeats: int) -> list[Row]:
     H = pair.homography
 
     def solve_and_condition() -> None:
-        estimate = dlt_homography(points1, points2).homography
-        conditioning(points1, points2, estimate, pair.size1)
+        estimate = estimate_homography(points1, points2)
+        conditioning(points1, points2, estimate.homography, pair.size1, estimate.configuration)
 
     times = session.pick(50, 1)
     works = {

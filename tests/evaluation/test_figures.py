@@ -56,7 +56,7 @@ class Fixed:
 
     def __call__(self, points1: np.ndarray, points2: np.ndarray) -> Estimate:
         used = np.ones(len(points1), bool)
-        return Estimate(self.homography, "ok", used, np.linspace(9, 1, 9))
+        return Estimate(self.homography, "ok", used)
 
 
 def drawn(figure: Figure) -> np.ndarray:
@@ -143,7 +143,7 @@ def test_each_failure_has_its_picture(pair, descriptor, matcher, said, estimator
 
 def test_numbers_beyond_float64_are_a_failure_with_a_picture() -> None:
     def estimator(points1: np.ndarray, points2: np.ndarray) -> Estimate:
-        return Estimate(None, "not_finite", np.zeros(len(points1), bool), None)
+        return Estimate(None, "not_finite", np.zeros(len(points1), bool))
 
     figure = pair_figure(PAIR, [ORACLE], with_estimator(estimator))
     drawn(figure)

@@ -20,7 +20,7 @@ class Wobbling(Estimator):
     def __call__(self, points1: np.ndarray, points2: np.ndarray) -> Estimate:
         homography = np.eye(3)
         homography[0, 2] = 3 if self.seed % 2 == 0 else -3
-        return Estimate(homography, "ok", np.ones(len(points1), bool), None)
+        return Estimate(homography, "ok", np.ones(len(points1), bool))
 
 
 class Failing(Estimator):
@@ -28,7 +28,7 @@ class Failing(Estimator):
 
     def __call__(self, points1: np.ndarray, points2: np.ndarray) -> Estimate:
         found = np.eye(3) if self.seed == 0 else None
-        return Estimate(found, "ok", np.zeros(len(points1), bool), None)
+        return Estimate(found, "ok", np.zeros(len(points1), bool))
 
 
 def spreads(prepared: Path, count: int, **estimators: Estimator) -> dict[str, dict]:

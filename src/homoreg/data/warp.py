@@ -10,7 +10,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt
 
 from homoreg.errors import HomoregError
-from homoreg.geometry.homography import (
+from homoreg.geometry import (
     corners_of,
     dlt_homography,
     folds,

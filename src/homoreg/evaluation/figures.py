@@ -138,7 +138,11 @@ def _solve(
     estimate = estimate_from(estimator, matches)
     used = estimate.inliers
     numbers = conditioning(
-        matches.points1[used], matches.points2[used], estimate.homography, pair.size1
+        matches.points1[used],
+        matches.points2[used],
+        estimate.homography,
+        pair.size1,
+        estimate.configuration,
     )
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
     if observation.lacks_keypoints:

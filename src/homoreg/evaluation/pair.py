@@ -23,6 +23,7 @@ from homoreg.geometry import (
     conditioning,
     corner_error,
     corner_error_rms,
+    in_front,
     kappa_notebook,
     masked_rmse,
     rmse_notebook_gray,
@@ -120,7 +121,7 @@ class Observation:
     Attributes:
         keypoints1: ``(N1, 2)`` x, y.
         keypoints2: ``(N2, 2)`` x, y.
-        seen1: ``(N1,)`` bool, the keypoints of view 1 that the truth does not send beyond infinity.
+        seen1: ``(N1,)`` bool, the keypoints of view 1 in front of the true horizon.
         repeatable: keypoints of view 1 with one of view 2 within 3 px of their true place.
         rmse_identity_gray: RMSE of the two views as they are, in gray levels.
         rmse_oracle_gray: RMSE of view 1 and view 2 warped back by the truth, in gray levels.
@@ -214,7 +215,7 @@ def evaluate_pair(
 def observe(pair: ViewPair, detector: Detector) -> Observation:
     """Detect keypoints in both views, and compare the views under the identity and the truth."""
     keypoints1, keypoints2 = detect(detector, pair.image1), detect(detector, pair.image2)
-    seen1 = before_infinity(keypoints1, pair)
+    seen1 = in_front(keypoints1, pair.homography, pair.size1)
     return Observation(
         keypoints1,
         keypoints2,
@@ -223,18 +224,6 @@ def observe(pair: ViewPair, detector: Detector) -> Observation:
         _aligned_rmse(pair, np.eye(3)),
         _aligned_rmse(pair, pair.homography),
     )
-
-
-def before_infinity(points1: np.ndarray, pair: ViewPair) -> np.ndarray:
-    """``(N,)`` bool, the points of view 1 on the side of the horizon where the view's center lies.
-
-    A true homography may send a line of view 1 to infinity. What lies beyond it is not seen in
-    view 2, though the matrix gives it a place there.
-    """
-    _, _, depth = pair.homography
-    center = (np.array(pair.size1) - 1) / 2
-    sign = np.sign(center @ depth[:2] + depth[2])
-    return (points1 @ depth[:2] + depth[2]) * sign > 0
 
 
 def _aligned_rmse(pair: ViewPair, homography: np.ndarray) -> float:
@@ -412,7 +401,9 @@ def _estimate_columns(pair: ViewPair, matches: PairMatches, estimate: Estimate) 
     """Errors, conditioning and pictures; an infinite error and NaN without an estimate."""
     used = estimate.inliers
     H = estimate.homography
-    numbers = conditioning(matches.points1[used], matches.points2[used], H, pair.size1)
+    numbers = conditioning(
+        matches.points1[used], matches.points2[used], H, pair.size1, estimate.configuration
+    )
     aligned = compare_aligned(pair.image1, pair.image2, H)
     return {
         "corner_error_px": corner_error(H, pair.homography, pair.size1),
@@ -421,7 +412,10 @@ def _estimate_columns(pair: ViewPair, matches: PairMatches, estimate: Estimate) 
         "kappa": numbers.kappa,
         "fit_gap": numbers.fit_gap,
         "kappa_raw": numbers.kappa_raw,
-        "kappa_notebook": kappa_notebook(matches.points1, matches.points2),
+        # Of all matches, as the study had it.
+        "kappa_notebook": numbers.kappa_notebook
+        if used.all()
+        else kappa_notebook(matches.points1, matches.points2),
         "dop": numbers.dop,
         "predicted_corner_error_px": numbers.predicted_corner_error_px,
         "hull_fraction": numbers.hull_fraction,

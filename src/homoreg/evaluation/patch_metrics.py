@@ -16,9 +16,9 @@ from torchmetrics.functional.classification import binary_average_precision
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.metrics import alignment, effective_rank, fpr_at_recall, uniformity
 from homoreg.errors import HomoregError
-from homoreg.evaluation.pair import ViewPair, before_infinity
+from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.table import identity
-from homoreg.geometry import transform_points
+from homoreg.geometry import in_front, transform_points
 from homoreg.keyed import keyed_rng
 from homoreg.matching import Detector, ShiTomasi, detect
 
@@ -167,7 +167,7 @@ def corresponding_points(
     """
     places = transform_points(keypoints, pair.homography)
     inside = ((places >= 0) & (places <= np.array(pair.size2) - 1)).all(1)
-    shown = np.flatnonzero(inside & before_infinity(keypoints, pair))
+    shown = np.flatnonzero(inside & in_front(keypoints, pair.homography, pair.size1))
     chosen = rng.permutation(shown)[:count]
     return keypoints[chosen], places[chosen]
 

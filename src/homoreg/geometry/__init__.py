@@ -1,4 +1,4 @@
-"""Homographies: estimate them, say how far they can be trusted, and align views with them."""
+"""Homographies: estimate them, measure their uncertainty, and align views with them."""
 
 from homoreg.geometry.alignment import (
     Alignment,
@@ -13,37 +13,40 @@ from homoreg.geometry.conditioning import (
     Conditioning,
     conditioning,
     corner_covariances,
-    diagnose,
     dilution_of_precision,
     ellipse_points,
     homography_covariance,
     hull_fraction,
     kappa_notebook,
     noise_level,
-    scatter_eigenvalues,
+)
+from homoreg.geometry.dlt import (
+    Configuration,
+    DltFit,
+    design_rank,
+    dlt_homography,
+    hartley_normalization,
+)
+from homoreg.geometry.estimators import (
+    METHODS,
+    Estimate,
+    Estimator,
+    Spread,
+    estimate_homography,
+    robust_spread,
 )
 from homoreg.geometry.homography import (
-    DltFit,
     corner_error,
     corner_error_rms,
     corner_errors,
     corners_of,
-    design_rank,
-    dlt_homography,
     folds,
-    hartley_normalization,
+    in_front,
     inverse,
     overlap_fraction,
+    resizing,
     scaled,
-    symmetric_transfer_error,
     transform_points,
-)
-from homoreg.geometry.robust import METHODS, Estimate, Estimator, estimate_homography
-from homoreg.geometry.spread import (
-    Spread,
-    bootstrap_spread,
-    leave_one_out_spread,
-    robust_spread,
 )
 
 __all__ = [
@@ -51,12 +54,12 @@ __all__ = [
     "METHODS",
     "Alignment",
     "Conditioning",
+    "Configuration",
     "DltFit",
     "Estimate",
     "Estimator",
     "Spread",
     "align_back",
-    "bootstrap_spread",
     "compare_aligned",
     "conditioning",
     "corner_covariances",
@@ -65,7 +68,6 @@ __all__ = [
     "corner_errors",
     "corners_of",
     "design_rank",
-    "diagnose",
     "dilution_of_precision",
     "dlt_homography",
     "ellipse_points",
@@ -74,17 +76,16 @@ __all__ = [
     "hartley_normalization",
     "homography_covariance",
     "hull_fraction",
+    "in_front",
     "inverse",
     "kappa_notebook",
-    "leave_one_out_spread",
     "masked_rmse",
     "masked_ssim",
     "noise_level",
     "overlap_fraction",
+    "resizing",
     "rmse_notebook_gray",
     "robust_spread",
     "scaled",
-    "scatter_eigenvalues",
-    "symmetric_transfer_error",
     "transform_points",
 ]

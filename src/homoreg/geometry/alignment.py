@@ -1,4 +1,4 @@
-"""View 2 brought back onto view 1, and how alike the two are where both exist."""
+"""View 2 aligned with view 1, and how similar the two are where both are valid."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from homoreg.geometry.homography import Size, folds
+from homoreg.geometry.homography import Size, folds, in_front
 
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -25,24 +25,23 @@ def align_back(image2: Image, homography: ArrayLike | None, size1: Size) -> tupl
         size1: (width, height) of view 1.
 
     Returns:
-        The aligned image ``(H1, W1, ...)`` uint8, black where nothing is known, and the mask
-        ``(H1, W1)`` bool of the pixels that were interpolated from inside view 2, without a rim of
-        one pixel and without what lies beyond infinity. Occluded pixels stay in.
+        The aligned image ``(H1, W1, ...)`` uint8, black where it is not valid, and the mask
+        ``(H1, W1)`` bool of the valid pixels: those interpolated from inside view 2, without a rim
+        of one pixel and without what lies beyond the horizon. Occluded pixels are valid.
     """
     width, height = size1
     aligned = np.zeros((height, width, *image2.shape[2:]), np.uint8)
     matrix = None if homography is None else np.asarray(homography, np.float64)
     if matrix is None or not np.isfinite(matrix).all():
         return aligned, np.zeros((height, width), bool)
-    # WARP_INVERSE_MAP: the matrix is taken from the result's pixels to the source's, as H is.
+    # WARP_INVERSE_MAP: the matrix maps pixels of the result to pixels of the source, as H does.
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     ones = np.full(image2.shape[:2], 255, np.uint8)
     inside = cv2.warpPerspective(ones, matrix, size1, flags=flags)
     mask = cv2.erode((inside == 255).view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     if folds(matrix, size1):
-        depth = matrix[2, 0] * np.arange(width) + matrix[2, 2]
-        depth = depth + matrix[2, 1] * np.arange(height)[:, None]
-        mask &= depth * np.sign(depth.mean()) > 0  # the side that holds the view's center
+        rows, columns = np.nonzero(mask)
+        mask[mask] = in_front(np.column_stack([columns, rows]), matrix, size1)
     aligned[:] = cv2.warpPerspective(image2, matrix, size1, flags=flags).reshape(aligned.shape)
     aligned[~mask] = 0
     return aligned, mask
@@ -65,14 +64,14 @@ def masked_rmse(image1: Image, image2: Image, mask: Mask) -> float:
 
 
 def masked_ssim(image1: Image, image2: Image, mask: Mask) -> float:
-    """Structural similarity of the luminances (Wang et al. 2004), over whole valid windows.
+    """Structural similarity (SSIM) of the luminances (Wang et al. 2004).
 
     Args:
         image1, image2: ``(H, W, 3)`` RGB or ``(H, W)``, uint8.
         mask: ``(H, W)`` bool.
 
     Returns:
-        The mean of the SSIM map over the pixels whose 11×11 window lies inside the mask, in
+        The mean of the SSIM map over the pixels whose whole 11×11 window is in the mask, in
         [-1, 1]; NaN where there is none.
     """
     window = np.ones((2 * SSIM_RADIUS + 1,) * 2, np.uint8)
@@ -95,12 +94,12 @@ def masked_ssim(image1: Image, image2: Image, mask: Mask) -> float:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How well view 2, brought back by a homography, fits view 1.
+    """How well view 2, aligned by a homography, fits view 1.
 
     Attributes:
-        rmse_gray: RMS over the common pixels and RGB, gray levels 0–255; NaN without any.
-        ssim: mean structural similarity of the common part, -1 to 1; NaN without a whole window.
-        overlap_fraction: the share of view 1's pixels that are common, 0 to 1.
+        rmse_gray: RMS difference over the valid pixels and RGB, gray levels 0–255; NaN without any.
+        ssim: mean structural similarity, -1 to 1; NaN without a whole valid window.
+        overlap_fraction: the share of view 1's pixels that are valid, 0 to 1.
     """
 
     rmse_gray: float
@@ -109,10 +108,10 @@ class Alignment:
 
 
 def compare_aligned(image1: Image, image2: Image, homography: ArrayLike | None) -> Alignment:
-    """Bring view 2 back onto view 1 by H and compare where both are valid.
+    """Align view 2 with view 1 by H and compare the two where both are valid.
 
-    The identity and the true H give the two reference rows of any estimate. None stands for a
-    failed estimate: nothing overlaps, and nothing can be said of the rest.
+    The identity and the true H give reference values for an estimate. For a failed estimate (None)
+    the overlap is 0 and the rest NaN.
     """
     aligned, mask = align_back(image2, homography, (image1.shape[1], image1.shape[0]))
     return Alignment(
@@ -123,10 +122,10 @@ def compare_aligned(image1: Image, image2: Image, homography: ArrayLike | None) 
 
 
 def rmse_notebook_gray(image1: Image, image2: Image, homography: ArrayLike | None) -> float:
-    """The study's RMSE, kept for comparison: view 2 warped *again* by H, over the whole frame.
+    """The study's RMSE, kept for comparison: it warps view 2 by H a second time.
 
-    H maps view 1 to view 2, and ``warpPerspective(view2, H)`` moves view 2 a second time the same
-    way; black borders count as errors. Gray levels, 0–255; NaN for a failed estimate.
+    H maps view 1 to view 2, so ``warpPerspective(view2, H)`` warps in the wrong direction. The RMSE
+    is over the whole frame, black borders included. Gray levels, 0–255; NaN for a failed estimate.
     """
     if homography is None or not np.isfinite(homography).all():
         return float("nan")

@@ -1,29 +1,44 @@
-"""From matches to one homography: plain DLT, or a robust estimator and DLT on what it keeps."""
+"""From matches to one homography: plain DLT, or a robust estimator and DLT on its inliers."""
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
+import pydantic.dataclasses
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from homoreg.errors import HomoregError
-from homoreg.geometry.conditioning import configuration
+from homoreg.geometry.dlt import RANK_TOLERANCE, Configuration, undo_normalization
 from homoreg.geometry.homography import (
-    RANK_TOLERANCE,
     Array,
+    Size,
     as_points,
-    dlt_homography,
-    hartley_normalization,
+    corners_of,
+    folds,
     scaled,
-    undo_normalization,
+    transform_points,
 )
 from homoreg.keyed import keyed_rng
 
+Method = Literal[
+    "dlt",
+    "dlt_raw",
+    "ransac",
+    "lmeds",
+    "magsac",
+    "usac",
+    "usac_fast",
+    "usac_accurate",
+    "prosac",
+    "poselib",
+]
+METHODS: tuple[str, ...] = get_args(Method)
 Status = Literal["ok", "too_few_matches", "degenerate", "not_finite"]
-Found = tuple[Array | None, NDArray[np.bool_]]
+Mask = NDArray[np.bool_]
 
 _OPENCV = {
     "ransac": cv2.RANSAC,
@@ -33,7 +48,6 @@ _OPENCV = {
     "usac_fast": cv2.USAC_FAST,
     "usac_accurate": cv2.USAC_ACCURATE,
 }
-METHODS = ("dlt", "dlt_raw", *_OPENCV, "prosac", "poselib")
 
 
 @dataclass(frozen=True)
@@ -42,43 +56,43 @@ class Estimate:
 
     Attributes:
         homography: ``(3, 3)`` view 1 to view 2, h33 = 1 where possible; None unless status is "ok".
-        status: "ok"; "too_few_matches" (fewer than 4); "degenerate" (the matches, or those the
-            robust step kept, do not determine an invertible map, or it kept fewer than 4);
-            "not_finite" (coordinates are NaN, infinite, or beyond float64 when multiplied).
+        status: "ok"; "too_few_matches" (fewer than 4); "degenerate" (the matches, or the inliers of
+            the robust step, do not determine an invertible map, or there are fewer than 4 inliers);
+            "not_finite" (coordinates are NaN, infinite, or their products overflow float64).
         inliers: ``(N,)`` bool, the matches that the final solve used; none on failure.
-        singular_values: ``(9,)`` of the final solve's matrix, descending (for an estimate that was
-            not refined, of its inliers' normalized matrix); None on failure.
+        configuration: of the inliers, which :func:`~homoreg.geometry.conditioning` can reuse.
     """
 
     homography: Array | None
     status: Status
-    inliers: NDArray[np.bool_]
-    singular_values: Array | None
+    inliers: Mask
+    configuration: Configuration | None = None
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
 class Estimator:
-    """A method with its options, callable on matches: what ``conf/estimators/*.yaml`` builds.
+    """A method with its options, callable on matches; ``conf/estimators/*.yaml`` builds it.
 
     Args:
         method: "dlt" (normalized), "dlt_raw" (raw pixels, as in the study), or a robust one:
             "ransac", "lmeds", "magsac", "usac", "usac_fast", "usac_accurate", "prosac" (all
-            OpenCV), "poselib" (where installed). "prosac" samples early rows first: give it the
-            best matches first.
+            OpenCV), "poselib" (if installed). "prosac" samples early rows first: sort the matches,
+            best first.
         threshold_px: largest distance in view 2 between ``H x1`` and ``x2`` of an inlier.
             "lmeds" finds its own.
         confidence: wanted probability that one sample was free of outliers, in (0, 1).
-        max_iterations: most samples drawn.
+        max_iterations: largest number of samples.
         refine: solve again by normalized DLT on the inliers. None: for "ransac" only. There it
             mostly lowers the corner error, by 2 to 25 %; MAGSAC's own weighted fit is better than
             a DLT on a hard choice of inliers, by up to 18 % at the same threshold.
         seed: of the sampling. OpenCV's generators start at a fixed state, so the seed shuffles the
             matches ("prosac", whose order has a meaning, takes it as its generator's state).
 
-    The options after ``method`` mean nothing to "dlt" and "dlt_raw".
+    "dlt" and "dlt_raw" ignore the options after ``method``.
 
     Raises:
-        HomoregError: an option that cannot be, or "poselib" where PoseLib is not installed.
+        pydantic.ValidationError: an option is out of its range.
+        HomoregError: "poselib" where PoseLib is not installed.
 
     >>> square = np.array([[0, 0], [9, 0], [9, 9], [0, 9]])
     >>> Estimator("magsac")(square, 2 * square).homography.round(6) + 0.0
@@ -87,31 +101,20 @@ class Estimator:
            [0., 0., 1.]])
     """
 
-    method: str = "dlt"
-    threshold_px: float = 3.0
-    confidence: float = 0.999
-    max_iterations: int = 10_000
+    method: Method = "dlt"
+    threshold_px: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    confidence: float = Field(default=0.999, gt=0, lt=1)
+    max_iterations: int = Field(default=10_000, ge=1, lt=2**31)
     refine: bool | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     def __post_init__(self) -> None:
-        def require(holds: bool, option: str, mend: str) -> None:
-            if not holds:
-                value = getattr(self, option)
-                raise HomoregError(f"estimator option {option}={value!r}: {mend}")
-
-        require(self.method in METHODS, "method", f"choose one of {', '.join(METHODS)}")
-        require(0 < self.threshold_px < np.inf, "threshold_px", "give pixels above 0")
-        require(0 < self.confidence < 1, "confidence", "give a probability between 0 and 1")
-        require(1 <= self.max_iterations < 2**31, "max_iterations", "give 1 or more")
-        require(0 <= self.seed < 2**31, "seed", "give a whole number from 0 to 2³¹ - 1")
-        if self.method == "poselib":
-            installed = importlib.util.find_spec("poselib") is not None
-            require(installed, "method", "PoseLib is not installed, `pip install poselib`")
+        if self.method == "poselib" and importlib.util.find_spec("poselib") is None:
+            raise HomoregError("method=poselib: PoseLib is not installed, `pip install poselib`")
 
     @property
     def best_first(self) -> bool:
-        """Whether the order of the matches has a meaning: the best stand first."""
+        """Whether the matches must be sorted, best first."""
         return self.method == "prosac"
 
     def __call__(self, points1: ArrayLike, points2: ArrayLike) -> Estimate:
@@ -126,13 +129,14 @@ class Estimator:
             return _failure("not_finite", everything)
         if self.method in ("dlt", "dlt_raw"):
             return _solve(points1, points2, everything, normalize=self.method == "dlt")
-        homography, inliers = self._robust(points1, points2)
+        homography, inliers = self._search(points1, points2)
         if homography is None or inliers.sum() < 4:
             return _failure("degenerate", everything)
         refine = self.method == "ransac" if self.refine is None else self.refine
         return _solve(points1, points2, inliers, homography=None if refine else scaled(homography))
 
-    def _robust(self, points1: Array, points2: Array) -> Found:
+    def _search(self, points1: Array, points2: Array) -> tuple[Array | None, Mask]:
+        """The robust step: a homography and its inliers ``(N,)``."""
         if self.method == "prosac":
             parameters = cv2.UsacParams()
             parameters.sampler = cv2.SAMPLING_PROSAC
@@ -165,24 +169,69 @@ class Estimator:
 
 
 def estimate_homography(
-    points1: ArrayLike, points2: ArrayLike, method: str = "dlt", **options: Any
+    points1: ArrayLike, points2: ArrayLike, method: Method = "dlt", **options: Any
 ) -> Estimate:
-    """Estimate the homography of ``(N, 2)`` matches; bad data is a status and not an exception.
+    """Estimate the homography of ``(N, 2)`` matches. Bad data gives a status, not an exception.
 
     Args and Raises: those of :class:`Estimator`.
     """
     return Estimator(method, **options)(points1, points2)
 
 
-def _opencv(points1: Array, points2: Array, *how: Any, **options: Any) -> Found:
-    homography, kept = cv2.findHomography(points1, points2, *how, **options)
-    # None where OpenCV found nothing, whatever its stubs say.
+@dataclass(frozen=True)
+class Spread:
+    """Where repeated estimates put the corners of view 1.
+
+    Attributes:
+        corners: ``(R, 4, 2)`` pixels of view 2; NaN for an estimate that failed or folds the view.
+        rms_px: RMS distance of a corner from its mean over the estimates, with R − 1 in the
+            denominator; NaN with fewer than two.
+        failures: number of failed or folding estimates.
+    """
+
+    corners: Array
+    rms_px: float
+    failures: int
+
+
+def robust_spread(
+    points1: ArrayLike,
+    points2: ArrayLike,
+    size1: Size,
+    estimator: Estimator,
+    repeats: int = 10,
+) -> Spread:
+    """The variance of the estimator itself: the same matches under ``repeats`` sampling seeds.
+
+    Seeds count up from ``estimator.seed``, so the first run is the estimate itself. Zero for "dlt"
+    and wherever every seed ends in the same inliers.
+    """
+    seeds = range(estimator.seed, estimator.seed + repeats)
+    found = (replace(estimator, seed=seed)(points1, points2).homography for seed in seeds)
+    view = corners_of(size1)
+    corners = np.array(
+        [
+            np.full((4, 2), np.nan) if H is None or folds(H, size1) else transform_points(view, H)
+            for H in found
+        ]
+    ).reshape(-1, 4, 2)
+    valid = corners[np.isfinite(corners).all(axis=(1, 2))]
+    variances = valid.var(axis=0, ddof=1) if len(valid) > 1 else np.full((4, 2), np.nan)
+    rms_px = float(np.sqrt(variances.sum(axis=1).mean()))
+    return Spread(corners, rms_px, len(corners) - len(valid))
+
+
+def _opencv(
+    points1: Array, points2: Array, *arguments: Any, **options: Any
+) -> tuple[Array | None, Mask]:
+    homography, kept = cv2.findHomography(points1, points2, *arguments, **options)
+    # None where OpenCV finds nothing, whatever its stubs say.
     if homography is None or kept is None:
         return None, np.zeros(len(points1), bool)
     return np.asarray(homography, np.float64), kept.ravel() > 0
 
 
-def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> Found:
+def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> tuple[Array | None, Mask]:
     poselib = importlib.import_module("poselib")
     homography, found = poselib.estimate_homography(points1, points2, options, {})
     return homography, np.asarray(found["inliers"], bool)
@@ -191,39 +240,36 @@ def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> Found:
 def _solve(
     points1: Array,
     points2: Array,
-    used: NDArray[np.bool_],
+    used: Mask,
     *,
     normalize: bool = True,
     homography: Array | None = None,
 ) -> Estimate:
     """Check the matches that are used, and solve by DLT unless the homography is given."""
-    points1, points2 = points1[used], points2[used]
-    degeneracy, values = configuration(points1, points2)
-    if degeneracy != "none":
-        return _failure("not_finite" if degeneracy == "not_finite" else "degenerate", used)
+    matches = Configuration(points1[used], points2[used])
+    if matches.degeneracy != "none":
+        return _failure("not_finite" if matches.degeneracy == "not_finite" else "degenerate", used)
     if homography is None:
-        fit = dlt_homography(points1, points2, normalize=normalize)
-        homography, values = fit.homography, fit.singular_values
+        homography = matches.solve(normalize=normalize).homography
     if not np.isfinite(homography).all():
         return _failure("not_finite", used)
-    if _collapses(homography, points1, points2):
+    if _is_singular(homography, matches):
         return _failure("degenerate", used)
-    return Estimate(homography, "ok", used, values)
+    return Estimate(homography, "ok", used, matches)
 
 
-def _collapses(homography: Array, points1: Array, points2: Array) -> bool:
-    """Whether H is singular, as seen in coordinates in which both sets of points have size 1.
+@np.errstate(all="ignore")
+def _is_singular(homography: Array, matches: Configuration) -> bool:
+    """Whether H is singular in normalized coordinates.
 
-    All points of view 2 but two at one place give rank 8, and a map of everything to that place.
+    If all points of view 2 but two coincide, the rank is 8 and H maps everything to one place.
     """
-    _, transform1 = hartley_normalization(points1)
-    _, transform2 = hartley_normalization(points2)
-    normalized = transform2 @ homography @ undo_normalization(transform1)
+    normalized = matches.view2[1] @ homography @ undo_normalization(matches.view1[1])
     if not np.isfinite(normalized).all():
         return True
     stretches = np.linalg.svd(normalized, compute_uv=False)
     return bool(stretches[2] < RANK_TOLERANCE * stretches[0])
 
 
-def _failure(status: Status, matches: NDArray[np.bool_]) -> Estimate:
-    return Estimate(None, status, np.zeros_like(matches), None)
+def _failure(status: Status, matches: Mask) -> Estimate:
+    return Estimate(None, status, np.zeros_like(matches))
