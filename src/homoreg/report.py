@@ -1,11 +1,11 @@
-"""Phase 6: the tables, the figures and the page of finished runs.
+"""Phase 6: the tables, figures and page of finished runs.
 
 ``python -m homoreg.report runs=multirun/NAME`` writes ``report/`` into the sweep's folder.
 """
 
 import json
 import os
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,23 +15,21 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from homoreg.cli import command
-from homoreg.data import PairManifest
 from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
 from homoreg.runs import RunFolder, find_runs
-from homoreg.study.gathered import MANY_ARMS, Gathered
+from homoreg.study.analysis import Analysis
+from homoreg.study.arms import name_arms, order_arms, order_protocols
+from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.page import write_report
-from homoreg.study.tables import (
-    gather_rows,
-    name_arms,
-    order_arms,
-    order_protocols,
-    read_epochs,
-)
+from homoreg.study.tables import gather_rows, read_epochs
 
-Record = dict[str, Any]
-Records = list[Record]
-NOT_COMPARED = ("paths", "study", "callbacks", "logger", "ckpt")  # parts of a config
+Done = list[tuple[dict[str, Any], RunFolder]]  # finished runs and their rows of the table of runs
+# Parts of a config that tell no runs apart: names, places, and how fast or loud a run is.
+NOT_COMPARED = [
+    *("study", "ckpt", "paths", "hydra", "logger", "regularizer.name", "data.num_workers"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
+]
 
 
 @command("report")
@@ -53,155 +51,164 @@ def main(cfg: DictConfig) -> None:
 
 
 def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> Path:
-    """Gather the runs' files and write the report; returns the page's path."""
+    """Read the runs' files and write the report; returns the page's path."""
     return write_report(folder, gather(runs, root, folder, benchmark))
 
 
-def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> Gathered:
+def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> StudyData:
     """The runs' files as tables.
 
     Args:
         runs: finished or not; at least one finished.
-        root: a folder above all runs, which names the study; runs are named relative to it.
-        folder: where the report goes, from where its links lead.
+        root: a folder above all runs; runs are named relative to it.
+        folder: of the report, where its links start.
         benchmark: whose evaluation table is shown.
     """
-    # Whole numbers stay whole where a run that never finished has none.
-    records = pd.json_normalize([run.record for run in runs]).convert_dtypes()
-    table = records.assign(
-        run=[_name(run, root) for run in runs],
-        status=[run.status for run in runs],
-        protocol=[run.record.get("analysis", {}).get("protocol", "corrected") for run in runs],
-        overrides=pd.Series([_overrides(run) for run in runs]),
+    table = _run_table(runs, root).assign(
         evaluation_csv=[_link(run.evaluation_csv(benchmark), folder) for run in runs],
         metrics_csv=[_link(run.metrics_csv, folder) for run in runs],
         config_yaml=[_link(run.config_file, folder) for run in runs],
     )
-    table = table.assign(**_objectives(runs))
-    for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
-        table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
+    records = cast(list[dict[str, Any]], table.to_dict("records"))
+    done = [pair for pair in zip(records, runs, strict=True) if pair[1].status == "done"]
 
-    done = [
-        (record, run)
-        for record, run in zip(cast(Records, table.to_dict("records")), runs, strict=True)
-        if run.status == "done"
-    ]
-    epochs = [
-        read_epochs(run.metrics_csv).assign(**_who(record))
-        for record, run in done
-        if run.metrics_csv.is_file()
-    ]
-    rows = {
-        record["run"]: _with_photos(read_evaluation(run.evaluation_csv(benchmark)), run)
-        for record, run in done
-        if run.evaluation_csv(benchmark).is_file()
-    }
-    best_rows = {
-        record["run"]: read_evaluation(run.best_evaluation_csv(benchmark))
-        for record, run in done
-        if run.best_evaluation_csv(benchmark).is_file()
-    }
-    shifts = [
-        pd.DataFrame(response).assign(**_who(record))
-        for record, run in done
-        for response in _own_shift_responses(run)
-    ]
-    examples = _examples(done)
-    return Gathered(
+    def evaluated(file_of: Callable[[RunFolder], Path]) -> pd.DataFrame:
+        found = {
+            record["run"]: read_evaluation(file_of(run))
+            for record, run in done
+            if file_of(run).is_file()
+        }
+        return gather_rows(found, table) if found else pd.DataFrame()
+
+    def of_runs(frames: list[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    first = _first_runs(done)
+    return StudyData(
         title=_title(runs, root),
         runs=table,
-        epochs=pd.concat(epochs, ignore_index=True) if epochs else pd.DataFrame(),
-        rows=gather_rows(rows, table) if rows else pd.DataFrame(),
-        best_rows=gather_rows(best_rows, table) if best_rows else pd.DataFrame(),
-        shifts=pd.concat(shifts, ignore_index=True) if shifts else pd.DataFrame(),
-        configs=_differences(examples),
-        pictures=_pictures(examples),
+        epochs=of_runs(
+            [
+                read_epochs(run.metrics_csv).assign(**_keys(record))
+                for record, run in done
+                if run.metrics_csv.is_file()
+            ]
+        ),
+        rows=evaluated(lambda run: run.evaluation_csv(benchmark)),
+        best_rows=evaluated(lambda run: run.best_evaluation_csv(benchmark)),
+        shifts=of_runs(
+            [
+                pd.DataFrame(response).assign(**_keys(record))
+                for record, run in done
+                for response in _own_shift_responses(run)
+            ]
+        ),
+        configs=_protocol_differences(first),
+        pictures=_pictures(first),
     )
 
 
-def _objectives(runs: list[RunFolder]) -> pd.DataFrame:
-    """What each run's search went by, and what it got; empty where it served none."""
-    columns = ["objective", "objective_value", "objective_direction"]
-    records: list[tuple[str, float | None, str]] = []
-    for run in runs:
-        if not any(override.startswith("hparams_search=") for override in _overrides(run)):
-            records.append(("", None, ""))
-            continue
-        hydra = yaml.safe_load((run.path / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-        objective = run.config["optimized_metric"]
-        value = run.record.get("metrics", {}).get(objective)
-        records.append((objective, value, str(hydra["hydra"]["sweeper"]["direction"])))
-    return pd.DataFrame(records, columns=columns)
+def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
+    """A row per run; finished ones have an arm."""
+    analyses = [Analysis(**run.record.get("analysis", {})) for run in runs]
+    choices = [_hydra(run).get("runtime", {}).get("choices", {}) for run in runs]
+    # Whole numbers stay whole where a run that never finished has none.
+    table = pd.json_normalize([run.record for run in runs]).convert_dtypes()
+    table = table.assign(
+        run=[_name(run, root) for run in runs],
+        status=[run.status for run in runs],
+        protocol=[analysis.protocol for analysis in analyses],
+        analysis=pd.Series(analyses, dtype=object),
+        settings=pd.Series(list(map(_settings, runs, choices)), dtype=object),
+    )
+    searched = [bool(chosen.get("hparams_search")) for chosen in choices]
+    objectives = [
+        run.config["optimized_metric"] if search else ""
+        for run, search in zip(runs, searched, strict=True)
+    ]
+    table = table.assign(
+        objective=objectives,
+        objective_value=[
+            run.record.get("metrics", {}).get(objective)
+            for run, objective in zip(runs, objectives, strict=True)
+        ],
+        objective_direction=[
+            str(_hydra(run)["sweeper"]["direction"]) if search else ""
+            for run, search in zip(runs, searched, strict=True)
+        ],
+    )
+    for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
+        table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
+    return table
 
 
-def _with_photos(rows: pd.DataFrame, run: RunFolder) -> pd.DataFrame:
-    """The rows with each pair's ``photo`` where the benchmark's manifest is still there.
-
-    Pairs of one photo are no independent evidence, and a bootstrap draws them together.
-    """
-    manifest = Path(str(run.config.get("benchmark", {}).get("manifest", "")))
-    if not manifest.is_file():
-        return rows.assign(photo=rows["pair_id"])
-    return rows.assign(photo=rows["pair_id"].map(_photos(manifest)).fillna(rows["pair_id"]))
-
-
-@lru_cache(maxsize=8)
-def _photos(manifest: Path) -> dict[str, str]:
-    try:
-        return {pair.id: pair.photo for pair in PairManifest.load(manifest).pairs}
-    except HomoregError:  # its pictures have gone, which a report does not need
+def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:
+    """What a run was configured with: choices of config groups, then options; paths left out."""
+    if not run.config_file.is_file():
         return {}
+    options = cast(dict[str, Any], pd.json_normalize(run.config).iloc[0].to_dict())
+    groups = {group: choice for group, choice in choices.items() if "/" not in group}
+    return {
+        name: value
+        for name, value in {**groups, **options}.items()
+        if not any(name == part or name.startswith(f"{part}.") for part in NOT_COMPARED)
+        and not (isinstance(value, str) and Path(value).is_absolute())
+    }
 
 
-def _who(record: Record) -> dict[str, Any]:
+def _hydra(run: RunFolder) -> dict[str, Any]:
+    """Hydra's own config of the run; empty where it left none."""
+    file = run.path / ".hydra" / "hydra.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"] if file.is_file() else {}
+
+
+def _keys(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("protocol", "arm", "run", "seed")}
 
 
-def _examples(done: list[tuple[Record, RunFolder]]) -> dict[str, dict[str, RunFolder]]:
+def _first_runs(done: Done) -> dict[str, dict[str, RunFolder]]:
     """The first run of each arm, in the arms' order, by protocol and by the run's name."""
-    examples: dict[str, dict[str, RunFolder]] = {}
+    found: dict[str, dict[str, RunFolder]] = {}
     for protocol in order_protocols(record["protocol"] for record, _ in done):
-        of_protocol = [(record, run) for record, run in done if record["protocol"] == protocol]
         first: dict[str, tuple[str, RunFolder]] = {}
-        for record, run in of_protocol:
-            first.setdefault(record["arm"], (record["run"], run))
-        examples[protocol] = dict(first[arm] for arm in order_arms(first))
-    return examples
+        for record, run in done:
+            if record["protocol"] == protocol:
+                first.setdefault(record["arm"], (record["run"], run))
+        found[protocol] = dict(first[arm] for arm in order_arms(first))
+    return found
 
 
-def _pictures(examples: dict[str, dict[str, RunFolder]]) -> dict[str, list[Path]]:
-    """Best and worst pairs of each arm's example; of the first also what it was trained on."""
+def _pictures(first: dict[str, dict[str, RunFolder]]) -> dict[str, list[Path]]:
+    """Best and worst pairs of each arm's first run; of the first arm also its training patches."""
     pictures: dict[str, list[Path]] = {}
-    for runs in examples.values():
-        for number, (name, run) in enumerate(runs.items()):
-            judged = sorted(run.figures.glob("pair_best_*.png"))
-            judged += sorted(run.figures.glob("pair_worst_*.png"))
-            if number == 0:
-                shown = [run.figures / "patch_pairs.png", *judged]
-                if not judged:
-                    shown = sorted(run.figures.glob("*.png"))
-                pictures[name] = [file for file in shown if file.is_file()]
-            elif len(runs) <= MANY_ARMS:
-                pictures[name] = judged
+    for runs in first.values():
+        for place, (name, run) in enumerate(runs.items()):
+            files = [
+                *([run.figures / "patch_pairs.png"] if place == 0 else []),
+                *sorted(run.figures.glob("pair_best_*.png")),
+                *sorted(run.figures.glob("pair_worst_*.png")),
+            ]
+            if place == 0 or len(runs) <= MANY_ARMS:
+                pictures[name] = [file for file in files if file.is_file()]
     return pictures
 
 
-def _differences(examples: dict[str, dict[str, RunFolder]]) -> pd.DataFrame:
-    """Options in which the protocols' configs differ, each at its first run; paths left out."""
+def _protocol_differences(first: dict[str, dict[str, RunFolder]]) -> pd.DataFrame:
+    """Options in which the protocols' configs differ, each at its first run."""
     configs = {
-        protocol: pd.json_normalize(run.config).iloc[0]
-        for protocol, runs in examples.items()
+        protocol: _settings(run, {})
+        for protocol, runs in first.items()
         for run in list(runs.values())[:1]
-        if run.config_file.is_file()
     }
     if len(configs) < 2:
         return pd.DataFrame()
     # An option that one of them lacks is NaN, the one value that differs from itself.
-    table = pd.DataFrame(configs).map(lambda v: "" if v is None or v != v else str(v))
-    compared = ~table.index.str.partition(".").get_level_values(0).isin(NOT_COMPARED)
-    paths = table.map(os.path.isabs).any(axis=1)
-    differ = table.nunique(axis=1) > 1
-    return table[compared & differ & ~paths].rename_axis("option").reset_index()
+    table = pd.DataFrame(
+        {name: pd.Series(config, dtype=object) for name, config in configs.items()}
+    )
+    table = table.map(lambda value: "" if value is None or value != value else str(value))
+    differ = table[table.nunique(axis=1) > 1].sort_index()
+    return differ.rename_axis("option").reset_index()
 
 
 def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:
@@ -210,7 +217,7 @@ def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     responses = json.loads(file.read_text(encoding="utf-8")).get("shift_response", [])
-    return [response for response in responses if response["regularizer"]]
+    return [response for response in responses if response["seed"] is not None]
 
 
 def _title(runs: list[RunFolder], root: Path) -> str:
@@ -229,11 +236,6 @@ def _output_folder(sweep: Path) -> Path:
 def _name(run: RunFolder, root: Path) -> str:
     path = run.path.resolve()
     return run.name if path == root else path.relative_to(root).as_posix()
-
-
-def _overrides(run: RunFolder) -> list[str]:
-    file = run.path / ".hydra" / "overrides.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
 def _link(file: Path, folder: Path) -> str:

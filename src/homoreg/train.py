@@ -87,12 +87,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """A run from its photographs to its final metrics, or those of a run that is done already."""
     share_the_machine(cfg)
     run = RunFolder(Path(cfg.paths.run))
-    Analysis(**cfg.analysis)  # what the report cannot read is refused before anything is computed
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
     # The run can be judged from another folder than the one that it was started in.
     cfg.data.root = str(Path(cfg.data.root).absolute())
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    Analysis(**config["analysis"])  # refuse what the report could not read
     if getattr(rank_zero_only, "rank", 0):
         # Lightning started this process to share the run; its first process prepared everything.
         resumed = run.record["resumed_from"]

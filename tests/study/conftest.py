@@ -1,8 +1,10 @@
 """Run folders as ``homoreg.train`` leaves them, with made-up but plausible numbers."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,8 @@ from homoreg.evaluation.shift import SHIFTS_PX
 from homoreg.metrics import COLUMNS
 from homoreg.report import gather, report
 from homoreg.runs import find_runs
+from homoreg.study.data import StudyData
 from homoreg.study.document import Section
-from homoreg.study.gathered import Gathered
 from homoreg.study.page import SECTIONS
 
 ARM_ERROR_PX = {"none": 2.0, "l2": 2.2, "dropout": 3.2, "hybrid": 3.6}
@@ -25,7 +27,7 @@ PAIRS = 40
 def evaluation_rows(
     descriptor: str, regularizer: str, seed: int | None, error_px: float, pairs: int = PAIRS
 ) -> pd.DataFrame:
-    """A pair's difficulty is its own; a model's error scales it; a few estimates fail."""
+    """A pair has its own difficulty, a model scales the error, and a few estimates fail."""
     rng = np.random.default_rng([len(descriptor), len(regularizer), (seed or 0) + 1])
     difficulty = np.random.default_rng(0).lognormal(0, 1.0, pairs)
     parts = []
@@ -40,7 +42,7 @@ def evaluation_rows(
                 "seed": pd.array([seed] * pairs, "Int64"),
                 "benchmark": "eval",
                 "pair_id": [f"{number:06d}" for number in range(1, pairs + 1)],
-                "photo": [f"photo_{number}.jpg" for number in range(1, pairs + 1)],
+                "photo": [f"photo{number // 2}.jpg" for number in range(pairs)],
                 "group": "",
                 "estimator": estimator,
                 "status": "ok",
@@ -78,6 +80,7 @@ NOTEBOOK = {
     "error": "rmse_notebook_gray",
     "drop_failures": True,
     "max_kappa": 2e7,
+    "estimators": ["dlt_raw", "dlt"],
 }
 
 
@@ -103,25 +106,29 @@ def write_run(
     *,
     status: str = "done",
     analysis: dict | None = None,
-    overrides: Sequence[str] = ("trainer.max_epochs=6",),
+    settings: Mapping[str, Any] = MappingProxyType({}),
     training: dict | None = None,
     record: dict | None = None,
     gain: float = 1.0,
     pairs: int = PAIRS,
     baselines: Mapping[str, float] = BASELINE_ERROR_PX,
     best_after_epochs: int | None = None,
+    direction: str = "maximize",
+    error_px: float | None = None,
 ) -> Path:
     """One run folder, baselines in its evaluation included.
 
     Args:
-        analysis: goes into the run's record; ``None`` as in a run of before there were protocols.
-        overrides: of the command line, beside the regularizer's and the seed's.
+        analysis: goes into the record; ``None`` leaves it out.
+        settings: options of the resolved config, and choices of config groups, that differ.
         training: fields of the training table's row that differ.
         record: further fields of the record.
         gain: multiplies the arm's error.
         pairs: held-out pairs.
         baselines: their typical error by name.
-        best_after_epochs: judged there as well, with half the error of the last epoch.
+        best_after_epochs: evaluated there as well, with half the error of the last epoch.
+        direction: of a hyperparameter search.
+        error_px: of an arm that is not one of the original study's.
     """
     dropout = 0.3 if regularizer in ("dropout", "hybrid") else 0.0
     weight_decay = 1e-4 if regularizer in ("l2", "hybrid") else 0.0
@@ -156,18 +163,28 @@ def write_run(
     }
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(run))
-    config = {"seed": seed, "data": {"root": str(folder), "squash": None}}
+    groups = {name: value for name, value in settings.items() if "." not in name}
+    options = {name: value for name, value in settings.items() if "." in name}
+    own = {"name": regularizer, "weight_decay": weight_decay, "dropout": dropout}
+    config = {"seed": seed, "data": {"root": str(folder), "squash": None}, "regularizer": own}
+    config["model"] = {"dropout": dropout}  # follows the regularizer's
+    config["optimized_metric"] = "val/nn_accuracy"
     if analysis:
         config["analysis"] = analysis
         if analysis["protocol"] == "notebook":
             config["data"] |= {"squash": [256, 256], "pairs_per_view": 10}
+    for name, value in options.items():
+        group, option = name.split(".")
+        config.setdefault(group, {})[option] = value
     (folder / "config.yaml").write_text(json.dumps(config))
     (folder / ".hydra").mkdir()
-    given = [f"regularizer={regularizer}", f"seed={seed}", *overrides]
-    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(given))
+    choices = {"regularizer": regularizer, "hydra/launcher": "basic", **groups}
+    hydra = {"runtime": {"choices": choices}, "sweeper": {"direction": direction}}
+    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
     if status != "done":
         return folder
 
+    error_px = error_px or ARM_ERROR_PX[regularizer]
     rng = np.random.default_rng(seed)
     lines = []
     for epoch in range(6):
@@ -179,14 +196,12 @@ def write_run(
     (folder / "csv").mkdir()
     pd.DataFrame(lines).to_csv(folder / "csv" / "metrics.csv", index=False)
 
-    own = evaluation_rows("cnn", regularizer, seed, gain * ARM_ERROR_PX[regularizer], pairs)
+    trained = evaluation_rows("cnn", regularizer, seed, gain * error_px, pairs)
     others = [evaluation_rows(name, "", None, error, pairs) for name, error in baselines.items()]
     (folder / "evaluation").mkdir()
-    pd.concat([own, *others]).to_csv(folder / "evaluation" / "eval.csv", index=False)
+    pd.concat([trained, *others]).to_csv(folder / "evaluation" / "eval.csv", index=False)
     if best_after_epochs:
-        best = evaluation_rows(
-            "cnn", regularizer, seed, gain * ARM_ERROR_PX[regularizer] / 2, pairs
-        )
+        best = evaluation_rows("cnn", regularizer, seed, gain * error_px / 2, pairs)
         best.to_csv(folder / "evaluation" / "eval_best.csv", index=False)
     if analysis:
         summary = {"shift_response": shift_responses(regularizer, seed)}
@@ -239,7 +254,7 @@ def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
                     regularizer,
                     seed,
                     analysis=analysis,
-                    overrides=[f"experiment={name}"],
+                    settings={"experiment": name},
                     gain=gain,
                     pairs=12,
                     best_after_epochs=3 + seed if name == "study" else None,
@@ -248,14 +263,14 @@ def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def both(protocols: list[Path]) -> Gathered:
+def both(protocols: list[Path]) -> StudyData:
     """The two of them gathered into one report's tables."""
     root = protocols[0].parent
     return gather(find_runs(protocols), root, root / "report")
 
 
 @pytest.fixture(scope="session")
-def sections(both: Gathered) -> list[Section]:
+def sections(both: StudyData) -> list[Section]:
     """Those of the report on both, undrawn."""
     return [section for make in SECTIONS if (section := make(both)) is not None]
 

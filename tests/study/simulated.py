@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from homoreg.study.tables import ARMS
+from homoreg.study.arms import ORIGINAL_ARMS as ARMS
 
 RUN_SD = 0.01  # of log10 between runs of one arm
 

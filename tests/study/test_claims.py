@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from tests.study.simulated import study
 
+from homoreg.study.arms import ORIGINAL_ARMS as ARMS
 from homoreg.study.claims import CLAIMS, MIN_SEEDS, STATEMENT_COLUMNS, TESTS, judge_claims
 from homoreg.study.statistics import holm
-from homoreg.study.tables import ARMS
 
 SEEDS = 12
 

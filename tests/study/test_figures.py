@@ -6,9 +6,7 @@ import pytest
 
 from homoreg.plotting import arm_styles
 from homoreg.study import figures
-from homoreg.study.arms import loss_table
-from homoreg.study.figures import RELATIONS
-from homoreg.study.tables import regression
+from homoreg.study.tables import loss_table, regression
 
 
 def rows(arm: str, error: list[float], **columns: list) -> pd.DataFrame:
@@ -39,15 +37,14 @@ def test_boxes_say_how_many_pairs_they_leave_out():
     counts = {ax.get_xlabel(): [text.get_text() for text in ax.texts] for ax in figure.axes}
     assert counts["matches"] == ["n = 3/3"]
     assert counts["RMSE (gray levels)"] == ["n = 1/3"]
-    assert counts["corner error (px)"] == ["n = 2/3"]
+    assert counts["log₁₀ corner error (px)"] == ["n = 2/3"]
 
 
 def test_scatter_draws_the_tables_line_and_points():
-    relation = RELATIONS[0]
-    columns = {relation.x: [0.0, 1.0, 2.0, np.nan], relation.y: [1.0, 3.0, 5.0, 4.0]}
+    columns = {"kappa": [1.0, 10.0, 100.0, np.nan], "rmse_gray": [1.0, 3.0, 5.0, 4.0]}
     table = rows("$a_b^ 100%$", [1.0] * 4, **columns)
-    lines = regression(table, relation.x, relation.y)
-    figure = figures.scatter(table, lines, relation, arm_styles(table["arm"]))
+    lines = regression(table, "kappa", "rmse_gray")
+    figure = figures.scatter(table, lines, "kappa", "rmse_gray", arm_styles(table["arm"]))
     figure.canvas.draw()  # a title taken for mathematics fails here
     [ax] = figure.axes
     assert ax.collections[0].get_offsets().tolist() == [[0.0, 1.0], [1.0, 3.0], [2.0, 5.0]]

@@ -92,9 +92,9 @@ def test_numbers_of_the_page_stand_in_the_csv(page: Path):
     assert len(rows) == len(models) == 20
     for row, record in zip(rows, models.to_dict("records"), strict=True):
         aucs = [number(1)(record[f"auc_{t}px"]) for t in (1, 3, 5, 10)]
-        assert row[:3] == [record["arm"], as_text(record["seed"]), str(record["pairs"])]
-        assert row[3:8] == [*aucs, number(1)(record["failed_percent"])]
-        assert row[-2] == number(2)(record["corner_error_px_median"])
+        assert row[1:4] == [record["arm"], as_text(record["seed"]), str(record["pairs"])]
+        assert row[4:9] == [*aucs, number(1)(record["failed_percent"])]
+        assert row[-1].split(" ")[0] == number(2)(record["corner_error_px_median"])
 
 
 def test_training_table_is_the_studys(page: Path):
@@ -118,7 +118,7 @@ def test_unfinished_runs_are_named_and_left_out(page: Path):
 
 def test_what_was_run_is_told(page: Path):
     text = Page(page).text
-    for fact in ("torch 2.14.0", "deadbeef", "0123456789abcdef", "trainer.max_epochs=6", "181"):
+    for fact in ("torch 2.14.0", "deadbeef", "0123456789abcdef", "181"):
         assert fact in text
 
 
@@ -130,8 +130,10 @@ def test_infinite_medians_and_single_runs(tmp_path: Path, make_run: Callable):
     rows.to_csv(file, index=False)
     index = report(find_runs(run), run, tmp_path / "out" / "report")
     shown = next(t for t in Page(index).tables if "AUC 5 px" in t[0])
-    assert shown[2][0] == "none"
-    assert shown[2][-2:] == ["∞", "∞ to ∞"]
+    assert shown[1][1] == "none"
+    assert shown[1][-1] == "∞ (∞ to ∞)"
+    # Status ok and an infinite error: the estimate folds the view, and counts as failed.
+    assert shown[1][8] == "100.0"
     assert "inf" in (index.parent / "tables" / "models.csv").read_text()
 
 

@@ -1,6 +1,6 @@
 """Section by section, without drawing: protocols apart, arms over seeds, each number in a CSV."""
 
-import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,18 +12,8 @@ from tests.study.conftest import CORRECTED, NOTEBOOK
 
 from homoreg.report import gather
 from homoreg.runs import find_runs
-from homoreg.study.arms import arm_table, loss_table, mean_interval
-from homoreg.study.document import (
-    Cell,
-    Heading,
-    Plate,
-    Section,
-    Table,
-    as_text,
-    number,
-    probability,
-)
-from homoreg.study.gathered import Gathered
+from homoreg.study.data import StudyData
+from homoreg.study.document import Figure, Section, Table, as_text, number, probability
 from homoreg.study.sections.accuracy import accuracy, stability
 from homoreg.study.sections.best_epoch import best_epoch
 from homoreg.study.sections.claims import claims
@@ -32,12 +22,13 @@ from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.shift import shift_response
 from homoreg.study.sections.training import training
 from homoreg.study.sections.variations import ablation, dose, trials
+from homoreg.study.tables import arm_table, loss_table, mean_interval
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
 SIDE_BY_SIDE = {"claims": "claim", "statements": "statement"}
 
 
-def gathered(folder: Path) -> Gathered:
+def gathered(folder: Path) -> StudyData:
     return gather(find_runs(folder), folder, folder / "report")
 
 
@@ -46,9 +37,9 @@ def tables(section: Section | None) -> dict[str, Table]:
     return {part.name: part for part in section.parts if isinstance(part, Table)}
 
 
-def plates(section: Section | None) -> dict[str, Plate]:
+def figures(section: Section | None) -> dict[str, Figure]:
     assert section is not None
-    return {part.name: part for part in section.parts if isinstance(part, Plate)}
+    return {part.name: part for part in section.parts if isinstance(part, Figure)}
 
 
 def formatted(value: object) -> set[str]:
@@ -61,10 +52,11 @@ def formatted(value: object) -> set[str]:
     return shown | {number(d)(value) for d in range(5)} | {probability(value)}
 
 
-def numbers(row: list[Cell]) -> list[str]:
+def numbers(table: Table, row: tuple[str, ...]) -> set[str]:
     """The numbers of a row as they are written, the ends of intervals apart."""
-    parts = [part for cell in row if cell.kind != "text" for part in cell.text.split(" to ")]
-    return [part for part in parts if part not in ("", "–")]
+    cells = [cell for cell, text in zip(row, table.view.text, strict=True) if not text]
+    parts = [part for cell in cells for part in re.split(r" \(| to |\)", cell)]
+    return {part for part in parts if part not in ("", "–")}
 
 
 def test_every_number_of_every_table_stands_in_a_row_of_its_csv(sections: list[Section]):
@@ -82,22 +74,21 @@ def test_every_number_of_every_table_stands_in_a_row_of_its_csv(sections: list[S
                     set().union(*(r for r, k in zip(records, key, strict=True) if k == value))
                     for value in key.unique()
                 ]
-            for _, rows in table.view.groups:
-                for row in rows:
-                    shown = set(numbers(row))
-                    assert any(shown <= record for record in records), (table.name, row)
-                    checked += len(shown)
+            for row in table.view.cells.itertuples(index=False, name=None):
+                shown = numbers(table, row)
+                assert any(shown <= record for record in records), (table.name, row)
+                checked += len(shown)
     assert checked > 1000
 
 
 def test_every_figure_names_a_csv_of_the_report(sections: list[Section]):
     written = {name for section in sections for name in section.frames}
-    named = {part.csv for section in sections for part in section.parts if isinstance(part, Plate)}
+    named = {part.csv for section in sections for part in section.parts if isinstance(part, Figure)}
     assert named <= written
     assert {"loss", "boxes", "models", "comparisons", "shift", "study_boxes"} <= named
 
 
-def test_arms_of_one_name_stay_apart_by_protocol(both: Gathered):
+def test_arms_of_one_name_stay_apart_by_protocol(both: StudyData):
     """The notebook's runs have three times the error; nothing is averaged over the two."""
     assert list(both.arms["protocol"].unique()) == ["notebook", "corrected"]
     trained = both.arms[both.arms["seeds"] > 0]
@@ -112,17 +103,16 @@ def test_arms_of_one_name_stay_apart_by_protocol(both: Gathered):
             & (trained["estimator"] == "dlt")
         ].to_dict("records")
         assert row["corner_error_px_median_mean"] == pytest.approx(by_seed.mean())
-    names = {*plates(accuracy(both)), *plates(stability(both)), *plates(training(both))}
+    names = {*figures(accuracy(both)), *figures(stability(both)), *figures(training(both))}
     assert {"loss_notebook", "loss_corrected", "boxes_dlt_notebook", "recall_corrected"} <= names
     boxes = stability(both).frames["boxes"]
     assert set(boxes.loc[boxes["arm"] == "none", "rows"]) == {4 * 12}
 
 
-def test_many_runs_are_shown_by_arm(both: Gathered):
+def test_many_runs_are_shown_by_arm(both: StudyData):
     shown = tables(accuracy(both))["accuracy"]
     assert shown.csv == "arms"
-    rows = [row for _, group in shown.view.groups for row in group]
-    assert len(rows) == len(both.arms) == 2 * 2 * 6
+    assert len(shown.view.cells) == len(both.arms) == 2 * 2 * 6
     assert len(accuracy(both).frames["models"]) == 2 * 2 * (16 + 2)
 
 
@@ -151,6 +141,29 @@ def test_a_baseline_is_no_seed():
     assert np.isnan(orb["auc_5px_low"])
 
 
+def test_any_regularizer_is_an_arm(tmp_path: Path, make_run: Callable):
+    for seed in (0, 1):
+        make_run(tmp_path / f"none+{seed}", "none", seed)
+        make_run(
+            tmp_path / f"whitening+{seed}",
+            "whitening",
+            seed,
+            error_px=3.0,
+            training={"strength": 0.25},
+            settings={"regularizer.strength": 0.25},
+        )
+    study = gathered(tmp_path)
+    models = study.models[study.models["estimator"] == "dlt"]
+    assert list(models["arm"]) == ["none"] * 2 + ["whitening"] * 2 + ["rootsift", "untrained"]
+    trained = study.arms[study.arms["seeds"] > 0]
+    assert set(trained["arm"]) == {"none", "whitening"}
+    cells = tables(training(study))["training"].view.cells
+    assert list(cells["strength"]) == ["–", "–", "0.25", "0.25"]
+    assert set(comparison(study).frames["comparisons"]["arm"]) == {"whitening"}
+    assert claims(study) is None
+    assert len({study.styles[arm] for arm in ("none", "whitening", "rootsift")}) == 3
+
+
 def test_loss_bands_go_from_the_lowest_to_the_highest_seed():
     epochs = pd.DataFrame(
         {
@@ -165,13 +178,13 @@ def test_loss_bands_go_from_the_lowest_to_the_highest_seed():
     assert (row["seeds"], row["mean"], row["low"], row["high"]) == (3, pytest.approx(0.4), 0.1, 0.7)
 
 
-def test_the_studys_figures_leave_out_what_the_study_left_out(both: Gathered):
+def test_the_studys_figures_leave_out_what_the_study_left_out(both: StudyData):
     section = original_figures(both)
     boxes = section.frames["study_boxes"]
     rows = both.rows[(both.rows["estimator"] == "dlt") & (both.rows["arm"] == "l2")]
     for protocol, columns in [
-        ("notebook", {"rmse_notebook_gray", "log10_kappa_notebook", "match_count"}),
-        ("corrected", {"rmse_gray", "log10_kappa", "match_count"}),
+        ("notebook", {"rmse_notebook_gray", "kappa_notebook", "match_count"}),
+        ("corrected", {"rmse_gray", "kappa", "match_count"}),
     ]:
         own = rows[rows["protocol"] == protocol]
         if protocol == "notebook":
@@ -181,11 +194,11 @@ def test_the_studys_figures_leave_out_what_the_study_left_out(both: Gathered):
         assert set(shown["rows"]) == {len(own)}
         [matches] = shown[shown["metric"] == "match_count"].to_dict("records")
         assert matches["median"] == own["match_count"].median()
-    assert "As in the study" in plates(section)["study_boxes_notebook"].caption
-    assert "As in the study" not in plates(section)["study_boxes_corrected"].caption
+    assert "As in the study" in figures(section)["study_boxes_notebook"].caption
+    assert "As in the study" not in figures(section)["study_boxes_corrected"].caption
 
 
-def test_arms_at_their_best_epoch_stand_beside_equal_training(both: Gathered):
+def test_arms_at_their_best_epoch_stand_beside_equal_training(both: StudyData):
     section = best_epoch(both)
     assert section is not None
     table = section.frames["best_epoch"]
@@ -198,46 +211,42 @@ def test_arms_at_their_best_epoch_stand_beside_equal_training(both: Gathered):
     arms = both.arms[both.arms["protocol"] == "corrected"].set_index(["estimator", "arm"])
     for column in ("auc_5px_mean", "precision_3px_median_low"):
         pd.testing.assert_series_equal(last[column], arms.loc[last.index, column])
-    errors = (frame["log10_predicted_corner_error_median_mean"] for frame in (last, best))
-    assert np.subtract(*errors).to_numpy() == pytest.approx(np.log10(2), abs=1e-6)
+    errors = (frame["predicted_corner_error_px_median_mean"] for frame in (last, best))
+    assert np.divide(*errors).to_numpy() == pytest.approx(2)
 
 
 def test_too_few_seeds_leave_the_comparison_open(sections: list[Section]):
     section = next(section for section in sections if section.id == "comparison")
     assert set(section.frames["comparisons"]["verdict"]) == {"open: too few seeds"}
     shown = tables(section)["comparisons"]
-    texts = {row[-1].text for _, rows in shown.view.groups for row in rows}
-    assert texts == {"open: too few seeds"}
-    assert {"forest_notebook", "forest_corrected"} <= set(plates(section))
+    assert set(shown.view.cells["verdict"]) == {"open: too few seeds"}
+    assert {"forest_notebook", "forest_corrected"} <= set(figures(section))
 
 
 def test_claims_come_last_with_both_protocols_beside_each_other(sections: list[Section]):
     section = sections[-1]
     assert section.id == "claims"
     shown = tables(section)
-    headings = [cell.text for cell, _ in shown["claims"].view.headings]
-    assert headings[2:4] == ["the notebook's protocol", "the corrected protocol"]
-    [(_, rows)] = shown["claims"].view.groups
+    cells = shown["claims"].view.cells
     verdicts = section.frames["claims"].set_index(["protocol", "claim"])["verdict"]
-    assert len(rows) == 6
-    for claim, row in enumerate(rows, start=1):
-        assert row[2].text == verdicts["notebook", claim]
-        assert row[3].text == verdicts["corrected", claim]
-    assert len(shown["statements"].view.groups) == 6
-    assert sum(len(rows) for _, rows in shown["statements"].view.groups) == 26
+    assert len(cells) == 6
+    for claim, row in enumerate(cells.to_dict("records"), start=1):
+        assert row["the notebook's protocol"] == verdicts["notebook", claim]
+        assert row["the corrected protocol"] == verdicts["corrected", claim]
+    assert len(shown["statements"].view.cells) == 26
 
 
 def test_one_protocol_alone_says_what_would_fill_the_other(protocols: list[Path]):
     section = claims(gathered(protocols[1]))
-    texts = " ".join(part.text for part in section.parts if not isinstance(part, Table | Heading))
+    texts = " ".join(part for part in section.parts if isinstance(part, str))
     assert "The notebook's protocol has not been run here" in texts
     assert "experiment=notebook" in texts
-    [(_, rows)] = tables(section)["claims"].view.groups
-    assert {row[2].text for row in rows} == {"not run"}
-    assert "not run" not in {row[3].text for row in rows}
+    cells = tables(section)["claims"].view.cells
+    assert set(cells["the notebook's protocol"]) == {"not run"}
+    assert "not run" not in set(cells["the corrected protocol"])
 
 
-def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: Gathered, sweep: Path):
+def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: StudyData, sweep: Path):
     section = shift_response(both)
     curves = section.frames["shift"]
     # The runs' own, not their baselines'.
@@ -254,7 +263,7 @@ def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: Gathere
     assert shift_response(gathered(sweep)) is None
 
 
-def test_configs_show_what_tells_the_protocols_apart(both: Gathered):
+def test_configs_show_what_tells_the_protocols_apart(both: StudyData):
     options = both.configs.set_index("option")
     assert options.loc["data.squash", "notebook"] == "[256, 256]"
     assert options.loc["data.pairs_per_view"].tolist() == ["10", ""]  # the other has no such option
@@ -271,7 +280,11 @@ def test_each_correction_is_held_against_none(tmp_path: Path, make_run: Callable
                 "none",
                 seed,
                 analysis=analysis,
-                overrides=["experiment=notebook", f"correction={correction}"],
+                settings={
+                    "experiment": "notebook",
+                    "correction": correction,
+                    "data.mended": correction == "all",  # follows from the correction
+                },
                 gain=gain,
             )
     study = gathered(tmp_path)
@@ -294,7 +307,7 @@ def test_each_correction_is_held_against_none(tmp_path: Path, make_run: Callable
     assert comparison(study) is None
 
 
-def test_nothing_varied_shows_no_ablation_dose_or_search(both: Gathered):
+def test_nothing_varied_shows_no_ablation_dose_or_search(both: StudyData):
     assert ablation(both) is None
     assert dose(both) is None
     assert trials(both) is None
@@ -309,26 +322,27 @@ def test_doses_are_a_grid_of_what_was_set(tmp_path: Path, make_run: Callable):
                     "hybrid",
                     seed,
                     analysis=CORRECTED,
-                    training={"weight_decay": decay, "dropout": rate},
-                    overrides=[
-                        f"regularizer.weight_decay={decay}",
-                        f"regularizer.dropout={rate}",
-                    ],
+                    settings={
+                        "regularizer.weight_decay": decay,
+                        "regularizer.dropout": rate,
+                        "model.dropout": rate,
+                    },
                     gain=1 + rate,
                 )
     study = gathered(tmp_path)
     section = dose(study)
     table = section.frames["dose"]
     table = table[table["estimator"] == "dlt"]
-    assert list(zip(table["dropout"], table["weight_decay"], strict=True)) == [
-        *((0, 0), (0, 1e-4), (0.3, 0), (0.3, 1e-4)),
+    assert set(table["option"]) == {"weight_decay"}
+    assert list(zip(table["others"], table["dose"], strict=True)) == [
+        *(("dropout 0", 0), ("dropout 0", 1e-4), ("dropout 0.3", 0), ("dropout 0.3", 1e-4)),
     ]
     models = study.models[study.models["estimator"] == "dlt"]
     own = models["arm"] == "hybrid regularizer.dropout=0.3 regularizer.weight_decay=0.0001"
-    [row] = table[(table["dropout"] == 0.3) & (table["weight_decay"] == 1e-4)].to_dict("records")
+    [row] = table[(table["others"] == "dropout 0.3") & (table["dose"] == 1e-4)].to_dict("records")
     assert (row["seeds"], row["arm"]) == (2, "hybrid")
     assert row["auc_5px_mean"] == pytest.approx(models.loc[own, "auc_5px"].mean())
-    ax, *_ = plates(section)["dose"].draw().axes
+    ax, *_ = figures(section)["dose"].draw().axes
     assert len(ax.containers) == 2  # a line per dropout rate
 
 
@@ -338,23 +352,21 @@ def test_trials_are_ranked_by_the_search_own_objective(
 ):
     reached = {1e-3: 0.4, 1e-2: 0.7, 1e-4: 0.5}
     for rate, value in reached.items():
-        run = make_run(
+        make_run(
             tmp_path / f"lr-{rate}",
             "hybrid",
             0,
-            overrides=["hparams_search=optuna", f"optimizer.lr={rate}"],
+            settings={"hparams_search": "optuna", "optimizer.lr": rate},
             record={"metrics": {"val/nn_accuracy": value}},
+            direction=direction,
         )
-        (run / "config.yaml").write_text(json.dumps({"optimized_metric": "val/nn_accuracy"}))
-        hydra = {"hydra": {"sweeper": {"direction": direction}}}
-        (run / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra))
     study = gathered(tmp_path)
     table = trials(study).frames["trials"]
     best_first = sorted(reached, key=reached.get, reverse=direction == "maximize")
     assert list(table["optimizer.lr"]) == best_first
     assert list(table["value"]) == [reached[rate] for rate in best_first]
-    [ax] = plates(trials(study))["trials_val_nn_accuracy"].draw().axes
+    [ax] = figures(trials(study))["trials_val_nn_accuracy"].draw().axes
     points = ax.collections[0].get_offsets()
     assert sorted(map(tuple, np.asarray(points))) == sorted(reached.items())
-    shown = tables(accuracy(study))["accuracy"].view.groups
-    assert {row[0].text for _, rows in shown for row in rows} == {"rootsift", "untrained"}
+    shown = tables(accuracy(study))["accuracy"].view.cells
+    assert set(shown["model"]) == {"rootsift", "untrained"}

@@ -8,19 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from homoreg.aggregates import quartiles
-from homoreg.study.tables import (
-    METRICS,
-    gather_rows,
-    model_table,
-    name_arms,
-    order_arms,
-    read_epochs,
-    regression,
-)
+from homoreg.metrics import METRICS
+from homoreg.study.arms import name_arms, order_arms, settings_table
+from homoreg.study.tables import gather_rows, model_table, read_epochs, regression
 
 HUGE = 1e30  # stands for infinity where plain arithmetic would give NaN
 
@@ -29,15 +20,6 @@ def plain_quartiles(values: list[float]) -> list[float]:
     finite = [min(value, HUGE) for value in values]
     cuts = statistics.quantiles(finite * (1 if len(finite) > 1 else 2), n=4, method="inclusive")
     return [math.inf if cut > HUGE / 1e6 else cut for cut in cuts]
-
-
-@given(st.lists(st.floats(0, 1e3) | st.just(math.inf), min_size=2, max_size=30))
-def test_quartiles_equal_those_of_the_standard_library(values: list[float]):
-    assert quartiles(values) == pytest.approx(plain_quartiles(values), rel=1e-9, abs=1e-9)
-
-
-def test_quartiles_of_nothing():
-    assert np.isnan(quartiles([])).all()
 
 
 @pytest.mark.parametrize("model", ["l2", "rootsift"])
@@ -68,8 +50,6 @@ def test_model_table_equals_hand_computation(page: Path, sweep: Path, model: str
         assert float(row[f"{name}_q1"]) == pytest.approx(q1), name
         assert float(row[f"{name}_median"]) == pytest.approx(median), name
         assert float(row[f"{name}_q3"]) == pytest.approx(q3), name
-    kappas = [math.log10(float(r["kappa"])) if r["kappa"] else math.inf for r in raw]
-    assert row["log10_kappa_median"] == pytest.approx(plain_quartiles(kappas)[1])
 
 
 def one_model(**columns: list) -> pd.DataFrame:
@@ -108,7 +88,7 @@ def test_baselines_of_all_runs_count_once(page: Path):
 
 def test_baselines_on_other_pairs_are_not_taken_for_the_same():
     baseline = one_model(pair_id=["000001", "000002"]).assign(
-        descriptor="orb", regularizer="", benchmark="eval"
+        descriptor="orb", seed=pd.NA, benchmark="eval"
     )
     runs = pd.DataFrame({"run": ["a", "b"], "arm": ["none", "l2"], "manifest_hash": ["x", "y"]})
     runs = runs.assign(protocol="corrected")
@@ -121,18 +101,37 @@ def test_ids_stay_text(page: Path):
     assert set(rows["pair_id"].str.len()) == {6}
 
 
-def test_runs_that_differ_in_more_than_the_seed_have_arms_of_their_own():
-    runs = pd.DataFrame(
+def runs_of(*settings: dict, regularizer: str = "none") -> pd.DataFrame:
+    return pd.DataFrame(
         {
-            "training.regularizer": ["none", "none", "none"],
-            "overrides": [
-                ["regularizer=none", "seed=0", "trainer.max_epochs=2"],
-                ["regularizer=none", "seed=1", "trainer.max_epochs=2"],
-                ["regularizer=none", "seed=0", "trainer.max_epochs=2", "+optimizer.lr=0.1"],
-            ],
+            "training.regularizer": [own.get("regularizer", regularizer) for own in settings],
+            "settings": list(settings),
+            "seed": [own.get("seed", 0) for own in settings],
         }
     )
+
+
+def test_runs_that_differ_in_more_than_the_seed_have_arms_of_their_own():
+    runs = runs_of(
+        {"seed": 0, "keyed.seed": 0}, {"seed": 1, "keyed.seed": 1}, {"optimizer.lr": 0.1}
+    )
     assert list(name_arms(runs)) == ["none", "none", "none optimizer.lr=0.1"]
+
+
+def test_what_follows_from_another_setting_names_no_arm():
+    runs = runs_of(
+        {"regularizer": "none", "model.dropout": 0.0, "size": "small", "data.pairs": 10},
+        {"regularizer": "mine", "model.dropout": 0.5, "size": "small", "data.pairs": 10},
+        {"regularizer": "mine", "model.dropout": 0.5, "size": "large", "data.pairs": 99},
+    )
+    assert list(name_arms(runs)) == ["none size=small", "mine size=small", "mine size=large"]
+    assert list(name_arms(runs, ["size"])) == ["none", "mine", "mine"]
+    assert list(settings_table(runs)) == ["regularizer", "size", "data.pairs", "model.dropout"]
+
+
+def test_a_setting_that_mirrors_another_is_shown_once():
+    runs = runs_of(*({"regularizer.p": p, "model.dropout": p} for p in (0.1, 0.2)))
+    assert list(settings_table(runs)) == ["regularizer.p"]
 
 
 def test_arms_come_in_the_studys_order():
@@ -155,29 +154,37 @@ def test_an_epochs_scattered_lines_become_one(tmp_path: Path):
 
 
 def test_regression_finds_a_known_line_and_counts_what_it_cannot_use():
-    x = [0.0, 1.0, 2.0, 3.0, 4.0, np.nan]
-    rows = one_model(x=x, y=[1.0, 3.0, 5.0, 7.0, np.inf, 2.0])
-    [line] = regression(rows, "x", "y").to_dict("records")
+    # κ is plotted as log10; RMSE as it is.
+    columns = {"kappa": [1, 10, 100, 1000, 1e4, np.nan], "rmse_gray": [1, 3, 5, 7, np.inf, 2]}
+    [line] = regression(one_model(**columns), "kappa", "rmse_gray").to_dict("records")
     assert (line["pairs"], line["n"]) == (6, 4)
     assert (line["slope"], line["intercept"]) == pytest.approx((2.0, 1.0))
     assert line["spearman"] == pytest.approx(1.0)
 
 
-def test_rank_correlation_by_hand():
-    x, y = [1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 4.0, 300.0, 5.0]
-    # Ranks of y: 2 1 3 5 4, so Σd² = 1 + 1 + 0 + 1 + 1 and ρ = 1 − 6·4 / (5·24).
-    [line] = regression(one_model(x=x, y=y), "x", "y").to_dict("records")
-    assert line["spearman"] == pytest.approx(0.8)
-
-
 @pytest.mark.parametrize("y", [[1.0, 2.0, np.nan], [3.0, 3.0, 3.0]])
 def test_no_line_through_two_points_or_a_constant(y: list):
-    [line] = regression(one_model(x=[1.0, 2.0, 3.0], y=y), "x", "y").to_dict("records")
+    rows = one_model(ssim=[1.0, 2.0, 3.0], rmse_gray=y)
+    [line] = regression(rows, "ssim", "rmse_gray").to_dict("records")
     assert np.isnan([line["slope"], line["intercept"], line["spearman"]]).all()
+
+
+def test_an_estimate_that_folds_the_view_is_a_failure():
+    rows = one_model(
+        pair_id=["a", "b"], corner_error_px=[np.inf, 1.0], kappa=[3.0, 3.0], match_count=[9, 9]
+    ).assign(descriptor="cnn", benchmark="eval")
+    runs = pd.DataFrame({"run": ["r"], "protocol": ["corrected"], "arm": ["none"]})
+    gathered = gather_rows({"r": rows}, runs.assign(manifest_hash="x"))
+    assert list(gathered["status"]) == ["folded", "ok"]
+    assert gathered["kappa"].isna().tolist() == [True, False]
+    assert list(gathered["match_count"]) == [9, 9]
+    assert model_table(gathered)["failed_percent"].tolist() == [50.0]
 
 
 def test_every_metric_of_the_request_is_summarized(page: Path):
     columns = pd.read_csv(page.parent / "tables" / "models.csv").columns
-    for name in METRICS:
+    for name in set(METRICS) & set(pd.read_csv(page.parent / "tables" / "evaluation.csv")):
+        if not METRICS[name].summarized:
+            continue
         assert {f"{name}_median", f"{name}_q1", f"{name}_q3"} <= set(columns)
     assert {"auc_1px", "auc_3px", "auc_5px", "auc_10px"} <= set(columns)

@@ -1,48 +1,39 @@
-"""How the report reads the rows of a run: which columns are κ and the error, and what is left out.
+"""How the report reads the rows of a run: the options ``analysis`` of its config.
 
 The original study dropped failures and every κ above 2·10⁷. Under the notebook's protocol its
 figures and claims are shown that way; every other table and figure keeps all rows.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from typing import Annotated, Literal
 
-import numpy as np
 import pandas as pd
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
-from homoreg.errors import HomoregError
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", title="analysis"))
 class Analysis:
     """The options ``analysis`` of a run's config.
 
     Attributes:
-        protocol: ``corrected`` or ``notebook``.
+        protocol: under whose name the run counts.
         kappa: the column read as κ.
         error: the column read as the alignment error.
         drop_failures: leave out pairs without an estimate, as the original study did.
         max_kappa: leave out pairs with a larger κ, as the original study did; ``None`` keeps all.
+        estimators: in the order of their importance; the first one that was evaluated is primary.
 
     Raises:
-        HomoregError: a value that is not among the choices.
+        pydantic.ValidationError: an unknown option or value.
     """
 
-    protocol: str = "corrected"
-    kappa: str = "kappa"
-    error: str = "corner_error_px"
+    protocol: Literal["corrected", "notebook"] = "corrected"
+    kappa: Literal["kappa", "kappa_notebook"] = "kappa"
+    error: Literal["corner_error_px", "rmse_gray", "rmse_notebook_gray"] = "corner_error_px"
     drop_failures: bool = False
-    max_kappa: float | None = None
-
-    def __post_init__(self) -> None:
-        for field, choices in {
-            "protocol": ("corrected", "notebook"),
-            "kappa": ("kappa", "kappa_notebook"),
-            "error": ("corner_error_px", "rmse_gray", "rmse_notebook_gray"),
-        }.items():
-            if getattr(self, field) not in choices:
-                raise HomoregError(
-                    f"analysis.{field}={getattr(self, field)}: choose {' or '.join(choices)}"
-                )
+    max_kappa: Annotated[float, Field(gt=0)] | None = None
+    estimators: tuple[str, ...] = ("dlt", "dlt_raw")
 
     def apply(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that count; all of them under the corrected protocol."""
@@ -53,24 +44,21 @@ class Analysis:
             keep &= ~(rows[self.kappa] > self.max_kappa)
         return rows[keep]
 
+    @property
+    def picture_error(self) -> str:
+        """The RMSE of this protocol: the error column if it is one, else that of valid pixels."""
+        return self.error if self.error.startswith("rmse") else "rmse_gray"
 
-NOTEBOOK = Analysis("notebook", "kappa_notebook", "rmse_notebook_gray", True, 2e7)
+
+NOTEBOOK = Analysis(
+    "notebook", "kappa_notebook", "rmse_notebook_gray", True, 2e7, ("dlt_raw", "dlt")
+)
 ANALYSES = {"corrected": Analysis(), "notebook": NOTEBOOK}
 
 
 def analysis_of(runs: pd.DataFrame) -> Analysis:
-    """The ``analysis`` options that most of these runs were configured with."""
-    chosen = {}
-    for name in ("protocol", "kappa", "error", "drop_failures", "max_kappa"):
-        values = runs.get(f"analysis.{name}", pd.Series(dtype=object)).dropna()
-        if len(values):
-            chosen[name] = values.mode().tolist()[0]
-    return Analysis(**chosen)
-
-
-def picture_error(analysis: Analysis) -> str:
-    """The study's RMSE: the column read as error if it is one, else that of the valid parts."""
-    return analysis.error if analysis.error.startswith("rmse") else "rmse_gray"
+    """The analysis that most of these runs were configured with."""
+    return Counter(runs["analysis"]).most_common(1)[0][0]
 
 
 def left_out(analysis: Analysis, rows: pd.DataFrame) -> str:
@@ -84,26 +72,7 @@ def left_out(analysis: Analysis, rows: pd.DataFrame) -> str:
     return f"As in the study, {' and '.join(reasons)} are left out: {dropped} of {len(rows)} rows."
 
 
-def primary_estimator(rows: pd.DataFrame, protocol: str = "corrected") -> str:
-    """The estimator that a protocol's figures and claims are about: DLT, and the study's was raw.
-
-    Robust estimators have their own tables, boxes and recall curves.
-    """
-    found = list(dict.fromkeys(rows["estimator"]))
-    asked = ["dlt_raw", "dlt"] if protocol == "notebook" else ["dlt", "dlt_raw"]
-    return next((name for name in [*asked, *found] if name in found), "")
-
-
-def box_table(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """What box plots show: quartiles of an arm's pooled values, and how many rows have one."""
-    keys = ["protocol", "estimator", "arm"]
-    records = []
-    for key, group in rows.groupby(keys, sort=False):
-        for metric in metrics:
-            values = group[metric].to_numpy(float)
-            finite = values[np.isfinite(values)]
-            q1, median, q3 = np.quantile(finite, [0.25, 0.5, 0.75]) if finite.size else [np.nan] * 3
-            record = {**dict(zip(keys, key, strict=True)), "metric": metric}
-            record |= {"rows": len(group), "n": finite.size}
-            records.append(record | {"q1": q1, "median": median, "q3": q3})
-    return pd.DataFrame(records)
+def primary_estimator(rows: pd.DataFrame, analysis: Analysis) -> str:
+    """The first of the analysis's estimators that is in the rows, else the rows' first."""
+    found = list(dict.fromkeys(rows["estimator"])) if len(rows) else []
+    return next((name for name in [*analysis.estimators, *found] if name in found), "")

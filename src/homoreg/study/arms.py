@@ -1,163 +1,101 @@
-"""Many seeds → one row per arm: means over an arm's runs, with what the seeds leave open."""
+"""Arms: runs that differ in nothing but the seed. What names them and in which order they appear.
+
+An arm is called by its regularizer and by whatever else distinguishes it from the other arms of its
+protocol, as told by the runs' resolved configs. Any regularizer is an arm.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from homoreg.study.statistics import t_interval
-from homoreg.study.tables import METRICS, sort_models
-
-# The numbers of a run that are averaged: columns of `model_table`.
-OF_A_RUN = ["auc_1px", "auc_3px", "auc_5px", "auc_10px", "failed_percent"]
-OF_A_RUN += [f"{metric}_median" for metric in METRICS]
-LOSSES = ("val/loss", "train/loss_eval", "train/loss")
+ORIGINAL_ARMS = ("none", "l2", "dropout", "hybrid")  # of the original study, whose claims they are
+# How a run was trained and evaluated: the original study's way first.
+PROTOCOLS = {"notebook": "the notebook's protocol", "corrected": "the corrected protocol"}
 
 
-def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Mean and 95 % t interval of numbers that are one per seed.
+def settings_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """The settings in which runs differ, as text: a column per setting, empty where unset.
 
-    One number has no interval (NaN), and neither has an infinite mean.
-
-    >>> [round(float(bound), 3) for bound in mean_interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
-    >>> mean_interval([1.0, float("inf")])
-    (inf, nan, nan)
+    Choices of config groups come first, then the regularizer's options, then all others. Seeds are
+    left out, and so is a setting that equals an earlier one in every run.
     """
-    numbers = np.asarray(list(values), float)
-    if not numbers.size:
-        return np.nan, np.nan, np.nan
-    mean = float(numbers.mean())
-    return mean, *(t_interval(numbers) if np.isfinite(mean) else (np.nan, np.nan))
+    table = pd.DataFrame(list(runs["settings"]), index=runs.index, dtype=object)
+    table = table.map(lambda value: "" if value is None or value != value else str(value))
+    order = sorted(
+        map(str, table),
+        key=lambda name: ("." in name, not name.startswith("regularizer."), name),
+    )
+    table = table[[name for name in order if table[name].nunique() > 1]]
+    seeds = runs["seed"].astype(str)
+    seen = {tuple(seeds)}
+    kept = []
+    for name in map(str, table):
+        values = tuple(table[name])
+        if values not in seen:
+            seen.add(values)
+            kept.append(name)
+    return table[kept]
 
 
-def over_seeds(
-    runs: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str], unit: str = "run"
-) -> pd.DataFrame:
-    """One row per group of ``keys``: ``<number>_mean``, ``_low`` and ``_high`` over its runs.
+def distinguishing_settings(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd.DataFrame:
+    """Of :func:`settings_table` those that do not follow from the ones before them.
 
     Args:
-        runs: a row per run and whatever else ``keys`` tells apart.
-        keys: columns that tell the groups apart.
-        numbers: columns to average; those that ``runs`` lacks are left out.
-        unit: the column whose different values are counted as ``seeds``; empty ones do not
-            count.
+        runs: of one protocol.
+        known: settings that are known besides the regularizer; they and what follows from them are
+            left out.
     """
-    records = []
-    for key, group in runs.groupby(list(keys), sort=False, dropna=False):
-        record: dict[str, Any] = dict(zip(keys, key, strict=True))
-        record["seeds"] = int((group[unit].unique() != "").sum())
-        for number in numbers:
-            if number in group:
-                mean, low, high = mean_interval(group[number].dropna().astype(float))
-                record |= {f"{number}_mean": mean, f"{number}_low": low, f"{number}_high": high}
-        records.append(record)
-    return pd.DataFrame(records)
+    table = settings_table(runs)
+    groups = runs["training.regularizer"].to_list()
+    for name in known:
+        groups = list(zip(groups, table.get(name, [""] * len(runs)), strict=True))
+    kept = []
+    for name in map(str, table):
+        finer = list(zip(groups, table[name], strict=True))
+        if name not in known and len(set(finer)) > len(set(groups)):
+            kept.append(name)
+            groups = finer
+    return table[kept]
 
 
-def arm_table(models: pd.DataFrame) -> pd.DataFrame:
-    """One row per protocol, estimator and arm: means over its runs, baselines as they are.
+def name_arms(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd.Series:
+    """The arm of each run of one protocol: its regularizer and its distinguishing settings."""
+    settings = distinguishing_settings(runs, known).to_dict("records")
+    arms = [
+        " ".join([regularizer, *(f"{name}={value}" for name, value in setting.items() if value)])
+        for regularizer, setting in zip(runs["training.regularizer"], settings, strict=True)
+    ]
+    return pd.Series(arms, index=runs.index, dtype=object)
 
-    Columns: ``seeds`` (0 for a baseline), ``pairs`` of each run, and for each number of
-    :data:`OF_A_RUN` its ``_mean``, ``_low`` and ``_high`` over the seeds.
+
+def order_arms(arms: Iterable[str]) -> list[str]:
+    """Each arm once: those of the original study and their variants, then the others as they come.
+
+    >>> order_arms(["spread_out", "hybrid", "l2", "l2 optimizer.lr=0.1", "none", "orb"])
+    ['none', 'l2', 'l2 optimizer.lr=0.1', 'hybrid', 'spread_out', 'orb']
     """
-    keys = ["protocol", "estimator", "arm"]
-    table = over_seeds(models, [*keys, "pairs"], OF_A_RUN)
-    return sort_models(table, keys)
+    seen = list(dict.fromkeys(arms))
+    ranks = {arm: rank for rank, arm in enumerate(ORIGINAL_ARMS)}
+    original = [arm for arm in seen if arm.split(" ")[0] in ranks]
+    others = [arm for arm in seen if arm not in original]
+    return sorted(original, key=lambda arm: (ranks[arm.split(" ")[0]], arm)) + others
 
 
-def best_epoch_table(
-    models: pd.DataFrame, best_models: pd.DataFrame, runs: pd.DataFrame
-) -> pd.DataFrame:
-    """Arms at equal training and at their best epochs: two rows per protocol, estimator and arm.
+def order_protocols(protocols: Iterable[str]) -> list[str]:
+    """Each protocol once, the notebook's first.
 
-    Args:
-        models: :func:`homoreg.study.tables.model_table` of the runs at their last epoch.
-        best_models: the same at their best epoch, chosen on validation pairs; runs that are not in
-            it are left out.
-        runs: with ``run``, ``training.epochs`` and ``best_after_epochs``.
-
-    Returns:
-        Columns ``weights`` (``last epoch`` or ``best epoch``), ``seeds``, ``pairs``, and ``_mean``,
-        ``_low`` and ``_high`` over the seeds of ``epochs``, which lie behind those weights, and of
-        :data:`OF_A_RUN`.
+    >>> order_protocols(["corrected", "notebook", "corrected"])
+    ['notebook', 'corrected']
     """
-    epochs = runs.set_index("run")[["training.epochs", "best_after_epochs"]].astype(float)
-    parts = []
-    for weights, judged, column in (
-        ("last epoch", models, "training.epochs"),
-        ("best epoch", best_models, "best_after_epochs"),
-    ):
-        judged = judged[judged["run"].isin(best_models["run"])]
-        judged = judged.assign(weights=weights, epochs=judged["run"].map(epochs[column]))
-        parts.append(judged)
-    keys = ["protocol", "estimator", "arm", "weights", "pairs"]
-    table = over_seeds(pd.concat(parts), keys, ["epochs", *OF_A_RUN])
-    return sort_models(table, ["protocol", "estimator", "arm"])
+    return sorted(set(protocols), key=list(PROTOCOLS).index)
 
 
-def training_arms(training: pd.DataFrame) -> pd.DataFrame:
-    """The training table with a row per arm: mean losses, and the options that its runs share.
-
-    An option that differs between the runs of an arm has all its values, separated by commas.
-    """
-    keys = ["protocol", "arm"]
-    losses = ["final_train_loss", "final_val_loss"]
-    options = [name for name in training if name not in (*keys, *losses, "seed", "run")]
-    shared = training.groupby(keys, sort=False)[options].agg(_all_values)
-    return sort_models(over_seeds(training, keys, losses).merge(shared, on=keys), keys)
-
-
-def _all_values(values: pd.Series) -> str:
-    return ", ".join(dict.fromkeys(map(str, values)))
-
-
-def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the finished runs took: a row per arm with mean seconds by phase, and hours in all."""
-    keys = ["protocol", "arm"]
-    seconds = [name for name in map(str, runs) if name.startswith("seconds.")]
-    table = over_seeds(runs, keys, [*seconds, "patch_pairs_per_second"])
-    hours = runs.assign(hours=runs[seconds].sum(axis=1) / 3600)
-    return sort_models(table.merge(hours.groupby(keys)["hours"].sum(), on=keys), keys)
-
-
-def protocol_table(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """What there is of each protocol: finished runs, arms, seeds, and what they were judged on."""
-    records = []
-    for protocol, group in runs.groupby("protocol", sort=False):
-        record: dict[str, Any] = {"protocol": protocol, "runs": len(group)}
-        record |= {"arms": group["arm"].nunique(), "seeds": group["seed"].nunique()}
-        if len(rows):
-            judged = rows[rows["protocol"] == protocol]
-            record["pairs"] = judged["pair_id"].nunique()
-            record["benchmark"] = ", ".join(judged["benchmark"].unique())
-            record["estimators"] = ", ".join(judged["estimator"].unique())
-        records.append(record)
-    return sort_models(pd.DataFrame(records).assign(arm=""), ["protocol"]).drop(columns="arm")
-
-
-def loss_table(epochs: pd.DataFrame) -> pd.DataFrame:
-    """The loss curves: a row per protocol, arm, loss and epoch, with ``mean, low, high`` of seeds.
-
-    Here ``low`` and ``high`` are the lowest and the highest seed.
-    """
-    keys = ["protocol", "arm", "epoch"]
-    parts = []
-    for loss in LOSSES:
-        if loss in epochs:
-            by_epoch = epochs.dropna(subset=loss).groupby(keys, sort=False)[loss]
-            curve = by_epoch.agg(seeds="count", mean="mean", low="min", high="max").reset_index()
-            parts.append(curve.assign(loss=loss))
-    table = pd.concat(parts, ignore_index=True)
-    return sort_models(table, ["protocol", "arm", "loss", "epoch"])
-
-
-def shift_table(shifts: pd.DataFrame) -> pd.DataFrame:
-    """Shift response: a row per protocol, arm and shift, with the cosine's mean over seeds.
-
-    Args:
-        shifts: a row per run and shift with ``protocol, arm, run, shift_px, mean, unrelated``.
-    """
-    keys = ["protocol", "arm", "shift_px"]
-    return sort_models(over_seeds(shifts, keys, ["mean", "unrelated"]), keys)
+def sort_models(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """A table's rows in the order of the protocols, the arms and the other keys."""
+    ranks = {
+        "protocol": {protocol: number for number, protocol in enumerate(PROTOCOLS)},
+        "arm": {arm: number for number, arm in enumerate(order_arms(table["arm"]))},
+    }
+    return table.sort_values(
+        keys, key=lambda column: column.map(ranks[column.name]) if column.name in ranks else column
+    ).reset_index(drop=True)

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from homoreg.aggregates import quartiles
 from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
+from homoreg.study.arms import order_arms
 from homoreg.study.statistics import spearman, spearman_interval
-from homoreg.study.tables import order_arms
 
 ERROR = "corner_error_rms_px"
 PREDICTED = "predicted_corner_error_px"
@@ -157,7 +157,7 @@ def calibration_bins(rows: pd.DataFrame, edges_px: Sequence[float] = BIN_EDGES_P
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
     """Estimators in their order, arms in the study's; a table without arms is given them."""
     if "arm" not in rows:
-        trained = rows["regularizer"] != ""
+        trained = rows["seed"].notna()
         rows = rows.assign(arm=rows["regularizer"].where(trained, rows["descriptor"]))
     for estimator in rows["estimator"].unique():
         of_estimator = rows[rows["estimator"] == estimator]

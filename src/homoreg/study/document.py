@@ -1,18 +1,15 @@
-"""What a report is made of, whichever way it is written: sections of text, tables and figures.
-
-Texts are plain; what stands in `backticks` is typed.
-"""
+"""The parts of a report: sections of Markdown text, tables, figures and pictures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import matplotlib.figure
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from homoreg.study.tables import PROTOCOLS
+from homoreg.study.arms import PROTOCOLS
 
 Format = Callable[[Any], str]
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -39,14 +36,14 @@ def number(decimals: int) -> Format:
 
 
 def as_text(value: Any) -> str:
-    """Anything as it is; floats in their shortest form, an absence as a dash."""
-    if pd.isna(value) or value == "":
+    """Any value as text: floats in their shortest form, a missing value as a dash."""
+    if not isinstance(value, (list, dict)) and (pd.isna(value) or value == ""):
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def probability(value: Any) -> str:
-    """A p value: three decimals, and small ones as a bound.
+    """A p-value with three decimals, a small one as a bound.
 
     >>> [probability(p) for p in (0.04321, 0.0002, float("nan"))]
     ['0.043', '< 0.001', '–']
@@ -55,85 +52,78 @@ def probability(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell: what is read, and its kind: ``text``, ``range``, or a number."""
-
-    text: str
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class View:
-    """A table as it is shown: ``groups`` of rows, each under its own heading (or none)."""
-
-    headings: list[tuple[Cell, int]]  # and how many columns it spans
-    groups: list[tuple[str, list[list[Cell]]]]
-
-
-@dataclass(frozen=True)
 class Column:
-    """How a frame's column is shown; ``between`` are the two that bound its interval."""
+    """How a column of a frame is shown; ``between`` names the ends of its interval."""
 
     key: str
     heading: str
     show: Format = as_text
     between: tuple[str, str] | None = None
 
+    def text(self, record: dict[str, Any]) -> str:
+        """The cell of one row, with the interval in parentheses."""
+        value = self.show(record[self.key])
+        if self.between is None or pd.isna(record[self.between[0]]):
+            return value
+        low, high = (self.show(record[end]) for end in self.between)
+        return f"{value} ({low} to {high})"
 
-def with_interval(number_name: str, heading: str, show: Format) -> Column:
-    """The mean over seeds of a number, with its interval."""
-    return Column(
-        f"{number_name}_mean", heading, show, (f"{number_name}_low", f"{number_name}_high")
-    )
+
+def with_interval(key: str, heading: str, show: Format) -> Column:
+    """The mean of a number over seeds, with its interval."""
+    return Column(f"{key}_mean", heading, show, (f"{key}_low", f"{key}_high"))
+
+
+@dataclass(frozen=True)
+class View:
+    """A table as it is shown: formatted cells, and which columns are text (aligned left)."""
+
+    cells: pd.DataFrame
+    text: tuple[bool, ...]
 
 
 def view(table: pd.DataFrame, columns: Iterable[Column], by: Sequence[str] = ()) -> View:
-    """Show the columns that a frame has, its rows grouped under headings.
+    """Format those columns that a frame has.
 
     Args:
-        by: columns whose values make the headings; one protocol alone needs none.
+        table: a row per row of the view.
+        columns: in their order.
+        by: leading columns whose repeated values are left blank; a protocol or estimator that is
+            the same for all rows is left out.
     """
-    by = [key for key in by if key != "protocol" or table[key].nunique() > 1]
-    columns = [column for column in columns if column.key in table]
-    kinds = {c.key: "" if pd.api.types.is_numeric_dtype(table[c.key]) else "text" for c in columns}
-    headings = [(Cell(c.heading, kinds[c.key]), 2 if c.between else 1) for c in columns]
-    parts = table.groupby(by, sort=False) if by else [((), table)]
-    groups = []
-    for key, part in parts:
-        rows = []
-        for record in part.to_dict("records"):
-            row = []
-            for c in columns:
-                row.append(Cell(c.show(record[c.key]), kinds[c.key]))
-                if c.between:
-                    low, high = (record[bound] for bound in c.between)
-                    text = "" if pd.isna(low) else f"{c.show(low)} to {c.show(high)}"
-                    row.append(Cell(text, "range"))
-            rows.append(row)
-        groups.append((", ".join(PROTOCOLS.get(str(name), str(name)) for name in key), rows))
-    return View(headings, groups)
+    shared = ("protocol", "estimator")
+    by = [key for key in by if not (key in shared and table[key].nunique() == 1)]
+    groups = [Column(key, key, lambda value: PROTOCOLS.get(value, str(value))) for key in by]
+    columns = [*groups, *(column for column in columns if column.key in table)]
+    records = cast(list[dict[str, Any]], table.to_dict("records"))
+    cells = pd.DataFrame(
+        {column.heading: [column.text(record) for record in records] for column in columns}
+    )
+    for place in reversed(range(len(by))):
+        repeated = cells.iloc[:, : place + 1].eq(cells.iloc[:, : place + 1].shift()).all(axis=1)
+        cells.iloc[:, place] = cells.iloc[:, place].mask(repeated, "")
+    text = tuple(not pd.api.types.is_numeric_dtype(table[column.key]) for column in columns)
+    return View(cells, text)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table under its caption; ``csv`` names the frame that its numbers come from."""
+    """A table under its caption; ``csv`` names the frame with its numbers."""
 
     name: str
     caption: str
     csv: str
     view: View
-    kind: str = "table"
 
 
 @dataclass(frozen=True)
-class Plate:
-    """A figure, drawn when it is saved; ``csv`` names the frame that holds what it shows."""
+class Figure:
+    """A figure, drawn when it is saved; ``csv`` names the frame with its numbers."""
 
     name: str
     caption: str
     csv: str
-    draw: Callable[[], Figure]
-    kind: str = "plate"
+    draw: Callable[[], matplotlib.figure.Figure]
 
 
 @dataclass(frozen=True)
@@ -143,49 +133,34 @@ class Picture:
     name: str
     caption: str
     path: Path
-    kind: str = "picture"
 
 
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    text: str
-    kind: str = "text"
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A heading inside a section."""
-
-    text: str
-    kind: str = "heading"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Labels and what they say."""
-
-    facts: list[tuple[str, str]]
-    kind: str = "facts"
-
-
-@dataclass(frozen=True)
-class Links:
-    """Files beside the report, by what they belong to."""
-
-    links: list[tuple[str, list[str]]]
-    kind: str = "links"
-
-
-Part = Table | Plate | Picture | Text | Heading | Facts | Links
+Part = str | Table | Figure | Picture  # text is Markdown
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report, and the frames that its numbers come from, by the CSV's name."""
+    """A part of the report, and the frames behind its numbers, by the name of their CSV.
+
+    A section that is not ``open`` is folded on the page.
+    """
 
     id: str
     title: str
     parts: list[Part]
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    open: bool = False
+
+
+def escape(text: str) -> str:
+    """Text without meaning to Markdown.
+
+    >>> escape("a_b | <c>")
+    'a\\\\_b \\\\| \\\\<c>'
+    """
+    return "".join(f"\\{character}" if character in r"\`*_<|[" else character for character in text)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines)

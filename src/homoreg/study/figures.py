@@ -1,7 +1,6 @@
-"""The study's figures, from its tables."""
+"""Figures whose unit is the image pair or the arm, from the study's tables."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,59 +10,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
+from homoreg.metrics import METRICS
 from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
-from homoreg.study.tables import METRICS, finite_points, order_arms
+from homoreg.study.arms import order_arms
+from homoreg.study.tables import finite_points, plotted
 
-BOXES = ["match_count", "precision_3px", "log10_kappa", "rmse_gray"]
+BOXES = ["match_count", "precision_3px", "kappa", "rmse_gray"]
 BOXES += ["corner_error_px", "predicted_corner_error_px"]
-LOG_SCALED = ("corner_error_px", "predicted_corner_error_px")
 COLUMNS = 4  # panels beside one another
 
 
-@dataclass(frozen=True)
-class Relation:
-    """Two columns whose relation is shown: a scatter with a regression line for each arm."""
-
-    name: str
-    x: str
-    y: str
-    x_label: str
-    y_label: str
-
-
-RELATIONS = [
-    Relation("kappa_rmse", "log10_kappa", "rmse_gray", "log₁₀ κ", "RMSE (gray levels)"),
-    Relation(
-        "kappa_corner",
-        "log10_kappa",
-        "log10_corner_error",
-        "log₁₀ κ",
-        "log₁₀ of the corner error (px)",
-    ),
-    Relation(
-        "kappa_notebook",
-        "log10_kappa_notebook",
-        "rmse_notebook_gray",
-        "log₁₀ κ, the notebook's",
-        "RMSE, the notebook's (gray levels)",
-    ),
-    Relation(
-        "predicted_corner",
-        "log10_predicted_corner_error",
-        "log10_corner_error_rms",
-        "log₁₀ of the predicted RMS corner error (px)",
-        "log₁₀ of the true RMS corner error (px)",
-    ),
-]
-
-
-def relation_of(kappa: str, error: str) -> Relation:
-    """The study's own scatter in a protocol's own columns: its error against its log₁₀ κ."""
-    columns = f"log10_{kappa}", error
-    for relation in RELATIONS:
-        if (relation.x, relation.y) == columns:
-            return relation
-    return Relation("study", *columns, METRICS[columns[0]].label, METRICS[error].label)
+# Pairs of metrics whose relation is shown, x and y, by the name of the figure.
+RELATIONS = {
+    "kappa_rmse": ("kappa", "rmse_gray"),
+    "kappa_corner": ("kappa", "corner_error_px"),
+    "kappa_notebook": ("kappa_notebook", "rmse_notebook_gray"),
+    "predicted_corner": ("predicted_corner_error_px", "corner_error_rms_px"),
+}
 
 
 def box_plots(
@@ -72,9 +35,9 @@ def box_plots(
     metrics: Sequence[str] = BOXES,
     columns: int = 2,
 ) -> Figure:
-    """A panel per metric of one estimator's rows, a box per arm (seeds pooled).
+    """A panel per metric of one estimator's rows, a box per arm with its seeds pooled.
 
-    Boxes show the pairs that have a value; how many of how many is written beside each.
+    Boxes show the pairs that have a value, and their number stands beside each.
     """
     panels = [name for name in metrics if name in rows]
     arms = order_arms(rows["arm"])
@@ -83,9 +46,10 @@ def box_plots(
         figure = Figure(figsize=(WIDTH_IN, lines * (0.9 + 0.34 * len(arms))))
         axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
         for ax, name in zip(axes, panels, strict=False):
-            groups = [rows.loc[rows["arm"] == arm, name].to_numpy(float) for arm in arms]
-            _boxes(ax, groups, [styles[arm] for arm in arms], log=name in LOG_SCALED)
-            ax.set_xlabel(METRICS[name].label)
+            values, label = plotted(rows, name)
+            groups = [values[rows["arm"] == arm].to_numpy() for arm in arms]
+            _boxes(ax, groups, [styles[arm] for arm in arms])
+            ax.set_xlabel(label)
             if name == "rmse_gray":
                 _reference_lines(ax, rows)
         for ax in axes[len(panels) :]:
@@ -95,10 +59,8 @@ def box_plots(
     return figure
 
 
-def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle], log: bool) -> None:
-    finite = [group[np.isfinite(group) & ((group > 0) | (not log))] for group in groups]
-    if log:
-        ax.set_xscale("log")
+def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle]) -> None:
+    finite = [group[np.isfinite(group)] for group in groups]
     boxes = ax.boxplot(
         finite,
         orientation="horizontal",
@@ -106,12 +68,11 @@ def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle], log: bool
         widths=0.62,
         patch_artist=True,
         medianprops={"color": "black", "linewidth": 1.8},
-        # A study has thousands of them: as a picture, or the page would be heavy.
         flierprops={
             "marker": ".",
             "markersize": 3,
             "markeredgecolor": "#888888",
-            "rasterized": True,
+            "rasterized": True,  # thousands of vector markers would make the page slow
         },
         whiskerprops={"color": "#444444"},
         capprops={"color": "#444444"},
@@ -134,15 +95,15 @@ def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle], log: bool
 
 
 def _tint(color: str) -> tuple[float, ...]:
-    """A pale version of a color, opaque: in SVG a see-through face fades its hatch as well."""
+    """A pale, opaque version of a color: transparency would fade the hatch as well."""
     return tuple(1 - (1 - channel) / 3 for channel in to_rgb(color))
 
 
 def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
-    """The two controls of a picture error: no warp at all, and the true homography."""
+    """The references of a picture error: no warp, and the true homography."""
     for name, label, linestyle in [
         ("rmse_identity_gray", "no warp", ":"),
-        ("rmse_oracle_gray", "true H", "--"),
+        ("rmse_oracle_gray", "true homography", "--"),
     ]:
         if name in rows and rows[name].notna().any():
             median = float(rows[name].median())
@@ -159,29 +120,30 @@ def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
             )
 
 
-def scatter_caption(relation: Relation, estimator: str, note: str = "") -> str:
-    """What :func:`scatter` shows; the name of the lines' CSV belongs behind it."""
+def scatter_caption(x: str, y: str, estimator: str, note: str = "") -> str:
+    """The caption of :func:`scatter`."""
     return (
-        f"{relation.y_label} against {relation.x_label}, {estimator}, a dot per pair (seeds "
-        "pooled), with the least-squares line of the arm in black and those of the other arms in "
-        "gray. ρ is Spearman's rank correlation; n counts the pairs with both values. "
+        f"{METRICS[y].heading} against {METRICS[x].heading}, {estimator}: a dot per pair, seeds "
+        "pooled, with the arm's least-squares line in black and those of the other arms in gray. "
+        "ρ: Spearman's rank correlation; n: pairs with both values. "
         f"{note}{' ' * bool(note)}Dots: `tables/evaluation.csv`; lines:"
     )
 
 
 def scatter(
-    rows: pd.DataFrame, lines: pd.DataFrame, relation: Relation, styles: dict[str, ArmStyle]
+    rows: pd.DataFrame, lines: pd.DataFrame, x: str, y: str, styles: dict[str, ArmStyle]
 ) -> Figure:
-    """One panel per arm with its pairs and its regression line; the other arms' lines in gray.
+    """A panel per arm with its pairs and its regression line.
 
     Args:
         rows: of one estimator.
-        lines: :func:`homoreg.study.tables.regression` of the same rows.
+        lines: :func:`homoreg.study.tables.regression` of the same rows and metrics.
+        x: a metric.
+        y: another one.
+        styles: of the arms.
     """
     by_arm = {line["arm"]: line for line in lines.to_dict("records")}
-    points = {
-        arm: finite_points(rows[rows["arm"] == arm], relation.x, relation.y) for arm in by_arm
-    }
+    points = {arm: finite_points(rows[rows["arm"] == arm], x, y) for arm in by_arm}
 
     def panel(ax: Axes, arm: str) -> None:
         style = styles[arm]
@@ -211,12 +173,11 @@ def scatter(
         slope, rho = _signed(line["slope"]), _signed(line["spearman"])
         panel_title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
 
-    return arm_panels(list(by_arm), panel, relation.x_label, relation.y_label)
+    return arm_panels(list(by_arm), panel, plotted(rows, x)[1], plotted(rows, y)[1])
 
 
 def panel_title(ax: Axes, arm: str, detail: str) -> None:
     """The arm in bold, with lines of detail between it and the panel."""
-    # An arm may be named after an option; a $ or _ in it is no mathematics.
     pad = 15 + 9 * detail.count("\n")
     ax.set_title(arm, loc="left", fontweight="bold", pad=pad, parse_math=False)
     ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
@@ -227,7 +188,7 @@ def _signed(value: float) -> str:
 
 
 def recall_curves(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
-    """Share of pairs whose corner error stays below a threshold: the curve that AUC integrates."""
+    """Share of pairs with a corner error below a threshold, of which AUC is the integral."""
     estimators = list(dict.fromkeys(rows["estimator"]))
     limit = max(AUC_THRESHOLDS_PX)
     with plot_style():
@@ -248,7 +209,7 @@ def recall_curves(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
                     linestyle=style.linestyle,
                     marker=style.marker,
                     markersize=5,
-                    # Markers at other places in each curve, so that they do not hide each other.
+                    # Offset between curves, so that markers do not hide each other.
                     markevery=(0.03 + 0.012 * number, 0.17),
                     label=f"{arm} (n = {values.size})",
                 )
@@ -263,13 +224,14 @@ def recall_curves(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
 def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """Training and validation loss in evaluation mode, a panel per arm.
 
-    Lines are means over an arm's seeds, bands go from the lowest to the highest seed; the thin
-    line is the loss that the optimizer saw, with dropout on.
+    Lines are means over an arm's seeds, bands reach from the lowest to the highest seed; the thin
+    line is the loss that the optimizer saw, with dropout.
 
     Args:
-        losses: :func:`homoreg.study.arms.loss_table` of one protocol.
+        losses: :func:`homoreg.study.tables.loss_table` of one protocol.
+        styles: of the arms.
     """
-    looks = {
+    lines = {
         "val/loss": ("validation", "-", 1.8, 1.0),
         "train/loss_eval": ("training", "--", 1.8, 1.0),
         "train/loss": ("training, as optimized", ":", 1.0, 0.7),
@@ -278,7 +240,7 @@ def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     def panel(ax: Axes, arm: str) -> None:
         of_arm = losses[losses["arm"] == arm]
         color = styles[arm].color
-        for loss, (label, linestyle, width, alpha) in looks.items():
+        for loss, (label, linestyle, width, alpha) in lines.items():
             curve = of_arm[of_arm["loss"] == loss]
             if curve.empty:
                 continue
@@ -320,7 +282,7 @@ def arm_panels(
             draw(ax, arm)
         for ax in axes[len(arms) :]:
             ax.set_axis_off()
-        # With fewer panels in the last line, the ones above them carry the numbers.
+        # The lowest panel of each column has tick labels.
         for ax in axes[max(0, len(arms) - columns) : len(arms)]:
             ax.tick_params(labelbottom=True)
         figure.supxlabel(x_label, fontsize=9)

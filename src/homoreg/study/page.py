@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from homoreg.study import tables
+from homoreg.study.arms import PROTOCOLS, order_arms
+from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.document import Part, Section, Table
-from homoreg.study.gathered import MANY_ARMS, Gathered
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, relations, stability
 from homoreg.study.sections.best_epoch import best_epoch
@@ -20,7 +20,7 @@ from homoreg.study.sections.training import training
 from homoreg.study.sections.variations import ablation, dose, trials
 
 # In the order of the page; a section that has nothing to show is absent.
-SECTIONS: list[Callable[[Gathered], Section | None]] = [
+SECTIONS: list[Callable[[StudyData], Section | None]] = [
     what_was_run,
     training,
     original_figures,
@@ -38,7 +38,7 @@ SECTIONS: list[Callable[[Gathered], Section | None]] = [
 ]
 
 
-def write_report(folder: Path, study: Gathered) -> Path:
+def write_report(folder: Path, study: StudyData) -> Path:
     """Write the whole report into ``folder``; returns the page's path.
 
     ``index.html`` needs nothing but itself; ``report.md``, ``tables/*.csv``, ``tables/*.tex`` and
@@ -53,12 +53,12 @@ def write_report(folder: Path, study: Gathered) -> Path:
 
 
 def _filled(part: Part) -> bool:
-    return not isinstance(part, Table) or any(rows for _, rows in part.view.groups)
+    return not isinstance(part, Table) or len(part.view.cells) > 0
 
 
-def _lead(study: Gathered) -> str:
+def _lead(study: StudyData) -> str:
     done = study.done
-    arms = ", ".join(tables.order_arms(done["arm"])) if done["arm"].nunique() <= MANY_ARMS else ""
+    arms = ", ".join(order_arms(done["arm"])) if done["arm"].nunique() <= MANY_ARMS else ""
     lead = f"{len(done)} finished run{'s' * (len(done) != 1)}"
     lead += f": {arms}" if arms else f" of {done['arm'].nunique()} arms"
     seeds = done["seed"].nunique()
@@ -73,7 +73,7 @@ def _lead(study: Gathered) -> str:
     return lead
 
 
-def _notes(study: Gathered) -> list[str]:
+def _notes(study: StudyData) -> list[str]:
     """What a reader must know before comparing anything."""
     runs, done, rows = study.runs, study.done, study.rows
     notes = [
@@ -94,7 +94,7 @@ def _notes(study: Gathered) -> list[str]:
         if (judged.groupby("protocol").nunique() > 1).any():
             notes.append("Not all models judged the same pairs: compare no AUC between those.")
     notes += [
-        f"There are too many arms of {tables.PROTOCOLS[protocol]} for figures by arm (more than "
+        f"There are too many arms of {PROTOCOLS[protocol]} for figures by arm (more than "
         f"{MANY_ARMS}): the tables have them."
         for protocol in study.crowded()
     ]

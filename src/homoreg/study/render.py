@@ -1,23 +1,21 @@
-"""Sections → files: the page, the same as Markdown, CSV and LaTeX tables, and the figures."""
+"""Writes a report: Markdown, the same as one HTML page, CSV and LaTeX tables, and figures."""
 
 import base64
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.figure
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
-from matplotlib.figure import Figure
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from homoreg.files import atomic_path, write_text
 from homoreg.plotting import plot_style
-from homoreg.study.document import Cell, Picture, Plate, Section, Table, View
-from homoreg.study.latex import latex_table
+from homoreg.study.document import Figure, Part, Picture, Section, Table, View, escape
 
 FIGURE_DPI = 150
-PICTURE_WIDTH = 1200  # pixels of an embedded picture; the runs' files keep theirs
+PICTURE_WIDTH_PX = 1200  # of an embedded picture; the run's own file keeps its size
 
 
 def write_sections(
@@ -27,8 +25,10 @@ def write_sections(
 
     Args:
         folder: files of an earlier report are replaced.
-        lead: a sentence or two under the title.
-        notes: what a reader must know before comparing anything.
+        title: of the page.
+        lead: Markdown under the title.
+        notes: warnings that apply to every comparison.
+        sections: in the order of the page.
     """
     images: dict[str, str] = {}
     for section in sections:
@@ -39,81 +39,113 @@ def write_sections(
             if isinstance(part, Table):
                 latex = latex_table(part.view, part.caption)
                 write_text(folder / "tables" / f"{part.name}.tex", latex)
-            elif isinstance(part, Plate):
-                images[part.name] = _save_figure(part.draw(), folder, part.name)
+            elif isinstance(part, Figure):
+                images |= _save_figure(part.draw(), folder, part.name)
             elif isinstance(part, Picture):
-                images[part.name] = _save_picture(part.path, folder, part.name)
-    for template, name in [("report.html.j2", "index.html"), ("report.md.j2", "report.md")]:
-        text = _environment(escape_html=name.endswith("html")).get_template(template)
-        content = {"title": title, "lead": lead, "notes": notes, "sections": sections}
-        write_text(folder / name, text.render(**content, images=images))
+                images |= _save_picture(part.path, folder, part.name)
+    blocks = [f"# {escape(title)}", lead]
+    if notes:
+        blocks.append("\n".join(f"> - {note}" for note in notes))
+    for section in sections:
+        heading = f'## <a id="{section.id}"></a>{section.title}'
+        parts = [_markdown(part) for part in section.parts]
+        if not section.open:
+            # Links into a folded section open it where the anchor is inside.
+            heading = f"<details>\n<summary>{section.title}</summary>\n\n{heading}"
+            parts.append("</details>")
+        blocks += [heading, *parts]
+    markdown = "\n\n".join(blocks) + "\n"
+    write_text(folder / "report.md", markdown)
+    environment = Environment(
+        loader=PackageLoader("homoreg.study"), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=title, sections=sections, body=_html(markdown, images)
+    )
+    write_text(folder / "index.html", page)
     return folder / "index.html"
 
 
-def _environment(escape_html: bool) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("homoreg.study"),
-        autoescape=escape_html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _markdown(part: Part) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Picture):
+        return f"![{escape(part.caption)}](<figures/{part.name}.jpg>)\n\n*{escape(part.caption)}*"
+    shown = (
+        markdown_table(part.view)
+        if isinstance(part, Table)
+        else f"![{part.name.replace('_', ' ')}](<figures/{part.name}.png>)"
     )
-    environment.filters["typed"] = _typed
-    environment.filters["pipes"] = markdown_table
-    return environment
-
-
-def _typed(text: str) -> Markup:
-    """Text whose backticks become code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    files = [f"tables/{part.csv}.csv"]
+    if isinstance(part, Table):
+        files.append(f"tables/{part.name}.tex")
+    links = ", ".join(f"[{file}]({file})" for file in files)
+    return f"{shown}\n\n*{part.caption.strip()}* {links}"
 
 
 def markdown_table(view: View) -> str:
-    """A table with pipes; an interval shares its number's cell, a group has a line in bold."""
-    headings = [cell for cell, _ in view.headings]
-    lines = [_pipes([cell.text for cell in headings])]
-    lines.append(_pipes([":--" if cell.kind == "text" else "--:" for cell in headings]))
-    for heading, rows in view.groups:
-        if heading:
-            lines.append(_pipes([f"**{heading}**", *[""] * (len(headings) - 1)]))
-        lines += [_pipes(_joined(row)) for row in rows]
-    return "\n".join(lines)
+    """A table with pipes, text aligned left and numbers right."""
+    lines = [list(map(str, view.cells)), [":--" if text else "--:" for text in view.text]]
+    lines += [[escape(cell) for cell in row] for row in view.cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _joined(row: list[Cell]) -> list[str]:
-    cells: list[str] = []
-    for cell in row:
-        if cell.kind != "range":
-            cells.append(cell.text)
-        elif cell.text:
-            cells[-1] += f" ({cell.text})"
-    return cells
+def _html(markdown: str, images: dict[str, str]) -> str:
+    """Markdown as HTML, with its images in it."""
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse(markdown)
+    for token in tokens:
+        for child in token.children or []:
+            if child.type == "image":
+                child.attrs["src"] = images[str(child.attrs["src"])]
+    return str(parser.renderer.render(tokens, parser.options, {}))
 
 
-def _pipes(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+LATEX: dict[str, str | int | None] = {
+    **{"−": "$-$", "–": "--", "·": r"$\cdot$", "∞": r"$\infty$", "±": r"$\pm$", "×": r"$\times$"},
+    **{"≤": r"$\leq$", "≥": r"$\geq$", "<": "$<$", ">": "$>$", "|": "$|$", "→": r"$\to$"},
+    **{"κ": r"$\kappa$", "λ": r"$\lambda$", "ρ": r"$\rho$", "σ": r"$\sigma$", "δ": r"$\delta$"},
+    **{
+        sign: rf"\textsuperscript{{{n}}}"
+        for n, sign in zip("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", strict=True)
+    },
+    **{sign: rf"\textsubscript{{{n}}}" for n, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+}
 
 
-def _save_figure(figure: Figure, folder: Path, name: str) -> str:
-    """Save as PNG and SVG; return the SVG as a data address."""
+def latex_table(view: View, caption: str) -> str:
+    """A ``tabular`` for ``\\input`` in a table environment; needs booktabs.
+
+    The caption is a comment at the top.
+    """
+    styler = view.cells.style.hide(axis="index").format(escape="latex")
+    styler = styler.format_index(escape="latex", axis=1)
+    latex = styler.to_latex(
+        hrules=True, column_format="".join("l" if text else "r" for text in view.text)
+    )
+    return f"% {' '.join(caption.split())}\n{latex.translate(str.maketrans(LATEX))}"
+
+
+def _save_figure(figure: matplotlib.figure.Figure, folder: Path, name: str) -> dict[str, str]:
+    """Save as PNG and SVG; returns the SVG as a data address, by the PNG's name on the page."""
     with atomic_path(folder / "figures" / f"{name}.png") as path:
         figure.savefig(path, dpi=FIGURE_DPI)
-    figure.set_layout_engine("none")  # it is laid out, which took most of the time
+    figure.set_layout_engine("none")  # keeps the layout and saves most of the time
     with atomic_path(folder / "figures" / f"{name}.svg") as path, plot_style():
         figure.savefig(path, dpi=FIGURE_DPI, metadata={"Date": None})
-        return _data_address("image/svg+xml", path.read_bytes())
+        return {f"figures/{name}.png": _data_address("image/svg+xml", path.read_bytes())}
 
 
-def _save_picture(source: Path, folder: Path, name: str) -> str:
-    """Save a picture at a page's width as JPEG; return it as a data address."""
+def _save_picture(source: Path, folder: Path, name: str) -> dict[str, str]:
+    """Save as JPEG of the page's width; returns it as a data address."""
     with Image.open(source) as image:
         small = image.convert("RGB")
-    small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
+    small.thumbnail((PICTURE_WIDTH_PX, 4 * PICTURE_WIDTH_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
     with atomic_path(folder / "figures" / f"{name}.jpg") as path:
         path.write_bytes(buffer.getvalue())
-    return _data_address("image/jpeg", buffer.getvalue())
+    return {f"figures/{name}.jpg": _data_address("image/jpeg", buffer.getvalue())}
 
 
 def _data_address(media_type: str, content: bytes) -> str:

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from homoreg.metrics import METRICS
 from homoreg.plotting import PALETTE, WIDTH_IN, ArmStyle, plot_style
+from homoreg.study.arms import order_arms
 from homoreg.study.figures import COLUMNS
-from homoreg.study.tables import METRICS, order_arms
 
 TITLE_WIDTH = 26  # characters over a panel
 INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4}
@@ -38,7 +39,7 @@ def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, ArmS
 
     Args:
         models: :func:`homoreg.study.tables.model_table` of one protocol's trained arms.
-        arms: :func:`homoreg.study.arms.arm_table` of it.
+        arms: :func:`homoreg.study.tables.arm_table` of it.
     """
     names = order_arms(models["arm"])
     places = {arm: place for place, arm in enumerate(names)}
@@ -134,7 +135,7 @@ def shift_curves(curves: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     Bands are the 95 % intervals over seeds; at the right end the similarity of other images.
 
     Args:
-        curves: :func:`homoreg.study.arms.shift_table` of one protocol.
+        curves: :func:`homoreg.study.tables.shift_table` of one protocol.
     """
     shifts = sorted(set(curves["shift_px"]))
     # Evenly spaced: on a scale in pixels the first few shifts would be one.
@@ -223,25 +224,24 @@ def ablation_plot(table: pd.DataFrame) -> Figure:
 
 
 def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
-    """Metrics against weight decay, a line per dropout rate; bars are intervals over seeds.
+    """Metrics against the dose, a line per value of the other options; bars: intervals over seeds.
 
     Args:
         doses: :func:`homoreg.study.variations.dose_table` of one protocol, estimator and arm.
-        metrics: what each metric is called.
+        metrics: the label of each metric.
     """
-    decays = sorted(set(doses["weight_decay"]))
-    # Evenly spaced, since a grid goes by powers of ten and starts at nothing.
-    places = {decay: place for place, decay in enumerate(decays)}
-    rates = sorted(set(doses["dropout"]))
+    # Evenly spaced, since a grid starts at 0 and goes on in powers of ten.
+    places = {dose: place for place, dose in enumerate(sorted(set(doses["dose"])))}
+    lines = sorted(set(doses["others"]))
 
     def panel(ax: Axes, metric: str) -> None:
-        for number, rate in enumerate(rates):
-            line = doses[doses["dropout"] == rate].sort_values("weight_decay")
+        for number, others in enumerate(lines):
+            line = doses[doses["others"] == others].sort_values("dose")
             style = PALETTE[number % len(PALETTE)]
             mean, seeds = line[f"{metric}_mean"], line["seeds"].max()
             reach = mean - line[f"{metric}_low"].fillna(mean)
             ax.errorbar(
-                line["weight_decay"].map(places) + 0.06 * (number - (len(rates) - 1) / 2),
+                line["dose"].map(places) + 0.06 * (number - (len(lines) - 1) / 2),
                 mean.where(np.isfinite(mean)),
                 yerr=reach.where(np.isfinite(reach), 0.0),
                 color=style.color,
@@ -249,14 +249,14 @@ def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
                 linestyle=style.linestyle,
                 markersize=5,
                 elinewidth=1,
-                label=f"dropout {rate:g} (n = {seeds})",
+                label=f"{others or 'all'} (n = {seeds})",
             )
-        ax.set_xticks(range(len(decays)), [f"{decay:g}" for decay in decays], rotation=45)
+        ax.set_xticks(range(len(places)), [f"{dose:g}" for dose in places], rotation=45)
         ax.set_title(metrics[metric], loc="left", fontsize=8.5)
 
     shown = [name for name in metrics if f"{name}_mean" in doses]
     figure = _grid(shown, panel, 2.7, sharey=False)
-    figure.supxlabel("weight decay (λ per step)", fontsize=9)
+    figure.supxlabel(doses["option"].iloc[0].replace("_", " "), fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=5, handlelength=3.5, frameon=False
@@ -288,12 +288,10 @@ def trial_scatter(trials: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 
 def metric_labels(metrics: Sequence[str]) -> dict[str, str]:
-    """Names of the per-run numbers: `<metric>_median` and AUC."""
-    labels = {}
-    for metric in metrics:
-        plain = metric.removesuffix("_median")
-        if plain.startswith("auc_"):
-            labels[metric] = f"AUC {plain.removeprefix('auc_').removesuffix('px')} px (0 to 100)"
-        else:
-            labels[metric] = METRICS[plain].label if plain in METRICS else metric
-    return labels
+    """The labels of `<metric>_median` and AUC columns."""
+    return {
+        metric: f"AUC {metric.removeprefix('auc_').removesuffix('px')} px (0 to 100)"
+        if metric.startswith("auc_")
+        else METRICS[metric.removesuffix("_median")].heading
+        for metric in metrics
+    }

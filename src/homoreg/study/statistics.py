@@ -24,7 +24,7 @@ from homoreg.aggregates import resampled_auc, resampled_mean, resampled_median
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_rng
 from homoreg.study.analysis import ANALYSES, Analysis
-from homoreg.study.tables import order_arms
+from homoreg.study.arms import order_arms
 
 ALPHA = 0.05  # of a family of tests, and 1 − the level of every interval
 

@@ -1,19 +1,11 @@
-"""The study's tables: plain frames in, plain frames out.
+"""The tables of a study: data frames in, data frames out.
 
-Three frames go round in this room:
-
-- ``runs``, one row per run: ``run``, ``status``, ``protocol``, ``overrides`` (a list of text) and
-  the run's record, flattened with dots (``training.epochs``, ``seconds.fit``, ``versions.torch``);
-- ``epochs``, one row per run and epoch, with a ``protocol`` and an ``arm``;
-- ``rows``, one row per model, pair and estimator, with a ``protocol`` and an ``arm``: the
-  regularizer of a trained network, or a baseline's name.
-
-Runs of two protocols were trained and judged in different ways: every table keeps them apart, also
-where their arms have one name.
+The input frames are those of :class:`homoreg.study.data.StudyData`: ``runs`` (a row per run),
+``epochs`` (a row per run and epoch) and ``rows`` (a row per model, pair and estimator). Every table
+keeps runs of different protocols apart, since they were trained and evaluated in different ways.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,218 +14,288 @@ import pandas as pd
 from scipy import stats
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, quartiles
+from homoreg.metrics import METRICS
+from homoreg.study.arms import sort_models
+from homoreg.study.statistics import t_interval
 
-ARMS = ("none", "l2", "dropout", "hybrid")
-# How a run was trained and judged, and what that is called: the study's own way comes first.
-PROTOCOLS = {"notebook": "the notebook's protocol", "corrected": "the corrected protocol"}
-FAILURES = ("no_keypoints", "too_few_matches", "degenerate", "not_finite")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of the evaluation and how it is shown.
-
-    Attributes:
-        label: its name in a heading, with the unit.
-        decimals: how many are worth showing.
-        failed: what a pair without a value counts as in medians and quartiles; ``None`` leaves the
-            pair out, which is right only where a failed estimate still has a value.
-    """
-
-    label: str
-    decimals: int
-    failed: float | None = np.inf
+# Columns of `model_table` that `arm_table` averages.
+RUN_METRICS = [f"auc_{t}px" for t in AUC_THRESHOLDS_PX] + ["failed_percent"]
+RUN_METRICS += [f"{name}_median" for name in METRICS]
+LOSSES = ("val/loss", "train/loss_eval", "train/loss")
+LOSS_COLUMNS = ("final_train_loss", "final_val_loss")
 
 
-METRICS = {
-    "match_count": Metric("matches", 0, None),
-    "precision_3px": Metric("precision at 3 px", 2, None),
-    "recall_3px": Metric("recall at 3 px", 2, None),
-    "corner_error_px": Metric("corner error (px)", 2),
-    "predicted_corner_error_px": Metric("predicted corner error (px)", 2),
-    "log10_predicted_corner_error": Metric("log₁₀ predicted corner error (px)", 2),
-    "kappa": Metric("κ", 1),
-    "log10_kappa": Metric("log₁₀ κ", 2),
-    "log10_kappa_notebook": Metric("log₁₀ κ, the notebook's", 2),
-    "rmse_gray": Metric("RMSE (gray levels)", 1),
-    "rmse_notebook_gray": Metric("RMSE, the notebook's (gray levels)", 1),
-    "ssim": Metric("SSIM", 3, -1.0),  # the least that SSIM can be
-    "rmse_identity_gray": Metric("RMSE without warp (gray levels)", 1, None),
-    "rmse_oracle_gray": Metric("RMSE under the true H (gray levels)", 1, None),
-}
-
-LOGARITHMS = {
-    "log10_kappa": "kappa",
-    "log10_kappa_notebook": "kappa_notebook",
-    "log10_corner_error": "corner_error_px",
-    "log10_corner_error_rms": "corner_error_rms_px",
-    "log10_predicted_corner_error": "predicted_corner_error_px",
-}
+# Rows
 
 
 def read_epochs(path: str | Path) -> pd.DataFrame:
-    """Read a ``csv/metrics.csv`` whose rows each hold a part of an epoch: one row per epoch.
+    """Read ``csv/metrics.csv``, whose lines each hold a part of an epoch: a row per epoch.
 
-    Where an epoch was logged twice, as after a resume, the later value stands.
+    Where an epoch was logged twice, as after a resume, the later value counts.
     """
     return pd.read_csv(path).groupby("epoch", as_index=False).last()
 
 
-def name_arms(runs: pd.DataFrame) -> pd.Series:
-    """The arm of each run of one protocol: its regularizer, and what else tells it from the others.
-
-    Runs that differ in the seed alone share an arm.
-    """
-    varied = varied_settings(runs).drop(columns="regularizer", errors="ignore")
-    arms = [
-        " ".join([regularizer, *(f"{name}={value}" for name, value in setting.items() if value)])
-        for regularizer, setting in zip(
-            runs["training.regularizer"], varied.to_dict("records"), strict=True
-        )
-    ]
-    return pd.Series(arms, index=runs.index, dtype=object)
-
-
-def varied_settings(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the command line set differently for these runs: a column per option, empty if unset.
-
-    The seed is left out, and so are the names of the sweep and of a checkpoint.
-    """
-    settings = pd.DataFrame(
-        [
-            dict(override.lstrip("+").partition("=")[::2] for override in overrides)
-            for overrides in runs["overrides"]
-        ],
-        index=runs.index,
-        dtype=object,
-    ).fillna("")
-    names = sorted(set(map(str, settings)) - {"seed", "ckpt", "study"})
-    return settings[[name for name in names if settings[name].nunique() > 1]]
-
-
-def order_arms(arms: Iterable[str]) -> list[str]:
-    """Each arm once: those of the study in its order, with their variants, then the baselines.
-
-    >>> order_arms(["rootsift", "hybrid", "l2", "l2 seed=1", "orb", "none"])
-    ['none', 'l2', 'l2 seed=1', 'hybrid', 'rootsift', 'orb']
-    """
-    seen = list(dict.fromkeys(arms))
-    ranks = {arm: rank for rank, arm in enumerate(ARMS)}
-    trained = [arm for arm in seen if arm.split(" ")[0] in ranks]
-    baselines = [arm for arm in seen if arm not in trained]
-    return sorted(trained, key=lambda arm: (ranks[arm.split(" ")[0]], arm)) + baselines
-
-
 def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
-    """All runs' evaluation rows in one frame, with ``run``, ``protocol``, ``arm`` and logarithms.
+    """All runs' evaluation rows in one frame, with ``run``, ``protocol`` and ``arm``.
 
-    A baseline that several runs of a protocol evaluated on the same pairs is kept once and
-    belongs to no run.
+    What has a seed was trained and belongs to its run's arm; trained rows come first. Anything else
+    is a baseline under its own name. A baseline that several runs of a protocol evaluated on the
+    same pairs is kept once, with an empty ``run``. An estimate of infinite corner error folds the
+    view: its status becomes ``folded``, a failure, and it loses the values of an estimate.
 
     Args:
-        tables: a run's name to its evaluation table.
-        runs: with the columns ``run``, ``protocol``, ``arm`` and ``manifest_hash``.
+        tables: evaluation tables by run.
+        runs: with ``run``, ``protocol``, ``arm`` and ``manifest_hash``.
     """
-    arms = dict(zip(runs["run"], runs["arm"], strict=True))
-    protocols = dict(zip(runs["run"], runs["protocol"], strict=True))
-    manifests = dict(zip(runs["run"], runs["manifest_hash"], strict=True))
+    known = {record["run"]: record for record in runs.to_dict("records")}
     parts = []
     for run, table in tables.items():
-        trained = table["regularizer"] != ""
+        trained = table["seed"].notna()
         parts.append(
             table.assign(
                 run=np.where(trained, run, ""),
-                protocol=protocols[run],
-                arm=np.where(trained, arms[run], table["descriptor"]),
-                manifest_hash=manifests[run],
+                protocol=known[run]["protocol"],
+                arm=np.where(trained, known[run]["arm"], table["descriptor"]),
+                manifest_hash=known[run]["manifest_hash"],
             )
         )
     rows = pd.concat(parts, ignore_index=True)
-    rows = rows.drop_duplicates(
+    rows = rows.sort_values("seed", key=pd.isna, kind="stable").drop_duplicates(
         ["run", "protocol", "arm", "estimator", "benchmark", "manifest_hash", "pair_id"],
         ignore_index=True,
     )
-    # log10(0) = -inf is what a perfect estimate has.
-    with np.errstate(divide="ignore"):
-        logarithms = {
-            name: np.log10(rows[column].astype(float))
-            for name, column in LOGARITHMS.items()
-            if column in rows
-        }
-    return rows.assign(**logarithms)
+    folded = (rows["status"] == "ok") & ~np.isfinite(rows["corner_error_px"])
+    lost = [name for name, metric in METRICS.items() if metric.failure is not None]
+    lost = [name for name in lost if name in rows and not name.startswith("corner_error")]
+    rows.loc[folded, "status"] = "folded"
+    rows[lost] = rows[lost].astype(float).mask(folded)
+    return rows
 
 
-def training_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """The study's training table: a row per finished run, in the order of the arms and seeds."""
-    training = runs.filter(regex=r"^training\.")
-    table = pd.concat([runs[["protocol", "arm", "seed", "run"]], training], axis=1)
-    table.columns = table.columns.str.removeprefix("training.")
-    return sort_models(table.drop(columns="regularizer"), ["protocol", "arm", "seed", "run"])
+def plotted(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, str]:
+    """A metric as figures show it, log10 where it spans orders of magnitude, and its label."""
+    values, heading = rows[metric].astype(float), METRICS[metric].heading
+    if not METRICS[metric].logarithmic:
+        return values, heading
+    with np.errstate(divide="ignore"):  # log10(0) = −∞ for a perfect estimate
+        return pd.Series(np.log10(values)), f"log₁₀ {heading}"
+
+
+def finite_points(rows: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """``(n, 2)`` plotted values of two metrics, of the rows that have both."""
+    points = np.stack([plotted(rows, x)[0], plotted(rows, y)[0]], axis=1)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+# Models and arms
 
 
 def model_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per protocol, estimator and model (an arm's run, or a baseline).
+    """One row per protocol, estimator and model (a run, or a baseline).
 
-    Columns: ``pairs``; ``<metric>_median``, ``_q1`` and ``_q3`` of :data:`METRICS`, where a failed
-    pair counts as the metric's worst value; ``failed_percent`` and, by status,
-    ``<status>_percent``; ``auc_<threshold>px`` of the corner error, 0 to 100.
+    Columns: ``pairs``; ``<metric>_median``, ``_q1`` and ``_q3``, where a missing value counts as
+    the registry says; ``failed_percent`` and ``<status>_percent``; ``auc_<threshold>px`` of the
+    corner error, 0 to 100.
     """
     keys = ["protocol", "estimator", "arm", "seed", "run"]
+    reasons = sorted(set(rows["status"]) - {"ok"})
     records = []
     for key, group in rows.groupby(keys, dropna=False, sort=False):
         record: dict[str, Any] = dict(zip(keys, key, strict=True))
         record["pairs"] = len(group)
         record["failed_percent"] = 100 * float((group["status"] != "ok").mean())
-        for status in FAILURES:
+        for status in reasons:
             record[f"{status}_percent"] = 100 * float((group["status"] == status).mean())
         areas = corner_error_auc(group["corner_error_px"], AUC_THRESHOLDS_PX)
-        record.update({f"auc_{t}px": auc for t, auc in zip(AUC_THRESHOLDS_PX, areas, strict=True)})
+        record |= {f"auc_{t}px": auc for t, auc in zip(AUC_THRESHOLDS_PX, areas, strict=True)}
         for name, metric in METRICS.items():
-            if name not in group:
+            if name not in group or not metric.summarized:
                 continue
-            values = group[name]
-            values = values.dropna() if metric.failed is None else values.fillna(metric.failed)
+            values = group[name].astype(float)
+            values = values.dropna() if metric.failure is None else values.fillna(metric.failure)
             q1, median, q3 = quartiles(values)
             record |= {f"{name}_median": median, f"{name}_q1": q1, f"{name}_q3": q3}
         records.append(record)
     return sort_models(pd.DataFrame(records).astype({"seed": "Int64"}), keys)
 
 
-def sort_models(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A table's rows in the order of the protocols, the arms and the other keys."""
-    ranks = {
-        "protocol": {protocol: number for number, protocol in enumerate(PROTOCOLS)},
-        "arm": {arm: number for number, arm in enumerate(order_arms(table["arm"]))},
-    }
-    return table.sort_values(
-        keys, key=lambda column: column.map(ranks[column.name]) if column.name in ranks else column
-    ).reset_index(drop=True)
+def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """Mean and 95 % t interval of numbers that are one per seed.
 
+    One number has no interval (NaN), and neither has an infinite mean.
 
-def order_protocols(protocols: Iterable[str]) -> list[str]:
-    """Each protocol once, the notebook's first.
-
-    >>> order_protocols(["corrected", "notebook", "corrected"])
-    ['notebook', 'corrected']
+    >>> [round(float(bound), 3) for bound in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484, 4.484]
+    >>> mean_interval([1.0, float("inf")])
+    (inf, nan, nan)
     """
-    return sorted(set(protocols), key=list(PROTOCOLS).index)
+    numbers = np.asarray(list(values), float)
+    if not numbers.size:
+        return np.nan, np.nan, np.nan
+    mean = float(numbers.mean())
+    return mean, *(t_interval(numbers) if np.isfinite(mean) else (np.nan, np.nan))
 
 
-def finite_points(rows: pd.DataFrame, x: str, y: str) -> np.ndarray:
-    """``(n, 2)`` values of two columns, of the rows that have both."""
-    points = rows[[x, y]].to_numpy(float)
-    return points[np.isfinite(points).all(axis=1)]
+def over_seeds(
+    runs: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str], unit: str = "run"
+) -> pd.DataFrame:
+    """One row per group of ``keys``: ``<number>_mean``, ``_low`` and ``_high`` over its runs.
+
+    Args:
+        runs: a row per run.
+        keys: columns that define the groups.
+        numbers: columns to average, as far as ``runs`` has them.
+        unit: the column whose distinct non-empty values are counted as ``seeds``.
+    """
+    records = []
+    for key, group in runs.groupby(list(keys), sort=False, dropna=False):
+        record: dict[str, Any] = dict(zip(keys, key, strict=True))
+        record["seeds"] = int((group[unit].unique() != "").sum())
+        for number in numbers:
+            if number in group:
+                mean, low, high = mean_interval(group[number].dropna().astype(float))
+                record |= {f"{number}_mean": mean, f"{number}_low": low, f"{number}_high": high}
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def arm_table(models: pd.DataFrame) -> pd.DataFrame:
+    """One row per protocol, estimator and arm: means over its runs; baselines as they are.
+
+    Columns: ``seeds`` (0 for a baseline), ``pairs`` of each run, and ``_mean``, ``_low`` and
+    ``_high`` over the seeds of each of :data:`RUN_METRICS`.
+    """
+    keys = ["protocol", "estimator", "arm"]
+    return sort_models(over_seeds(models, [*keys, "pairs"], RUN_METRICS), keys)
+
+
+def best_epoch_table(
+    models: pd.DataFrame, best_models: pd.DataFrame, runs: pd.DataFrame
+) -> pd.DataFrame:
+    """Arms after equal training and at their best epochs: two rows per arm and estimator.
+
+    Args:
+        models: :func:`model_table` of the runs at their last epoch.
+        best_models: the same at the best epoch, chosen on validation pairs; runs that are not in it
+            are left out.
+        runs: with ``run``, ``training.epochs`` and ``best_after_epochs``.
+
+    Returns:
+        ``weights`` (``last epoch`` or ``best epoch``), ``seeds``, ``pairs``, and ``_mean``,
+        ``_low`` and ``_high`` over the seeds of ``epochs`` and of :data:`RUN_METRICS`.
+    """
+    epochs = runs.set_index("run")[["training.epochs", "best_after_epochs"]].astype(float)
+    parts = []
+    for weights, evaluated, column in (
+        ("last epoch", models, "training.epochs"),
+        ("best epoch", best_models, "best_after_epochs"),
+    ):
+        own = evaluated[evaluated["run"].isin(best_models["run"])]
+        parts.append(own.assign(weights=weights, epochs=own["run"].map(epochs[column])))
+    keys = ["protocol", "estimator", "arm", "weights", "pairs"]
+    table = over_seeds(pd.concat(parts), keys, ["epochs", *RUN_METRICS])
+    return sort_models(table, ["protocol", "estimator", "arm"])
+
+
+# Training
+
+
+def training_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per finished run: its losses and options, with those of its regularizer."""
+    training = runs.filter(regex=r"^training\.")
+    table = pd.concat([runs[["protocol", "arm", "seed", "run"]], training], axis=1)
+    table.columns = table.columns.str.removeprefix("training.")
+    return sort_models(table.drop(columns="regularizer"), ["protocol", "arm", "seed", "run"])
+
+
+def training_options(training: pd.DataFrame) -> list[str]:
+    """The columns of a training table that are options."""
+    others = {"protocol", "arm", "seed", "run", "seeds", *LOSS_COLUMNS}
+    return [name for name in map(str, training) if name not in others]
+
+
+def training_arms(training: pd.DataFrame) -> pd.DataFrame:
+    """The training table with a row per arm: mean losses, and all values of each option."""
+    keys = ["protocol", "arm"]
+    shared = training.groupby(keys, sort=False)[training_options(training)].agg(_all_values)
+    return sort_models(over_seeds(training, keys, LOSS_COLUMNS).merge(shared, on=keys), keys)
+
+
+def _all_values(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(map(str, values.dropna())))
+
+
+def loss_table(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The loss curves: a row per protocol, arm, loss and epoch, with ``mean`` over seeds.
+
+    ``low`` and ``high`` are the lowest and the highest seed.
+    """
+    keys = ["protocol", "arm", "epoch"]
+    parts = []
+    for loss in LOSSES:
+        if loss in epochs:
+            by_epoch = epochs.dropna(subset=loss).groupby(keys, sort=False)[loss]
+            curve = by_epoch.agg(seeds="count", mean="mean", low="min", high="max").reset_index()
+            parts.append(curve.assign(loss=loss))
+    table = pd.concat(parts, ignore_index=True)
+    return sort_models(table, ["protocol", "arm", "loss", "epoch"])
+
+
+# What was run
+
+
+def protocol_table(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """What there is of each protocol: finished runs, arms, seeds, pairs and photos."""
+    records = []
+    for protocol, group in runs.groupby("protocol", sort=False):
+        record: dict[str, Any] = {"protocol": protocol, "runs": len(group)}
+        record |= {"arms": group["arm"].nunique(), "seeds": group["seed"].nunique()}
+        if len(rows):
+            own = rows[rows["protocol"] == protocol]
+            record |= {"pairs": own["pair_id"].nunique(), "photos": own["photo"].nunique()}
+            record["benchmark"] = ", ".join(own["benchmark"].unique())
+            record["estimators"] = ", ".join(own["estimator"].unique())
+        records.append(record)
+    return sort_models(pd.DataFrame(records).assign(arm=""), ["protocol"]).drop(columns="arm")
+
+
+def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """The cost of the finished runs: a row per arm with mean seconds by phase and total hours."""
+    keys = ["protocol", "arm"]
+    seconds = [name for name in map(str, runs) if name.startswith("seconds.")]
+    table = over_seeds(runs, keys, [*seconds, "patch_pairs_per_second"])
+    hours = runs.assign(hours=runs[seconds].sum(axis=1) / 3600)
+    return sort_models(table.merge(hours.groupby(keys)["hours"].sum(), on=keys), keys)
+
+
+# What figures show
+
+
+def box_table(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """What box plots show: quartiles of an arm's pooled values, and how many rows have one."""
+    keys = ["protocol", "estimator", "arm"]
+    records = []
+    for key, group in rows.groupby(keys, sort=False):
+        for metric in metrics:
+            values = plotted(group, metric)[0].to_numpy()
+            finite = values[np.isfinite(values)]
+            record = {**dict(zip(keys, key, strict=True)), "metric": metric}
+            record |= {"rows": len(group), "n": finite.size}
+            records.append(
+                record | dict(zip(("q1", "median", "q3"), quartiles(finite), strict=True))
+            )
+    return pd.DataFrame(records)
 
 
 def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """Least-squares lines of ``y`` on ``x`` and rank correlations.
+    """Least-squares lines of ``y`` on ``x``, as they are plotted, and rank correlations.
 
-    The seeds of an arm are pooled. Pairs where either value is missing or infinite have no place
-    on a line: ``n`` of ``pairs`` have one.
+    The seeds of an arm are pooled. Rows in which either value is missing or infinite are left out.
 
     Returns:
-        A row per protocol, estimator and arm with ``x, y, pairs, n, slope, intercept, spearman``
-        (the last three are NaN where fewer than three points or a constant leave them undefined).
+        A row per protocol, estimator and arm with ``x, y, pairs, n, slope, intercept, spearman``;
+        the last three are NaN below three points and where a value is constant.
     """
     keys = ["protocol", "estimator", "arm"]
     records = []
@@ -247,3 +309,13 @@ def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
             line["spearman"] = float(stats.spearmanr(finite).statistic)
         records.append(line)
     return sort_models(pd.DataFrame(records), keys)
+
+
+def shift_table(shifts: pd.DataFrame) -> pd.DataFrame:
+    """Shift response: a row per protocol, arm and shift, with the mean cosine over seeds.
+
+    Args:
+        shifts: a row per run and shift with ``protocol, arm, run, shift_px, mean, unrelated``.
+    """
+    keys = ["protocol", "arm", "shift_px"]
+    return sort_models(over_seeds(shifts, keys, ["mean", "unrelated"]), keys)

@@ -1,4 +1,4 @@
-"""The proper counterparts: how far the corners end from the truth, and how sure that is."""
+"""How far the corners are from the truth, how certain that is, and how κ relates to it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,40 +6,30 @@ from functools import partial
 import pandas as pd
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
+from homoreg.metrics import METRICS
 from homoreg.study import figures as draw
-from homoreg.study import seed_figures, tables
-from homoreg.study.analysis import box_table, picture_error
-from homoreg.study.document import (
-    Column,
-    Part,
-    Plate,
-    Section,
-    Table,
-    Text,
-    number,
-    view,
-    with_interval,
-)
-from homoreg.study.gathered import Gathered
+from homoreg.study import seed_figures
+from homoreg.study.data import StudyData
+from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
+from homoreg.study.tables import box_table, regression
 
 ACCURACY = ["match_count", "precision_3px", "recall_3px", "corner_error_px"]
-STABILITY = ["predicted_corner_error_px", "kappa", "log10_kappa"]
+STABILITY = ["predicted_corner_error_px", "kappa"]
 PICTURES = ["rmse_gray", "ssim", "rmse_notebook_gray", "rmse_identity_gray", "rmse_oracle_gray"]
 REFERENCES = ("rmse_identity_gray", "rmse_oracle_gray")
 
 
-def accuracy(study: Gathered) -> Section | None:
+def accuracy(study: StudyData) -> Section | None:
     if not len(study.rows):
         return None
     aucs = {f"auc_{t}px": f"AUC {t} px" for t in AUC_THRESHOLDS_PX}
+    models = study.models
     parts: list[Part] = [
-        Text(
-            "The corner error is the mean distance in pixels of view 1's corners under the "
-            "estimated and the true homography; a failed estimate has an infinite one. Nothing is "
-            "filtered here: in all medians and quartiles a failed estimate counts as the worst "
-            "value (infinite; −1 for SSIM). No test is made here: a difference between two rows "
-            "may be the luck of a seed."
-        ),
+        "The corner error is the mean distance in pixels of view 1's corners under the estimated "
+        "and the true homography. A failed estimate has an infinite error, and an estimate that "
+        "folds the view counts as failed. No pair is left out: in medians and quartiles a failed "
+        "estimate counts as the worst value. Nothing is tested here; a difference between two rows "
+        "may be due to a seed.",
         _model_table(
             study,
             "accuracy",
@@ -50,33 +40,31 @@ def accuracy(study: Gathered) -> Section | None:
             ACCURACY,
         ),
     ]
-    models = study.models
-    failures = {
-        f"{status}_percent": f"{status.replace('_', ' ')} (%)"
-        for status in tables.FAILURES
-        if models[f"{status}_percent"].any()
+    reasons = {
+        name: f"{name.removesuffix('_percent').replace('_', ' ')} (%)"
+        for name in map(str, models)
+        if name.endswith("_percent") and name != "failed_percent"
     }
-    if failures and not study.many_runs:
-        columns = [*WHO_RUN, *(Column(key, name, number(1)) for key, name in failures.items())]
+    if reasons and not study.many_runs:
+        columns = [*RUN_COLUMNS, *(Column(key, name, number(1)) for key, name in reasons.items())]
         shown = view(models, columns, by=["protocol", "estimator"])
         caption = "Failed estimates by reason, in percent of the n pairs."
         parts.append(Table("failures", caption, "models", shown))
     for _, suffix, label, rows in study.drawn(study.rows):
         parts.append(
-            Plate(
+            Figure(
                 f"recall{suffix}",
-                f"{label}Share of pairs whose corner error is below a threshold (px); AUC is the "
+                f"{label}Share of pairs with a corner error below a threshold (px); AUC is the "
                 "area under this curve, up to linear interpolation. Seeds of an arm are pooled; n "
                 "counts pairs times seeds.",
                 "evaluation",
                 partial(draw.recall_curves, rows, study.styles),
             )
         )
-    trained = models[models["run"] != ""]
-    for protocol, suffix, label, own in study.drawn(trained):
+    for protocol, suffix, label, own in study.drawn(models[models["run"] != ""]):
         arms = study.arms[(study.arms["protocol"] == protocol) & (study.arms["seeds"] > 0)]
         parts.append(
-            Plate(
+            Figure(
                 f"auc_by_seed{suffix}",
                 f"{label}AUC of the corner error at 5 px, a dot per training run; thin lines join "
                 "the runs of one seed, which share initial weights, data order and pairs. Bars: "
@@ -89,18 +77,16 @@ def accuracy(study: Gathered) -> Section | None:
     return Section("accuracy", "Accuracy", parts, frames)
 
 
-def stability(study: Gathered) -> Section | None:
+def stability(study: StudyData) -> Section | None:
     if not len(study.rows):
         return None
-    predicted = "predicted_corner_error_px" in study.rows
     parts: list[Part] = [
         _model_table(
             study,
             "stability",
             "How well the matches determine the homography: κ = σ₁/σ₈ of the normalized system of "
-            "the final solve (1 is best)"
-            + (", and the RMS corner error that its covariance predicts" if predicted else "")
-            + ". Medians over n pairs.",
+            "the final solve (1 is best), and the RMS corner error that its covariance predicts. "
+            "κ is of the points that the solve used, right or wrong. Medians over n pairs.",
             {},
             STABILITY,
         ),
@@ -109,8 +95,8 @@ def stability(study: Gathered) -> Section | None:
             "pictures",
             "View 2 warped back by the estimate against view 1, where both are valid: RMSE in gray "
             "levels (0 to 255, lower is better) and SSIM (higher is better), as medians. The "
-            "notebook's RMSE follows the study's own definition, kept for comparison. The last "
-            "columns are medians of two references: no warp, and the true homography.",
+            "notebook's RMSE is the original study's, kept for comparison. The last columns are "
+            "the medians of two references: no warp, and the true homography.",
             {},
             PICTURES,
         ),
@@ -121,13 +107,13 @@ def stability(study: Gathered) -> Section | None:
             own = rows[rows["estimator"] == estimator]
             boxes.append(box_table(own, [name for name in draw.BOXES if name in own]))
             parts.append(
-                Plate(
+                Figure(
                     f"boxes_{estimator}{suffix}",
                     f"{label}{estimator}: matches, κ, RMSE, corner error and predicted corner "
-                    "error by model, seeds pooled, nothing filtered. Boxes: quartiles and median; "
-                    "whiskers: 1.5 interquartile ranges; dots: pairs beyond. At the right of each "
-                    "box: how many of the pairs have a value; the others failed and are in no box. "
-                    "Vertical lines: median RMSE of the two references.",
+                    "error by model, seeds pooled. Boxes: quartiles and median; whiskers: 1.5 "
+                    "interquartile ranges; dots: pairs beyond. Beside each box: how many of the "
+                    "pairs have a value; the others failed and are in no box. Vertical lines: "
+                    "median RMSE of the two references.",
                     "boxes",
                     partial(draw.box_plots, own, study.styles),
                 )
@@ -136,34 +122,33 @@ def stability(study: Gathered) -> Section | None:
     return Section("stability", "Stability and pictures", parts, frames)
 
 
-def relations(study: Gathered) -> Section | None:
+def relations(study: StudyData) -> Section | None:
     parts: list[Part] = []
     lines = []
     for protocol, suffix, label, rows in study.drawn(study.rows):
-        estimator = study.primary(protocol)
+        estimator, analysis = study.primary(protocol), study.analyses[protocol]
         own = rows[rows["estimator"] == estimator]
-        analysis = study.analyses[protocol]
-        shown = draw.relation_of(analysis.kappa, picture_error(analysis))  # by the study's figures
-        for relation in draw.RELATIONS:
-            if relation.x not in own or relation.y not in own:
+        for name, (x, y) in draw.RELATIONS.items():
+            if x not in own or y not in own:
                 continue
-            if relation == shown and len(analysis.apply(own)) == len(own):
-                continue
-            line = tables.regression(own, relation.x, relation.y)
+            original = (x, y) == (analysis.kappa, analysis.picture_error)
+            if original and len(analysis.apply(own)) == len(own):
+                continue  # the original figures show the same
+            line = regression(own, x, y)
             lines.append(line)
-            if (line["n"] < 3).all():  # with every estimate failed there is nothing to draw
+            if (line["n"] < 3).all():
                 continue
-            unfiltered = (
-                "This is the study's own relation, without its filter κ ≤ 2·10⁷."
-                if relation.name == "kappa_notebook"
+            note = (
+                "This is the original study's relation, without its filter κ ≤ 2·10⁷."
+                if name == "kappa_notebook"
                 else ""
             )
             parts.append(
-                Plate(
-                    f"{relation.name}{suffix}",
-                    label + draw.scatter_caption(relation, estimator, unfiltered),
+                Figure(
+                    f"{name}{suffix}",
+                    label + draw.scatter_caption(x, y, estimator, note),
                     "regression",
-                    partial(draw.scatter, own, line, relation, study.styles),
+                    partial(draw.scatter, own, line, x, y, study.styles),
                 )
             )
     if not parts:
@@ -171,8 +156,8 @@ def relations(study: Gathered) -> Section | None:
     return Section("relations", "κ and error", parts, {"regression": pd.concat(lines)})
 
 
-WHO_RUN = [Column("arm", "model"), Column("seed", "seed"), Column("pairs", "n")]
-WHO_ARM = [
+RUN_COLUMNS = [Column("arm", "model"), Column("seed", "seed"), Column("pairs", "n")]
+ARM_COLUMNS = [
     Column("arm", "model"),
     Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–"),
     Column("pairs", "n"),
@@ -180,47 +165,48 @@ WHO_ARM = [
 
 
 def _model_table(
-    study: Gathered, name: str, caption: str, plain: dict[str, str], metrics: Sequence[str]
+    study: StudyData, name: str, caption: str, plain: dict[str, str], metrics: Sequence[str]
 ) -> Table:
-    """A row per run with quartiles over pairs, or per arm with intervals over seeds if many ran.
+    """A row per run with quartiles over pairs, or per arm with intervals over many seeds.
 
-    References (the same for all models) show their median alone.
+    References, which are the same for all models, have their median alone.
     """
-    labels = {metric: tables.METRICS[metric] for metric in metrics}
+    by = ["protocol", "estimator"]
+    formats = {key: number(METRICS[key].decimals) for key in metrics}
     if study.many_runs:
         columns = [
-            *WHO_ARM,
-            # The others have theirs in the CSV.
+            *ARM_COLUMNS,
             *(
                 with_interval(key, text, number(1))
                 if key == "auc_5px"
                 else Column(f"{key}_mean", text, number(1))
                 for key, text in plain.items()
             ),
-        ]
-        columns += [
-            Column(f"{key}_median_mean", metric.label, number(metric.decimals))
-            if key in REFERENCES
-            else with_interval(f"{key}_median", metric.label, number(metric.decimals))
-            for key, metric in labels.items()
+            *(
+                Column(f"{key}_median_mean", METRICS[key].heading, show)
+                if key in REFERENCES
+                else with_interval(f"{key}_median", METRICS[key].heading, show)
+                for key, show in formats.items()
+            ),
         ]
         caption += (
-            " Means over the seeds of an arm of each run's number, with the 95 % t interval; an "
-            "arm with a run whose median is infinite has an infinite mean. The runs one by one: "
-            "`tables/models.csv`."
+            " Means over the seeds of an arm of each run's number, with the 95 % t interval over "
+            "seeds, which takes the pairs as given; an arm with a run whose median is infinite has "
+            "an infinite mean. The runs one by one: `tables/models.csv`."
         )
-        shown = view(study.readable(study.arms), columns, by=["protocol", "estimator"])
-        return Table(name, caption, "arms", shown)
-    columns = [*WHO_RUN, *(Column(key, text, number(1)) for key, text in plain.items())]
-    columns += [
-        Column(
-            f"{key}_median",
-            metric.label,
-            number(metric.decimals),
-            None if key in REFERENCES else (f"{key}_q1", f"{key}_q3"),
-        )
-        for key, metric in labels.items()
+        return Table(name, caption, "arms", view(study.readable(study.arms), columns, by))
+    columns = [
+        *RUN_COLUMNS,
+        *(Column(key, text, number(1)) for key, text in plain.items()),
+        *(
+            Column(
+                f"{key}_median",
+                METRICS[key].heading,
+                show,
+                None if key in REFERENCES else (f"{key}_q1", f"{key}_q3"),
+            )
+            for key, show in formats.items()
+        ),
     ]
     caption += " With first and third quartile."
-    shown = view(study.readable(study.models), columns, by=["protocol", "estimator"])
-    return Table(name, caption, "models", shown)
+    return Table(name, caption, "models", view(study.readable(study.models), columns, by))

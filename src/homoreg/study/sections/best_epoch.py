@@ -1,12 +1,10 @@
 """Each arm at its best epoch, beside equal training."""
 
-from homoreg.study.arms import best_epoch_table
+from homoreg.study.data import StudyData
 from homoreg.study.document import Column, Section, Table, number, view, with_interval
-from homoreg.study.gathered import Gathered
-from homoreg.study.tables import model_table
+from homoreg.study.tables import best_epoch_table, model_table
 
 COLUMNS = [
-    Column("arm", "arm", str),
     Column("weights", "weights"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
@@ -18,24 +16,20 @@ COLUMNS = [
 ]
 
 
-def best_epoch(study: Gathered) -> Section | None:
+def best_epoch(study: StudyData) -> Section | None:
     if not len(study.best_rows):
         return None
     of_runs = model_table(study.best_rows)
     table = best_epoch_table(study.models, of_runs, study.done)
-    shown = study.readable(table)
-    repeated = shown.duplicated(["protocol", "estimator", "arm"])
     part = Table(
         "best_epoch",
-        "The last epoch is equal training; the best epoch of a run is the one that the rule of "
-        "`callbacks.best_checkpoint` chose on validation pairs, one rule for all arms. Means over "
-        "seeds with the 95 % t interval, of each run's median over the pairs or of its AUC of the "
-        "corner error (0 to 100). Epochs: how many lie behind the weights. The runs one by one: "
-        "`tables/models.csv` and, at their best epoch, `tables/best_epoch_runs.csv`.",
+        "The last epoch is equal training; the best epoch of a run is the one that "
+        "`callbacks.best_checkpoint` chose on validation pairs, by one rule for all arms. Means "
+        "over seeds with the 95 % t interval, of each run's median over the pairs or of its AUC of "
+        "the corner error (0 to 100). Epochs: how long the weights were trained. The runs one by "
+        "one: `tables/models.csv` and, at their best epoch, `tables/best_epoch_runs.csv`.",
         "best_epoch",
-        view(
-            shown.assign(arm=shown["arm"].mask(repeated, "")), COLUMNS, by=["protocol", "estimator"]
-        ),
+        view(study.readable(table), COLUMNS, by=["protocol", "estimator", "arm"]),
     )
     frames = {"best_epoch": table, "best_epoch_runs": of_runs}
     return Section("best_epoch", "Each arm at its best epoch", [part], frames)

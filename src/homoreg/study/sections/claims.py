@@ -2,49 +2,49 @@
 
 import pandas as pd
 
+from homoreg.study.arms import ORIGINAL_ARMS, PROTOCOLS
 from homoreg.study.claims import judge_claims
+from homoreg.study.data import StudyData
 from homoreg.study.document import (
     Column,
     Part,
     Section,
     Table,
-    Text,
     number,
     probability,
     view,
 )
-from homoreg.study.gathered import Gathered
-from homoreg.study.tables import ARMS, PROTOCOLS, training_table
+from homoreg.study.tables import training_table
 
 NOT_RUN = "not run"
 
 
-def claims(study: Gathered) -> Section | None:
+def claims(study: StudyData) -> Section | None:
     """Absent where no protocol has all of the study's arms."""
     whole = [
         protocol
         for protocol in study.protocols
-        if set(ARMS) <= set(study.rows_of(protocol).get("arm", []))
+        if set(ORIGINAL_ARMS) <= set(study.rows_of(protocol).get("arm", []))
     ]
     if not whole:
         return None
     rows = pd.concat(
         [
-            own[(own["estimator"] == study.primary(protocol)) & own["arm"].isin(ARMS)]
+            own[(own["estimator"] == study.primary(protocol)) & own["arm"].isin(ORIGINAL_ARMS)]
             for protocol in whole
             if len(own := study.rows_of(protocol))
         ]
     )
     verdicts, statements = judge_claims(rows, _losses(study.done, whole), study.analyses)
     parts: list[Part] = [
-        Text(
+        (
             "Each claim is a conjunction of statements about paired differences between seeds. All "
             "statements of a protocol are one family, by Holm at 5 %. Supported: every statement "
             "holds. Refuted: the opposite of at least one holds. Undecided: anything else."
         )
     ]
     parts += [
-        Text(
+        (
             f"{label[0].upper()}{label[1:]} has not been run here. `{_command(protocol)}` runs it, "
             "and `python -m homoreg.report runs=[multirun/notebook,multirun/study]` puts the two "
             "side by side."
@@ -78,7 +78,9 @@ def claims(study: Gathered) -> Section | None:
 
 def _losses(done: pd.DataFrame, protocols: list[str]) -> pd.DataFrame:
     """What the claim on overfitting is judged by: both losses of each run, in evaluation mode."""
-    training = training_table(done[done["protocol"].isin(protocols) & done["arm"].isin(ARMS)])
+    training = training_table(
+        done[done["protocol"].isin(protocols) & done["arm"].isin(ORIGINAL_ARMS)]
+    )
     return training[["protocol", "arm", "seed", "final_train_loss", "final_val_loss"]]
 
 
@@ -86,7 +88,7 @@ def _command(protocol: str) -> str:
     """What fills the column of a protocol that was not run."""
     name = "notebook" if protocol == "notebook" else "study"
     return (
-        f"python -m homoreg.train -m experiment={name} regularizer={','.join(ARMS)} "
+        f"python -m homoreg.train -m experiment={name} regularizer={','.join(ORIGINAL_ARMS)} "
         f"'seed=range(12)' study={name}"
     )
 
@@ -132,14 +134,14 @@ def _statement_columns(whole: list[str]) -> list[Column]:
     columns = [Column("statement", "statement")]
     for protocol in whole:
         columns += [
-            Column(f"{protocol}_seeds", "seeds"),
+            Column(f"{protocol}_seeds", f"seeds, {protocol}"),
             Column(
                 f"{protocol}_estimate",
                 f"estimate, {protocol}",
                 number(3),
                 (f"{protocol}_low", f"{protocol}_high"),
             ),
-            Column(f"{protocol}_p_holm", "p, Holm", probability),
+            Column(f"{protocol}_p_holm", f"p, Holm, {protocol}", probability),
             Column(f"{protocol}_says", protocol),
         ]
     return columns

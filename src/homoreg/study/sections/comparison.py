@@ -6,18 +6,17 @@ import pandas as pd
 
 from homoreg.study import seed_figures
 from homoreg.study.analysis import left_out
+from homoreg.study.data import StudyData
 from homoreg.study.document import (
     Column,
+    Figure,
     Part,
-    Plate,
     Section,
     Table,
-    Text,
     number,
     probability,
     view,
 )
-from homoreg.study.gathered import Gathered
 from homoreg.study.statistics import OUTCOMES, compare_arms
 
 BASELINE = "none"
@@ -47,7 +46,7 @@ OF_BOTH += ["match_count", "failure_rate", "precision_3px", "recall_3px"]
 OF_NOTEBOOK = ["log10_kappa_notebook", "log10_rmse_notebook"]
 
 
-def comparison(study: Gathered) -> Section | None:
+def comparison(study: StudyData) -> Section | None:
     """Differences from the baseline; absent where no protocol has it and another arm beside it."""
     rows = _comparable(study)
     if not len(rows):
@@ -58,7 +57,7 @@ def comparison(study: Gathered) -> Section | None:
     own_columns = shown["metric"].isin(OF_NOTEBOOK) & (shown["protocol"] == "notebook")
     shown = shown[shown["metric"].isin(OF_BOTH) | own_columns]
     parts: list[Part] = [
-        Text(
+        (
             "The unit of inference is the training run. Arms share initial weights, data order, "
             "pairs and keypoints of their seed, so that the differences of one seed's runs are "
             "compared. The first outcome is the primary one; the others describe. Intervals are "
@@ -72,7 +71,7 @@ def comparison(study: Gathered) -> Section | None:
         estimator = study.primary(protocol)
         note = left_out(study.analyses[protocol], rows[_of(rows, protocol, estimator)])
         parts.append(
-            Plate(
+            Figure(
                 f"forest{suffix}",
                 f"{label}{estimator}: difference of each arm from {BASELINE}, mean and 95 % t "
                 f"interval over n seeds. Gray: within the margin of equivalence. {note}",
@@ -92,7 +91,7 @@ def comparison(study: Gathered) -> Section | None:
     return Section("comparison", f"Against {BASELINE}", parts, {"comparisons": comparisons})
 
 
-def _comparable(study: Gathered) -> pd.DataFrame:
+def _comparable(study: StudyData) -> pd.DataFrame:
     """Rows of the protocols' plain arms: corrections and searches have sections of their own."""
     if not len(study.rows):
         return study.rows

@@ -1,28 +1,24 @@
-"""Pictures of the runs: what the network was shown, and the best and the worst pairs."""
+"""Pictures of the runs: what the network was trained on, and the best and the worst pairs."""
 
 import re
 
+from homoreg.study.arms import PROTOCOLS
+from homoreg.study.data import StudyData
 from homoreg.study.document import Part, Picture, Section
-from homoreg.study.gathered import Gathered
-from homoreg.study.tables import PROTOCOLS
 
-JUDGED = re.compile(r"pair_(best|worst)_(.+)")
+PAIR = re.compile(r"pair_(best|worst)_(.+)")
 
 
-def pictures(study: Gathered) -> Section | None:
+def pictures(study: StudyData) -> Section | None:
     runs = {str(record["run"]): record for record in study.done.to_dict("records")}
     parts: list[Part] = []
     for run, files in study.pictures.items():
         record = runs[run]
-        protocol = PROTOCOLS[record["protocol"]]
-        who = f"{record['arm']}, {protocol}, seed {record['seed']} ({run})"
+        model = f"{record['arm']}, {PROTOCOLS[record['protocol']]}, seed {record['seed']} ({run})"
         for file in files:
-            judged = JUDGED.fullmatch(file.stem)
-            what = f"{judged[1].capitalize()} pair, {judged[2]}" if judged else _plain(file.stem)
+            pair = PAIR.fullmatch(file.stem)
+            shown = file.stem.replace("_", " ").capitalize()
+            what = f"{pair[1].capitalize()} pair, {pair[2]}" if pair else shown
             name = re.sub(r"[^\w.+-]+", "_", f"{run}_{file.stem}")
-            parts.append(Picture(name, f"{what}: {who}", file))
+            parts.append(Picture(name, f"{what}: {model}", file))
     return Section("pictures", "Pairs as pictures", parts) if parts else None
-
-
-def _plain(stem: str) -> str:
-    return stem.replace("_", " ").capitalize()

@@ -1,50 +1,44 @@
-"""What was run: protocols, options, machines, versions, data, and how long it took."""
+"""What was run: protocols, options, machines, versions, data, and the time it took."""
 
 import pandas as pd
 
-from homoreg.study import arms
+from homoreg.study import tables
+from homoreg.study.data import StudyData
 from homoreg.study.document import (
     Column,
-    Facts,
-    Heading,
-    Links,
     Part,
     Section,
     Table,
     as_text,
+    bullets,
+    escape,
     number,
     view,
     with_interval,
 )
-from homoreg.study.gathered import Gathered
 
 
-def what_was_run(study: Gathered) -> Section:
-    protocols = arms.protocol_table(study.done, study.rows)
-    costs = arms.cost_table(study.done)
-    frames = {
-        "runs": study.runs.assign(overrides=study.runs["overrides"].map(" ".join)),
-        "protocols": protocols,
-        "cost": costs,
-    }
+def what_was_run(study: StudyData) -> Section:
+    protocols = tables.protocol_table(study.done, study.rows)
+    costs = tables.cost_table(study.done)
+    runs = study.runs.drop(columns=["settings", "analysis"])
+    frames = {"runs": runs, "protocols": protocols, "cost": costs}
     parts: list[Part] = [
         Table(
             "protocols",
-            "What there is: finished runs, arms (with their variants), seeds, and the pairs that "
-            "they were judged on. The two protocols are never pooled.",
+            "Finished runs, arms (with their variants), seeds, and the pairs of the evaluation. "
+            "The two protocols are never pooled.",
             "protocols",
             view(protocols, PROTOCOL_COLUMNS),
         ),
-        Facts(_facts(study.done)),
+        bullets(_environment(study.done)),
     ]
     if study.many_runs:
         parts.append(
             Table(
                 "cost",
-                "What it took: mean wall-clock seconds of a run by phase, training speed in steady "
-                "state, and hours of all the arm's runs together. Every run has its row, with its "
-                "options, hashes and the way to its own tables, in "
-                "`tables/runs.csv`.",
+                "Mean wall-clock seconds of a run by phase, training speed in steady state, and "
+                "hours of all the arm's runs together. Each run has a row in `tables/runs.csv`.",
                 "cost",
                 view(study.readable(costs), _cost_columns(costs), by=["protocol"]),
             )
@@ -53,38 +47,27 @@ def what_was_run(study: Gathered) -> Section:
         parts += [
             Table(
                 "runs",
-                "Every run that was found, with the options given on the command line, the first "
-                "digits of its config's hash, the wall-clock seconds of each phase, and the "
-                "training speed in steady state.",
+                "Every run that was found, the first digits of its config's hash, the wall-clock "
+                "seconds of each phase, and the training speed in steady state.",
                 "runs",
-                view(frames["runs"], _run_columns(study.runs)),
+                view(runs, _run_columns(runs)),
             ),
-            Heading("The runs' own files"),
-            Links(_links(study.runs)),
+            "### Files of the runs",
+            bullets(_links(runs)),
         ]
     if len(study.configs):
         frames["configs"] = study.configs
-        columns = [Column("option", "option")]
-        columns += [Column(name, name) for name in study.protocols]
-        parts.append(
-            Table(
-                "configs",
-                "Where the protocols' configs differ, each at its first run.",
-                "configs",
-                view(study.configs, columns),
-            )
-        )
+        columns = [Column(name, name) for name in ("option", *study.protocols)]
+        caption = "Options in which the protocols differ, each at its first run."
+        parts.append(Table("configs", caption, "configs", view(study.configs, columns)))
     return Section("run", "What was run", parts, frames)
 
 
 PROTOCOL_COLUMNS = [
-    Column("protocol", "protocol"),
-    Column("runs", "runs"),
-    Column("arms", "arms"),
-    Column("seeds", "seeds"),
-    Column("pairs", "pairs"),
-    Column("benchmark", "benchmark"),
-    Column("estimators", "estimators"),
+    Column(name, name)
+    for name in (
+        *("protocol", "runs", "arms", "seeds", "pairs", "photos", "benchmark", "estimators"),
+    )
 ]
 
 
@@ -94,35 +77,34 @@ def _phases(table: pd.DataFrame, ending: str = "") -> list[str]:
 
 
 def _cost_columns(costs: pd.DataFrame) -> list[Column]:
-    seconds = [
-        Column(f"{name}_mean", f"{name.removeprefix('seconds.')} (s)", number(0))
-        for name in _phases(costs, "_mean")
-    ]
     return [
         Column("arm", "arm"),
         Column("seeds", "runs"),
-        *seconds,
+        *(
+            Column(f"{name}_mean", f"{name.removeprefix('seconds.')} (s)", number(0))
+            for name in _phases(costs, "_mean")
+        ),
         with_interval("patch_pairs_per_second", "patch pairs/s", number(0)),
         Column("hours", "all runs (h)", number(2)),
     ]
 
 
 def _run_columns(runs: pd.DataFrame) -> list[Column]:
-    seconds = [
-        Column(name, f"{name.removeprefix('seconds.')} (s)", number(0)) for name in _phases(runs)
-    ]
     return [
         Column("run", "run"),
         Column("status", "status"),
-        Column("overrides", "overrides"),
+        Column("arm", "arm"),
         Column("config_hash", "config", lambda value: as_text(value)[:8]),
-        *seconds,
+        *(
+            Column(name, f"{name.removeprefix('seconds.')} (s)", number(0))
+            for name in _phases(runs)
+        ),
         Column("patch_pairs_per_second", "patch pairs/s", number(0)),
     ]
 
 
-def _facts(done: pd.DataFrame) -> list[tuple[str, str]]:
-    """What all runs have in common, each value once."""
+def _environment(done: pd.DataFrame) -> list[str]:
+    """Machines, versions and data, each value once."""
     names = {
         "device": "device",
         "training.precision": "precision",
@@ -133,24 +115,23 @@ def _facts(done: pd.DataFrame) -> list[tuple[str, str]]:
         "git_revision": "git revision",
         "manifest_hash": "manifest of the pairs",
     }
-    facts = [
-        (label, ", ".join(dict.fromkeys(map(as_text, done[column]))))
+    lines = [
+        f"{label}: {escape(', '.join(dict.fromkeys(map(as_text, done[column]))))}"
         for column, label in names.items()
         if column in done and done[column].notna().any()
     ]
     versions = [
         f"{column.removeprefix('versions.')} {'/'.join(dict.fromkeys(map(as_text, done[column])))}"
-        for column in map(str, done.columns)
+        for column in map(str, done)
         if column.startswith("versions.")
     ]
-    shared = set.intersection(*map(set, done["overrides"])) if len(done) else set()
-    asked = [("options of all runs", " ".join(sorted(shared)))] if shared else []
-    return [*facts, ("versions", ", ".join(versions)), *asked]
+    return [*lines, f"versions: {escape(', '.join(versions))}"]
 
 
-def _links(runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    keys = [key for key in ("evaluation_csv", "metrics_csv", "config_yaml") if key in runs]
-    return [
-        (record["run"], [record[key] for key in keys if record[key]])
-        for record in runs.to_dict("records")
-    ]
+def _links(runs: pd.DataFrame) -> list[str]:
+    lines = []
+    for record in runs.to_dict("records"):
+        files = [record[key] for key in ("evaluation_csv", "metrics_csv", "config_yaml")]
+        links = [f"[{'/'.join(file.split('/')[-2:])}](<{file}>)" for file in files if file]
+        lines.append(f"{escape(record['run'])}: {', '.join(links) or 'none'}")
+    return lines

@@ -1,25 +1,25 @@
-"""Shift response: whether a descriptor remembers what it saw, and forgets where."""
+"""Shift response: whether a descriptor tells where it is, beside what is there."""
 
 from functools import partial
 
 from homoreg.study import seed_figures
-from homoreg.study.arms import shift_table
-from homoreg.study.document import Part, Plate, Section
-from homoreg.study.gathered import Gathered
+from homoreg.study.data import StudyData
+from homoreg.study.document import Figure, Part, Section
+from homoreg.study.tables import shift_table
 
 
-def shift_response(study: Gathered) -> Section | None:
+def shift_response(study: StudyData) -> Section | None:
     if not len(study.shifts):
         return None
     curves = shift_table(study.shifts)
     parts: list[Part] = [
-        Plate(
+        Figure(
             f"shift{suffix}",
-            f"{label}Similarity of a descriptor to itself δ pixels further on: mean cosine, over "
-            "points of held-out pictures and directions, of an arm's n runs, with the 95 % t "
-            "interval over them. A curve that stays high tells what is there but not where. Right: "
-            "the similarity of points in different pictures, which is what a curve can fall to. "
-            "The runs one by one: `tables/shift_runs.csv`.",
+            f"{label}Similarity of a descriptor with itself δ pixels away: mean cosine over points "
+            "of held-out photos and directions, of an arm's n runs, with the 95 % t interval over "
+            "them. A descriptor whose curve stays high cannot be localized. Right: the similarity "
+            "of points in different photos, the level that a curve can fall to. The runs one by "
+            "one: `tables/shift_runs.csv`.",
             "shift",
             partial(seed_figures.shift_curves, own, study.styles),
         )

@@ -2,32 +2,28 @@
 
 from functools import partial
 
-from homoreg.study import arms, tables
 from homoreg.study import figures as draw
-from homoreg.study.document import Column, Part, Plate, Section, Table, number, view, with_interval
-from homoreg.study.gathered import Gathered
+from homoreg.study import tables
+from homoreg.study.data import StudyData
+from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
 
-LOSSES = {"final_train_loss": "training loss", "final_val_loss": "validation loss"}
-OPTIONS = [
-    Column("epochs", "epochs"),
-    Column("patch", "patch (px)"),
-    Column("offset_px", "offset (± px)"),
-    Column("batch", "batch"),
-    Column("optimizer", "optimizer"),
-    Column("dropout", "dropout"),
-    Column("weight_decay", "weight decay"),
-    Column("device", "device"),
-]
+LOSSES = dict(zip(tables.LOSS_COLUMNS, ("training loss", "validation loss"), strict=True))
+# Any other option, as those of a regularizer, goes by its own name.
+OPTIONS = {"patch": "patch (px)", "offset_px": "offset (± px)", "weight_decay": "weight decay"}
 EXPLAINED = (
-    "Both losses are in evaluation mode, that is, without dropout, so that arms compare. Patch: "
-    "side of the network's input; offset: jitter of the second patch of a pair."
+    "Both losses are in evaluation mode, that is, without dropout, so that arms are comparable. "
+    "Patch: side of the network's input; offset: jitter of the second patch of a pair."
 )
 
 
-def training(study: Gathered) -> Section:
+def training(study: StudyData) -> Section:
     of_runs = tables.training_table(study.done)
-    of_arms = arms.training_arms(of_runs)
+    of_arms = tables.training_arms(of_runs)
     frames = {"training": of_runs, "training_arms": of_arms}
+    options = [
+        Column(name, OPTIONS.get(name, name.replace("_", " ")))
+        for name in tables.training_options(of_runs)
+    ]
     if study.many_runs:
         columns = [Column("arm", "arm"), Column("seeds", "seeds")]
         columns += [with_interval(key, name, number(4)) for key, name in LOSSES.items()]
@@ -36,7 +32,7 @@ def training(study: Gathered) -> Section:
             f"Mean over the seeds of an arm at their last epoch, with its 95 % t interval. "
             f"{EXPLAINED} The runs one by one: `tables/training.csv`.",
             "training_arms",
-            view(study.readable(of_arms), [*columns, *OPTIONS], by=["protocol"]),
+            view(study.readable(of_arms), [*columns, *options], by=["protocol"]),
         )
     else:
         columns = [Column("arm", "arm"), Column("seed", "seed")]
@@ -45,21 +41,21 @@ def training(study: Gathered) -> Section:
             "training",
             f"Each run at its last epoch. {EXPLAINED}",
             "training",
-            view(study.readable(of_runs), [*columns, *OPTIONS], by=["protocol"]),
+            view(study.readable(of_runs), [*columns, *options], by=["protocol"]),
         )
     parts: list[Part] = [table]
     if len(study.epochs):
         frames["epochs"] = study.epochs
-        losses = arms.loss_table(study.epochs)
+        losses = tables.loss_table(study.epochs)
         frames["loss"] = losses
         for _, suffix, label, own in study.drawn(losses):
             parts.append(
-                Plate(
+                Figure(
                     f"loss{suffix}",
-                    f"{label}Loss against epochs. Solid: validation; dashed: training; both in "
+                    f"{label}Loss by epoch. Solid: validation; dashed: training; both in "
                     "evaluation mode, means over the arm's seeds, with a band from the lowest to "
-                    "the highest seed. Dotted: the running loss that the optimizer saw, dropout "
-                    "included; it does not compare between arms. The runs one by one: "
+                    "the highest seed. Dotted: the running loss that the optimizer saw, with "
+                    "dropout; it is not comparable between arms. The runs one by one: "
                     "`tables/epochs.csv`.",
                     "loss",
                     partial(draw.loss_curves, own, study.styles),

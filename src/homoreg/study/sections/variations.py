@@ -2,41 +2,29 @@
 
 from functools import partial
 
-import pandas as pd
-
 from homoreg.study import seed_figures, variations
-from homoreg.study.document import (
-    Column,
-    Part,
-    Plate,
-    Section,
-    Table,
-    as_text,
-    number,
-    view,
-    with_interval,
-)
-from homoreg.study.gathered import Gathered
-from homoreg.study.tables import PROTOCOLS
+from homoreg.study.arms import PROTOCOLS
+from homoreg.study.data import StudyData
+from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
 
 
-def ablation(study: Gathered) -> Section | None:
+def ablation(study: StudyData) -> Section | None:
     table = variations.ablation_table(study.done, study.rows, study.models)
     if not len(table):
         return None
     parts: list[Part] = [
         Table(
             "ablation",
-            "What each correction of the notebook's protocol is worth alone, by arm: medians over "
-            "the pairs (AUC of the corner error at 5 px, 0 to 100), as means over seeds with the "
-            "95 % t interval. Difference: AUC less that of `correction=none`, paired by seed. "
-            "Error and log₁₀ κ are in the columns that the run's own analysis reads, of the share "
-            "of rows that it keeps; errors of different columns do not compare. `all` is every "
+            "The effect of each correction of the notebook's protocol alone, by arm: medians over "
+            "the pairs and AUC of the corner error at 5 px (0 to 100), as means over seeds with "
+            "the 95 % t interval. Difference: AUC minus that of `correction=none`, paired by seed. "
+            "Error and κ are in the columns that the run's own analysis reads, over the share of "
+            "rows that it keeps; errors of different columns are not comparable. `all` is every "
             "correction together.",
             "ablation",
             view(table, ABLATION_COLUMNS, by=["arm"]),
         ),
-        Plate(
+        Figure(
             "ablation",
             "Medians of precision and recall at 3 px and AUC of the corner error at 5 px after "
             "each correction alone; bars: 95 % t intervals over n seeds; dotted: no correction.",
@@ -44,7 +32,7 @@ def ablation(study: Gathered) -> Section | None:
             partial(seed_figures.ablation_plot, table),
         ),
     ]
-    return Section("ablation", "What each correction is worth", parts, {"ablation": table})
+    return Section("ablation", "The effect of each correction", parts, {"ablation": table})
 
 
 ABLATION_COLUMNS = [
@@ -58,84 +46,66 @@ ABLATION_COLUMNS = [
     Column("error_column", "error read"),
     Column("error_mean", "error", number(2)),
     Column("kappa_column", "κ read"),
-    Column("log10_kappa_mean", "log₁₀ κ", number(2)),
+    Column("kappa_mean", "κ", number(1)),
     Column("kept_percent_mean", "rows kept (%)", number(0)),
 ]
 
 
-def dose(study: Gathered) -> Section | None:
+def dose(study: StudyData) -> Section | None:
     doses = variations.dose_table(study.done, study.models)
     if not len(doses):
         return None
     metrics = seed_figures.metric_labels(variations.DOSE_METRICS)
-    columns = [
-        Column("dropout", "dropout"),
-        Column("weight_decay", "weight decay"),
-        Column("seeds", "seeds"),
-        Column("pairs", "n"),
-    ]
-    columns += [with_interval(name, label, number(2)) for name, label in metrics.items()]
-    primary = [
-        (protocol, estimator)
-        for protocol in study.protocols
-        if (estimator := study.primary(protocol))
-    ]
-    shown = pd.concat([doses[_where(doses, *chosen)] for chosen in primary])
+    primary = doses["protocol"].map({name: study.primary(name) for name in study.protocols})
+    shown = doses[doses["estimator"] == primary]
+    keys = ["protocol", "estimator", "arm", "option"]
     parts: list[Part] = []
-    for place, (_, own) in enumerate(shown.groupby(["protocol", "estimator", "arm"], sort=False)):
-        protocol, estimator, arm = own[["protocol", "estimator", "arm"]].iloc[0]
+    for place, (key, own) in enumerate(shown.groupby(keys, sort=False)):
+        protocol, estimator, arm, option = map(str, key)
         parts.append(
-            Plate(
+            Figure(
                 f"dose_{place + 1}" if place else "dose",
-                f"{arm}, {estimator}, {PROTOCOLS[protocol]}: response to weight decay (λ in the "
-                "optimizer, per step), a line per dropout rate. Means over n seeds of each run's "
-                "median over the pairs (of its AUC of the corner error), with 95 % t intervals.",
+                f"{arm}, {estimator}, {PROTOCOLS[protocol]}: response to "
+                f"{option.replace('_', ' ')}. Means over n seeds of each run's median over the "
+                "pairs (of its AUC of the corner error), with 95 % t intervals.",
                 "dose",
                 partial(seed_figures.dose_curves, own, metrics),
             )
         )
-    parts.append(
-        Table(
-            "dose",
-            "The same as numbers; other estimators are in `tables/dose.csv`.",
-            "dose",
-            view(shown, columns, by=["protocol", "estimator", "arm"]),
-        )
-    )
+    columns = [Column(name, name) for name in ("dose", "others", "seeds")]
+    columns.append(Column("pairs", "n"))
+    columns += [with_interval(name, label, number(2)) for name, label in metrics.items()]
+    caption = "The same as numbers; other estimators are in `tables/dose.csv`."
+    parts.append(Table("dose", caption, "dose", view(shown, columns, by=keys)))
     return Section("dose", "Dose and response", parts, {"dose": doses})
 
 
-def _where(doses: pd.DataFrame, protocol: str, estimator: str) -> pd.Series:
-    return (doses["protocol"] == protocol) & (doses["estimator"] == estimator)
-
-
-def trials(study: Gathered) -> Section | None:
+def trials(study: StudyData) -> Section | None:
     table = variations.trial_table(study.done)
     if not len(table):
         return None
-    options = [name for name in table if name not in variations.TRIAL]
     columns = [
         Column("rank", "rank"),
-        *(Column(str(name), str(name), as_text) for name in options),
+        *(Column(str(name), str(name)) for name in table if name not in variations.TRIAL),
         Column("value", "objective", number(4)),
         Column("run", "run"),
     ]
     parts: list[Part] = [
         Table(
             "trials",
-            "The trials of each search, best first, by the objective that it went for.",
+            "The trials of each search, best first, by the objective of the search.",
             "trials",
             view(table, columns, by=["objective", "direction"]),
         )
     ]
     for objective, own in table.groupby("objective", sort=False):
-        names = variations.hyperparameters(own)
+        names = variations.hyperparameters(own.dropna(axis=1, how="all"))
         if names:
             parts.append(
-                Plate(
+                Figure(
                     "_".join(["trials", *str(objective).replace("/", " ").split()]),
-                    f"{objective} of each trial against each option that the search chose; the "
-                    "star is the best trial.",
+                    f"{objective} of each trial against each option of the search; the star is the "
+                    "best trial.",
                     "trials",
                     partial(seed_figures.trial_scatter, own, names),
                 )
