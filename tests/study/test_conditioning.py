@@ -58,6 +58,7 @@ def simulated() -> pd.DataFrame:
             {
                 "descriptor": "simulated",
                 "regularizer": "",
+                "seed": None,
                 "estimator": "dlt",
                 "pair_id": f"{number:06d}",
                 "status": "ok",
