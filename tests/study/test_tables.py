@@ -112,9 +112,8 @@ def runs_of(*settings: dict, regularizer: str = "none") -> pd.DataFrame:
 
 
 def test_runs_that_differ_in_more_than_the_seed_have_arms_of_their_own():
-    runs = runs_of(
-        {"seed": 0, "keyed.seed": 0}, {"seed": 1, "keyed.seed": 1}, {"optimizer.lr": 0.1}
-    )
+    seeds = ({"seed": 0, "key.of": 0}, {"seed": 1, "key.of": 1})
+    runs = runs_of(*seeds, {"seed": 0, "key.of": 0, "optimizer.lr": 0.1})
     assert list(name_arms(runs)) == ["none", "none", "none optimizer.lr=0.1"]
 
 
