@@ -24,9 +24,9 @@ def study(
     protocol: str = "corrected",
     key: int = 0,
 ) -> pd.DataFrame:
-    """Rows of every arm, seed and pair, of one estimator.
+    """Rows of every original arm, seed and pair, of one estimator.
 
-    Pairs have a difficulty of their own and runs an effect of theirs.
+    Pairs have their own difficulty and runs their own effect; two pairs are of one photo.
 
     Args:
         seeds: per arm.
@@ -66,6 +66,7 @@ def study(
                     "arm": arm,
                     "seed": seed,
                     "pair_id": [f"{number:06d}" for number in range(1, pairs + 1)],
+                    "photo": [f"photo{number // 2}.jpg" for number in range(pairs)],
                     "status": "ok",
                     "match_count": (10**log_matches).round(),
                     "precision_3px": np.clip(0.6 - 0.1 * log_error, 0, 1),

@@ -16,7 +16,7 @@ from homoreg.report import report
 from homoreg.runs import find_runs
 from homoreg.study.document import as_text, number
 
-FIGURES = ["loss", "study_boxes", "study_scatter", "recall", "auc_by_seed"]
+FIGURES = ["primary", "loss", "study_boxes", "study_scatter", "recall", "auc_by_seed"]
 FIGURES += [
     "forest",
     "boxes_dlt",
@@ -26,10 +26,10 @@ FIGURES += [
     "predicted_corner",
 ]
 TABLES = ["protocols", "runs", "training", "accuracy", "failures", "stability", "pictures"]
-TABLES += ["comparisons", "claims", "statements"]
+TABLES += ["answer", "comparisons", "claims", "statements"]
 FRAMES = ["runs", "protocols", "cost", "training", "training_arms", "epochs", "loss"]
 FRAMES += ["evaluation", "models", "arms", "boxes", "study_boxes", "regression"]
-FRAMES += ["study_regression", "comparisons", "claims", "statements"]
+FRAMES += ["levels", "study_regression", "comparisons", "claims", "statements"]
 
 
 class Page(HTMLParser):

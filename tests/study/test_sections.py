@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.shift import shift_response
+from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
+from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
 from homoreg.study.tables import arm_table, loss_table, mean_interval
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
-SIDE_BY_SIDE = {"claims": "claim", "statements": "statement"}
+SIDE_BY_SIDE = {"claims": "claim"}
 
 
 def gathered(folder: Path) -> StudyData:
@@ -181,12 +184,13 @@ def test_loss_bands_go_from_the_lowest_to_the_highest_seed():
 def test_the_studys_figures_leave_out_what_the_study_left_out(both: StudyData):
     section = original_figures(both)
     boxes = section.frames["study_boxes"]
-    rows = both.rows[(both.rows["estimator"] == "dlt") & (both.rows["arm"] == "l2")]
+    rows = both.rows[both.rows["arm"] == "l2"]
     for protocol, columns in [
         ("notebook", {"rmse_notebook_gray", "kappa_notebook", "match_count"}),
         ("corrected", {"rmse_gray", "kappa", "match_count"}),
     ]:
-        own = rows[rows["protocol"] == protocol]
+        assert both.primary(protocol) == {"notebook": "dlt", "corrected": "magsac"}[protocol]
+        own = rows[(rows["protocol"] == protocol) & (rows["estimator"] == both.primary(protocol))]
         if protocol == "notebook":
             own = own[(own["status"] == "ok") & (own["kappa_notebook"] <= 2e7)]
         shown = boxes[(boxes["protocol"] == protocol) & (boxes["arm"] == "l2")]
@@ -215,35 +219,78 @@ def test_arms_at_their_best_epoch_stand_beside_equal_training(both: StudyData):
     assert np.divide(*errors).to_numpy() == pytest.approx(2)
 
 
-def test_too_few_seeds_leave_the_comparison_open(sections: list[Section]):
-    section = next(section for section in sections if section.id == "comparison")
-    assert set(section.frames["comparisons"]["verdict"]) == {"open: too few seeds"}
-    shown = tables(section)["comparisons"]
-    assert set(shown.view.cells["verdict"]) == {"open: too few seeds"}
-    assert {"forest_notebook", "forest_corrected"} <= set(figures(section))
+def test_few_seeds_are_said_once_and_tested_nowhere(sections: list[Section]):
+    by_id = {section.id: section for section in sections}
+    verdicts = set(by_id["comparison"].frames["comparisons"]["verdict"])
+    assert verdicts <= {"open: too few seeds", "not informative"}
+    assert {"forest_notebook", "forest_corrected"} <= set(figures(by_id["comparison"]))
+    answer = next(part for part in by_id["summary"].parts if isinstance(part, str))
+    assert answer.count("nothing can be tested") == 1
+    assert "at least 7 seeds" in answer
 
 
-def test_claims_come_last_with_both_protocols_beside_each_other(sections: list[Section]):
-    section = sections[-1]
-    assert section.id == "claims"
-    shown = tables(section)
-    cells = shown["claims"].view.cells
-    verdicts = section.frames["claims"].set_index(["protocol", "claim"])["verdict"]
+def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
+    error = {"none": 1.5, "l2": 1.5, "dropout": 4.0}
+    for seed in range(8):
+        for arm, px in error.items():
+            make_run(tmp_path / f"{arm}+{seed}", arm, seed, analysis=CORRECTED, error_px=px)
+    study = gathered(tmp_path)
+    section = summary(study)
+    answer, levels, *_ = (part for part in section.parts if isinstance(part, str))
+    assert "**dropout** has 2." in answer
+    assert "times the error of none" in answer
+    assert "magsac, 8 seeds, 40 pairs of 20 photos" in answer
+    assert "Under dlt" in answer or "depends on the estimator" in answer
+    assert "rootsift" in levels
+    assert list(tables(section)["answer"].view.cells["model"]) == [
+        *("none", "l2", "dropout", "rootsift", "untrained"),
+    ]
+    figure = figures(section)["primary"].draw()
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert [label.split(" ")[0] for label in labels] == ["rootsift", "untrained"]
+
+
+def test_claims_show_both_protocols_and_every_estimator(sections: list[Section]):
+    by_id = {section.id: section for section in sections}
+    section = by_id["claims"]
+    cells = tables(section)["claims"].view.cells
+    verdicts = section.frames["claims"].set_index(["protocol", "claim"])
     assert len(cells) == 6
     for claim, row in enumerate(cells.to_dict("records"), start=1):
-        assert row["the notebook's protocol"] == verdicts["notebook", claim]
-        assert row["the corrected protocol"] == verdicts["corrected", claim]
-    assert len(shown["statements"].view.cells) == 26
+        for protocol in ("notebook", "corrected"):
+            verdict, by = verdicts.loc[(protocol, claim), ["verdict", "by_estimator"]]
+            assert row[f"the {protocol}'s protocol".replace("corrected's", "corrected")] in (
+                verdict,
+                f"{verdict} ({by})",
+            )
+            assert set(re.findall(r"(\w+):", by)) == {"dlt", "magsac"}
+    assert len(by_id["statements"].frames["statements"]) == 2 * 2 * 26
+    notes = " ".join(part for part in section.parts if isinstance(part, str))
+    assert "none of the true matches alone" in notes
 
 
-def test_one_protocol_alone_says_what_would_fill_the_other(protocols: list[Path]):
+def test_one_protocol_alone_says_how_to_run_the_other(protocols: list[Path]):
     section = claims(gathered(protocols[1]))
     texts = " ".join(part for part in section.parts if isinstance(part, str))
     assert "The notebook's protocol has not been run here" in texts
     assert "experiment=notebook" in texts
-    cells = tables(section)["claims"].view.cells
-    assert set(cells["the notebook's protocol"]) == {"not run"}
-    assert "not run" not in set(cells["the corrected protocol"])
+
+
+def test_the_bounds_coverage_is_the_share_of_estimates(tmp_path: Path, make_run: Callable):
+    for seed in (0, 1):
+        make_run(tmp_path / f"none+{seed}", "none", seed)
+    study = gathered(tmp_path)
+    failed = study.rows["status"] != "ok"
+    study = replace(study, rows=study.rows.assign(bound_90_px=np.where(failed, np.nan, 3.0)))
+    table = uncertainty(study).frames["coverage"].set_index(["estimator", "arm"])
+    own = study.rows[(study.rows["estimator"] == "dlt") & (study.rows["status"] == "ok")]
+    held = (own["corner_error_rms_px"] <= 3.0).groupby([own["arm"], own["seed"]], dropna=False)
+    expected = held.mean().groupby("arm").mean()
+    assert table.loc[("dlt", "none"), "covered_mean"] == pytest.approx(expected["none"])
+    assert table.loc[("dlt", "none"), "n"] == 2 * 36
+    assert table.loc[("dlt", "rootsift"), "covered_mean"] == pytest.approx(expected["rootsift"])
+    low, high = table.loc[("dlt", "none"), ["covered_low", "covered_high"]]
+    assert low < expected["none"] < high
 
 
 def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: StudyData, sweep: Path):

@@ -23,6 +23,11 @@ class Analysis:
         drop_failures: leave out pairs without an estimate, as the original study did.
         max_kappa: leave out pairs with a larger κ, as the original study did; ``None`` keeps all.
         estimators: in the order of their importance; the first one that was evaluated is primary.
+        outcomes: in the order of their importance, keys of
+            :data:`homoreg.study.statistics.OUTCOMES`; the first is the primary one.
+        smallest_effect: the smallest difference of mean log10 errors that counts, above 0.
+        floor_percent: an outcome of which all arms are within so many percent of one end of its
+            range tells nothing.
 
     Raises:
         pydantic.ValidationError: an unknown option or value.
@@ -33,7 +38,10 @@ class Analysis:
     error: Literal["corner_error_px", "rmse_gray", "rmse_notebook_gray"] = "corner_error_px"
     drop_failures: bool = False
     max_kappa: Annotated[float, Field(gt=0)] | None = None
-    estimators: tuple[str, ...] = ("dlt", "dlt_raw")
+    estimators: tuple[str, ...] = ("magsac", "dlt")
+    outcomes: tuple[str, ...] = ("log10_corner_error", "auc_1px", "auc_3px", "auc_5px")
+    smallest_effect: Annotated[float, Field(gt=0)] = 0.02
+    floor_percent: Annotated[float, Field(ge=0, lt=50)] = 5.0
 
     def apply(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that count; all of them under the corrected protocol."""

@@ -1,50 +1,54 @@
-"""The claims page: what the study said, and what seed-level tests say about it.
+"""The original study's claims, and what seed-level tests say about each.
 
-A claim is a conjunction of statements about a number per run (:data:`CLAIMS`). Each statement is
-tested, and so is its opposite; under one protocol all these tests are one Holm family. A claim is
-supported where every statement holds, refuted where the opposite of one does, and undecided
-otherwise. docs/statistics.md has the reasons.
+A claim is a conjunction of statements about a number per run (:func:`study_claims`). Each statement
+and its opposite are tested; under one protocol and estimator all these tests are one Holm family. A
+claim is supported where every statement holds, refuted where the opposite of one does, and
+undecided otherwise; where estimators disagree it depends on the estimator.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 
-from homoreg.aggregates import quartiles
+from homoreg.aggregates import resampled_median
 from homoreg.study.analysis import ANALYSES, Analysis
+from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.statistics import (
     ALPHA,
-    MOST_SEEDS,
+    MAX_SKEWNESS,
     OUTCOMES,
-    Alternative,
-    Outcome,
+    SeedValues,
     effect_size,
-    equivalence_test,
     fewest_seeds,
     holm,
-    outside_test,
+    paired,
+    photo_sample,
     protocol_groups,
-    run_correlation,
-    seeds_needed,
-    sign_flip_test,
-    t_interval,
+    resampled_spearman,
 )
 
 Kind = Literal["greater", "less", "equivalent"]
 
-# A run's numbers that statements are about, and how a sentence calls them. Which columns κ and the
-# error are taken from is the protocol's choice (Analysis).
 MEASURES = {
     "matches": "median match count",
     "kappa": "log₁₀ median κ",
     "kappa_spread": "interquartile range of log₁₀ κ",
-    "predicted": "log₁₀ median predicted error",
-    "error": "log₁₀ median error",
+    "predicted": "mean log₁₀ predicted error",
+    "error": "log₁₀ error",
     "correlation": "Spearman's ρ of κ and error over pairs",
-    "loss_gap": "validation loss less training loss",
+    "loss_ratio": "log of validation over training loss",
+}
+DEPENDS = "depends on the estimator"
+VERDICTS = {
+    "supported": "every statement holds, for these photos, this dose and this length of training",
+    "refuted": "the opposite of at least one statement holds; the others may still hold",
+    "undecided": "the data allow both, which is no evidence that there is no effect",
+    DEPENDS: "the verdicts of the estimators differ, so that it says as much about them",
+    "not informative": "an outcome is at its floor or ceiling or infinite in the arms, so that "
+    "equal values mean nothing",
 }
 
 
@@ -53,354 +57,341 @@ class Statement:
     """One testable sentence.
 
     Attributes:
-        measures: keys of :data:`MEASURES`. Of several, one is enough.
+        measure: a key of :data:`MEASURES`.
         arm: whose.
         kind: how the arm's number compares, averaged over seeds.
         reference: the arm to compare with, seed by seed; ``None`` compares with 0.
-        margin: of an equivalence, ±.
+        margin: of an equivalence, ±; of a difference, by how much at least.
     """
 
-    measures: tuple[str, ...]
+    measure: str
     arm: str
     kind: Kind
     reference: str | None = None
-    margin: float = np.nan
+    margin: float = 0.0
 
     @property
     def text(self) -> str:
         """As a sentence."""
-        measured = " or ".join(MEASURES[name] for name in self.measures)
+        measured = f"{MEASURES[self.measure]} of {self.arm}"
         if self.kind == "equivalent":
             other = f"equivalent to that of {self.reference}" if self.reference else "0"
-            return f"{measured} of {self.arm} is {other} within ±{self.margin:g}"
+            return f"{measured} is {other} within ±{self.margin:g}"
         comparative = "above" if self.kind == "greater" else "below"
-        return f"{measured} of {self.arm} is {comparative} that of {self.reference}"
+        least = f" by more than {self.margin:g}" if self.margin else ""
+        return f"{measured} is {comparative} that of {self.reference}{least}"
+
+    def test(self, values: SeedValues) -> tuple[float, float]:
+        """The p-values of the statement and of its opposite."""
+        if self.kind == "equivalent":
+            return values.within(self.margin), values.beyond(self.margin)
+        if self.kind == "greater":
+            return values.test("greater", self.margin), values.test("less", self.margin)
+        return values.test("less", -self.margin), values.test("greater", -self.margin)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the study said, and the statements that together mean it."""
+    """What the study said, the statements that mean it, and how not to misread the verdict."""
 
     text: str
+    caveat: str
     statements: tuple[Statement, ...]
 
 
-def _above(measure: str, arm: str, reference: str) -> Statement:
-    return Statement((measure,), arm, "greater", reference)
+def study_claims(smallest_effect: float) -> dict[int, Claim]:
+    """The claims; a trade needs effects of at least ``smallest_effect``, in log10 of the error."""
+
+    def above(measure: str, arm: str, reference: str, margin: float = 0.0) -> Statement:
+        return Statement(measure, arm, "greater", reference, margin)
+
+    def below(measure: str, arm: str, reference: str, margin: float = 0.0) -> Statement:
+        return Statement(measure, arm, "less", reference, margin)
+
+    def steady(measure: str, arm: str, reference: str | None, margin: float) -> Statement:
+        return Statement(measure, arm, "equivalent", reference, margin)
+
+    return {
+        1: Claim(
+            "Dropout and hybrid keep more matches than none and l2",
+            "More matches need not be more correct matches: see precision.",
+            tuple(
+                above("matches", arm, reference)
+                for arm in ("dropout", "hybrid")
+                for reference in ("none", "l2")
+            ),
+        ),
+        2: Claim(
+            "Regularization changes κ little; dropout is the most stable",
+            "κ tells how well the matches spread over the view, right or wrong: it also falls when "
+            "more of them are wrong.",
+            (
+                *(steady("kappa", arm, "none", 0.1) for arm in ("l2", "dropout", "hybrid")),
+                *(below("kappa_spread", "dropout", arm) for arm in ("none", "l2", "hybrid")),
+            ),
+        ),
+        3: Claim(
+            "None and l2 have the lowest alignment error, hybrid the highest",
+            "An order of the arms at this dose, not of the regularizers at their best.",
+            (
+                *(
+                    below("error", arm, reference)
+                    for arm in ("none", "l2")
+                    for reference in ("dropout", "hybrid")
+                ),
+                above("error", "hybrid", "dropout"),
+            ),
+        ),
+        4: Claim(
+            "κ and alignment error are not related",
+            "A rank correlation over the pairs of a run with an estimate; failures have no κ.",
+            tuple(steady("correlation", arm, None, 0.1) for arm in ORIGINAL_ARMS),
+        ),
+        5: Claim(
+            "Regularization trades precision for stability",
+            "Stability is the error that the covariance predicts from the residuals, which "
+            "does not see an estimate that is precisely wrong.",
+            tuple(
+                statement
+                for arm in ("dropout", "hybrid")
+                for statement in (
+                    below("predicted", arm, "none", smallest_effect),
+                    above("error", arm, "none", smallest_effect),
+                )
+            ),
+        ),
+        6: Claim(
+            "Regularization closes the gap between training and validation",
+            "Both losses are in evaluation mode. A small ratio can be less overfitting or less "
+            "learning: see the losses.",
+            tuple(below("loss_ratio", arm, "none") for arm in ("l2", "dropout", "hybrid")),
+        ),
+    }
 
 
-def _below(measure: str, arm: str, reference: str) -> Statement:
-    return Statement((measure,), arm, "less", reference)
-
-
-def _steady(measure: str, arm: str, reference: str | None, margin: float) -> Statement:
-    return Statement((measure,), arm, "equivalent", reference, margin)
-
-
-CLAIMS = {
-    1: Claim(
-        "Dropout and hybrid keep more matches than none and l2",
-        (
-            _above("matches", "dropout", "none"),
-            _above("matches", "dropout", "l2"),
-            _above("matches", "hybrid", "none"),
-            _above("matches", "hybrid", "l2"),
-        ),
-    ),
-    2: Claim(
-        "Regularization changes κ little; dropout is the most stable",
-        (
-            _steady("kappa", "l2", "none", 0.1),
-            _steady("kappa", "dropout", "none", 0.1),
-            _steady("kappa", "hybrid", "none", 0.1),
-            _below("kappa_spread", "dropout", "none"),
-            _below("kappa_spread", "dropout", "l2"),
-            _below("kappa_spread", "dropout", "hybrid"),
-        ),
-    ),
-    3: Claim(
-        "None and l2 have the lowest alignment error, hybrid the highest",
-        (
-            _below("error", "none", "dropout"),
-            _below("error", "none", "hybrid"),
-            _below("error", "l2", "dropout"),
-            _below("error", "l2", "hybrid"),
-            _above("error", "hybrid", "dropout"),
-        ),
-    ),
-    4: Claim(
-        "κ and alignment error are not related",
-        (
-            _steady("correlation", "none", None, 0.1),
-            _steady("correlation", "l2", None, 0.1),
-            _steady("correlation", "dropout", None, 0.1),
-            _steady("correlation", "hybrid", None, 0.1),
-        ),
-    ),
-    5: Claim(
-        "Regularization trades precision for stability",
-        (
-            Statement(("kappa", "predicted"), "dropout", "less", "none"),
-            _above("error", "dropout", "none"),
-            Statement(("kappa", "predicted"), "hybrid", "less", "none"),
-            _above("error", "hybrid", "none"),
-        ),
-    ),
-    6: Claim(
-        "Regularization closes the gap between training and validation",
-        (
-            _below("loss_gap", "l2", "none"),
-            _below("loss_gap", "dropout", "none"),
-            _below("loss_gap", "hybrid", "none"),
-        ),
-    ),
-}
 # A statement and its opposite are two tests.
-TESTS = 2 * sum(len(claim.statements) for claim in CLAIMS.values())
+TESTS = 2 * sum(len(claim.statements) for claim in study_claims(1.0).values())
 MIN_SEEDS = fewest_seeds(TESTS, "greater")
+STATEMENT_COLUMNS = [
+    *("protocol", "estimator", "claim", "statement", "kind", "seeds", "estimate", "low", "high"),
+    *("effect_size", "skewness", "p", "p_opposite", "p_holm", "p_opposite_holm", "margin"),
+    *("informative", "says", "note"),
+]
 
 
-def judge_claims(
+def evaluate_claims(
     rows: pd.DataFrame, training: pd.DataFrame, analyses: Mapping[str, Analysis] = ANALYSES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decide every claim of the study under each protocol that has rows.
+    """The verdict on every claim under each protocol, by each estimator.
 
     Args:
-        rows: the evaluation's, of one estimator and one benchmark, with ``protocol``, ``arm``,
-            ``seed``, ``pair_id``, ``status``, ``match_count`` and the columns that the protocol's
-            analysis names; ``predicted_corner_error_px`` under the corrected one.
+        rows: the evaluation's, of one benchmark, with ``protocol``, ``estimator``, ``arm``,
+            ``seed``, ``pair_id``, ``photo``, ``status``, ``match_count``,
+            ``predicted_corner_error_px`` and the columns that the protocol's analysis names.
         training: ``protocol``, ``arm``, ``seed``, ``final_train_loss`` and ``final_val_loss``, both
             in evaluation mode.
         analyses: by protocol.
 
     Returns:
-        ``claims``: ``protocol, claim, text, verdict`` (``supported``, ``refuted``, ``undecided``)
-        and ``would_take``, what a decision takes, empty where there is one.
+        ``claims``: ``protocol, claim, text``, the ``verdict`` (a key of :data:`VERDICTS`), the
+        verdicts ``by_estimator``, and the claim's ``caveat``.
 
-        ``statements``: ``protocol, claim, statement, kind``; ``seeds`` that count; ``estimate``,
-        the mean over seeds of the paired difference, with its 95 % t interval ``low`` to ``high``;
-        ``effect_size`` (Hedges' g_z); ``p`` of the statement and ``p_opposite``, one-sided
-        sign-flip tests; both after Holm over all of the protocol's tests; ``margin``; ``holds``,
-        ``opposite_holds``; ``note`` with whatever was left out or counts as something else.
+        ``statements``: ``protocol, estimator, claim, statement, kind``; ``seeds`` that count;
+        ``estimate``, the mean over seeds of the paired difference, with its 95 % interval over
+        seeds and photos; ``effect_size`` (Hedges' g_z) and ``skewness`` of the seeds; ``p`` of the
+        statement and ``p_opposite``, and both after Holm over all tests of the protocol and
+        estimator; ``margin``; ``informative``; what it ``says`` (``holds``, ``opposite holds``,
+        ``open``, ``not informative``); ``note`` with whatever was left out.
 
     Raises:
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
-        ValueError: several estimators.
     """
-    claims: list[dict[str, Any]] = []
-    statements = []
-    for (protocol, _), group in protocol_groups(rows, analyses):
-        if any(record["protocol"] == protocol for record in claims):
-            raise ValueError("claims are about one estimator: pass the rows of one")
-        of_protocol = training[training["protocol"] == protocol]
-        runs = run_measures(group, of_protocol, analyses[protocol])
+    parts = []
+    for (protocol, estimator), group in protocol_groups(rows, analyses):
+        analysis = analyses[protocol]
+        own_training = training[training["protocol"] == protocol]
+        measures, left_out, photos = run_measures(group, own_training, analysis)
         table = pd.DataFrame(
             [
-                {"protocol": protocol, "claim": number, "statement": statement.text}
-                | _test(statement, runs, analyses[protocol])
-                for number, claim in CLAIMS.items()
+                {"claim": number, "statement": statement.text, "margin": statement.margin}
+                | _record(statement, measures[statement.measure], photos, analysis)
+                for number, claim in study_claims(analysis.smallest_effect).items()
                 for statement in claim.statements
             ]
-        )
+        ).assign(protocol=protocol, estimator=estimator)
         adjusted = holm([*table["p"], *table["p_opposite"]])
         table["p_holm"], table["p_opposite_holm"] = np.split(adjusted, 2)
-        table["holds"] = table["p_holm"] <= ALPHA
-        table["opposite_holds"] = table["p_opposite_holm"] <= ALPHA
-        for number, claim in CLAIMS.items():
-            own = table[table["claim"] == number]
-            verdict = _verdict(own)
-            would_take = _would_take(own) if verdict == "undecided" else ""
+        table["says"] = np.select(
+            [
+                ~table["informative"],
+                table["p_holm"] <= ALPHA,
+                table["p_opposite_holm"] <= ALPHA,
+            ],
+            ["not informative", "holds", "opposite holds"],
+            "open",
+        )
+        table["note"] = table["note"].where(table["claim"] == 6, table["note"] + left_out)
+        parts.append(table)
+    statements = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    statements = statements.reindex(columns=STATEMENT_COLUMNS)
+    claims = []
+    for protocol in map(str, statements["protocol"].unique()):
+        own = statements[statements["protocol"] == protocol]
+        for number, claim in study_claims(analyses[protocol].smallest_effect).items():
+            verdicts = {
+                str(estimator): _verdict(set(part["says"]))
+                for estimator, part in own[own["claim"] == number].groupby("estimator", sort=False)
+            }
+            agreed = set(verdicts.values())
             claims.append(
-                {"protocol": protocol, "claim": number, "text": claim.text}
-                | {"verdict": verdict, "would_take": would_take}
+                {
+                    **{"protocol": protocol, "claim": number, "text": claim.text},
+                    "verdict": agreed.pop() if len(agreed) == 1 else DEPENDS,
+                    "by_estimator": "; ".join(f"{name}: {v}" for name, v in verdicts.items()),
+                    "caveat": claim.caveat,
+                }
             )
-        statements.append(table)
-    columns = ["protocol", "claim", "text", "verdict", "would_take"]
-    joined = pd.concat(statements, ignore_index=True) if statements else pd.DataFrame()
-    return pd.DataFrame(claims, columns=columns), joined.reindex(columns=STATEMENT_COLUMNS)
+    columns = ["protocol", "claim", "text", "verdict", "by_estimator", "caveat"]
+    return pd.DataFrame(claims, columns=columns), statements
 
 
-STATEMENT_COLUMNS = [
-    *("protocol", "claim", "statement", "kind", "seeds", "estimate", "low", "high", "effect_size"),
-    *("p", "p_opposite", "p_holm", "p_opposite_holm", "margin", "holds", "opposite_holds", "note"),
-]
+Runs = dict[tuple[str, int], np.ndarray]  # (1 + B,) values by arm and seed
 
 
-def run_measures(rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
-    """The measures of each run: a row per ``(arm, seed)``, a column per key of :data:`MEASURES`.
+def run_measures(
+    rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis
+) -> tuple[dict[str, Runs], str, int]:
+    """The measures of each run on the pairs as they are and on samples of the photos.
 
-    Besides, ``pairs`` that were judged, ``left_out`` by the analysis, ``uncorrelated`` that have no
-    κ, and ``correlation_of_all`` with these ranked last. NaN where a run has no such number: no
-    pair left, no losses written.
+    Args:
+        rows: of one protocol and estimator.
+        training: its losses.
+        analysis: of the protocol.
+
+    Returns:
+        For each key of :data:`MEASURES` the runs that have it; a note on the rows that the analysis
+        leaves out; the number of photos.
     """
-    kappa, error = log_median(analysis.kappa), log_median(analysis.error)
-    records = {}
-    for key, of_run in rows.groupby(["arm", "seed"]):
-        kept = analysis.apply(of_run)
-        log_kappa = kappa.pair_values(kept)
-        q1, _, q3 = quartiles(log_kappa)
-        rho, rho_of_all, n = run_correlation(kept, analysis.kappa, analysis.error)
-        record = {
-            "matches": OUTCOMES["match_count"].of(kept["match_count"].to_numpy(float)),
-            "kappa": kappa.of(log_kappa.to_numpy()),
-            "kappa_spread": q3 - q1,
-            "error": error.of(error.pair_values(kept).to_numpy()),
-            "correlation": rho,
-            "correlation_of_all": rho_of_all,
-            "pairs": len(of_run),
-            "left_out": len(of_run) - len(kept),
-            "uncorrelated": len(kept) - n,
-        }
-        if analysis.kappa == "kappa":
-            predicted = OUTCOMES["log10_predicted_corner_error"]
-            record["predicted"] = predicted.of(predicted.pair_values(kept).to_numpy())
-        records[key] = record
-    measured = pd.DataFrame.from_dict(records, orient="index")
-    measured.index = pd.MultiIndex.from_tuples(measured.index, names=["arm", "seed"])
-    losses = training.astype({"seed": int}).set_index(["arm", "seed"])
-    gap = (losses["final_val_loss"] - losses["final_train_loss"]).astype(float)
-    return measured.assign(loss_gap=gap.replace([np.inf, -np.inf], np.nan))
+    pairs = rows.drop_duplicates("pair_id")
+    sample = photo_sample(pairs["photo"])
+    place = pd.Series(range(len(pairs)), index=pairs["pair_id"])
+    measures: dict[str, Runs] = {name: {} for name in MEASURES}
+    kept = analysis.apply(rows)
+    for key, of_run in kept.groupby(["arm", "seed"]):
+        arm, seed = cast(tuple[str, int], key)
+        counts = sample.counts[:, place[of_run["pair_id"]]]
+        for name, values in _measures(of_run, counts, analysis).items():
+            measures[name][arm, seed] = values
+    for record in training.to_dict("records"):
+        losses = float(record["final_val_loss"]), float(record["final_train_loss"])
+        if np.isfinite(losses).all() and min(losses) > 0:
+            ratio = np.full(len(sample.counts), np.log(losses[0] / losses[1]))
+            measures["loss_ratio"][record["arm"], int(record["seed"])] = ratio
+    dropped = len(rows) - len(kept)
+    note = f"{dropped} of {len(rows)} rows left out" if dropped else ""
+    return measures, note, sample.photos
 
 
-def log_median(column: str) -> Outcome:
-    """The outcome that is the logarithm of a column's median."""
-    return next(
-        outcome for outcome in OUTCOMES.values() if outcome.column == column and outcome.log10
-    )
-
-
-def _test(statement: Statement, runs: pd.DataFrame, analysis: Analysis) -> dict[str, Any]:
-    """A statement's record, before Holm."""
-    tested = {
-        measure: _test_measure(statement, measure, runs, analysis)
-        for measure in statement.measures
-        if measure in runs
+def _measures(rows: pd.DataFrame, counts: np.ndarray, analysis: Analysis) -> dict[str, np.ndarray]:
+    """The measures of one run, ``(1 + B,)`` each."""
+    kappa, error = kappa_column(rows, analysis), rows[analysis.error].fillna(np.inf).to_numpy(float)
+    values = rows[kappa].to_numpy(float)
+    log_kappa = np.log10(np.where(np.isnan(values), np.inf, values))
+    has = ~np.isnan(values)
+    found = {
+        "matches": resampled_median(rows["match_count"].to_numpy(float), counts),
+        "kappa": resampled_median(log_kappa, counts),
+        "kappa_spread": resampled_range(log_kappa[has], counts[:, has]),
+        "correlation": resampled_spearman(values[has], error[has], counts[:, has]),
     }
-    shown, record = min(tested.items(), key=lambda item: np.nan_to_num(item[1]["p"], nan=1.0))
-    if len(tested) == 1:
-        return record
-    # It holds where it does of one measure, hence the smallest p times their number (Bonferroni);
-    # its opposite must hold of all of them, hence the largest p.
-    halves = [
-        f"{MEASURES[measure]}: {half['estimate']:+.3f}, p = {half['p']:.2g}"
-        for measure, half in tested.items()
-    ]
-    alone = f"p counts twice for the choice; {'; '.join(halves)}; shown is the {MEASURES[shown]}"
-    return record | {
-        "p": min(1.0, len(tested) * record["p"]),
-        "p_opposite": max(half["p_opposite"] for half in tested.values()),
-        "note": "; ".join(filter(None, [alone, record["note"]])),
-    }
-
-
-def _test_measure(
-    statement: Statement, measure: str, runs: pd.DataFrame, analysis: Analysis
-) -> dict[str, Any]:
-    ours, theirs = (_of_arm(runs, arm) for arm in (statement.arm, statement.reference))
-    values = ours[measure]
-    differences = values - theirs[measure] if statement.reference else values
-    counted = differences.dropna().to_numpy(float)
-    low, high = t_interval(counted)
-    mean = float(counted.mean()) if counted.size else np.nan
-    effect = effect_size(counted)
-    if not counted.size:
-        p = opposite = toward = np.nan
-    elif statement.kind == "equivalent":
-        p = float(equivalence_test(counted, statement.margin))
-        opposite = float(outside_test(counted, statement.margin))
-        # How far within the margin the mean is, in standard deviations.
-        toward = effect_size(statement.margin - np.sign(mean or 1.0) * counted)
+    if analysis.error == "corner_error_px":
+        outcome = OUTCOMES["log10_corner_error"]
+        found["error"] = outcome.of(outcome.pair_values(rows).to_numpy(), counts)
     else:
-        holds: Alternative = "greater" if statement.kind == "greater" else "less"
-        against: Alternative = "less" if statement.kind == "greater" else "greater"
-        p, opposite = (float(sign_flip_test(counted, side)) for side in (holds, against))
-        toward = effect if statement.kind == "greater" else -effect
+        found["error"] = np.log10(resampled_median(error, counts))
+    outcome = OUTCOMES["log10_predicted_corner_error"]
+    found["predicted"] = outcome.of(outcome.pair_values(rows).to_numpy(), counts)
+    return found
+
+
+def kappa_column(rows: pd.DataFrame, analysis: Analysis) -> str:
+    """The analysis's κ, of the true matches alone where the table has that."""
+    of_true = f"{analysis.kappa}_correct"
+    return of_true if of_true in rows and rows[of_true].notna().any() else analysis.kappa
+
+
+def resampled_range(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The interquartile range of many samples of the same values, without interpolation.
+
+    Args:
+        values: ``(P,)``.
+        counts: ``(B, P)`` how often each value occurs in each sample.
+
+    >>> resampled_range(np.array([1.0, 2.0, 3.0, 9.0]), np.array([[1, 1, 1, 1], [2, 2, 0, 0]]))
+    array([2., 1.])
+    """
+    order = np.argsort(values)
+    ordered = np.append(values[order], np.nan)
+    reached = np.cumsum(counts[:, order], axis=1)
+    total = reached[:, -1:] if values.size else np.zeros((len(counts), 1))
+    low, high = (ordered[(reached < q * total).sum(1)] for q in (0.25, 0.75))
+    return np.where(total[:, 0] > 0, high - low, np.nan)
+
+
+def _record(statement: Statement, runs: Runs, photos: int, analysis: Analysis) -> dict[str, Any]:
+    """A statement's numbers, before Holm."""
+    names = [name for name in (statement.arm, statement.reference) if name]
+    by_arm = {
+        name: {seed: values for (arm, seed), values in runs.items() if arm == name}
+        for name in names
+    }
+    ours = by_arm[statement.arm]
+    theirs = (
+        by_arm[statement.reference]
+        if statement.reference
+        else {seed: np.zeros_like(values) for seed, values in ours.items()}
+    )
+    values = paired(ours, theirs, photos)
+    finite = bool(np.isfinite(values.values).all()) and values.seeds.size > 0
+    p, opposite = statement.test(values) if finite else (np.nan, np.nan)
+    low, high = values.interval()
+    notes = [f"{name} has no runs" for name, own in by_arm.items() if not own]
+    alone = sorted(ours.keys() ^ theirs.keys())
+    if alone and not notes:
+        notes.append(f"left out, since an arm has no value: seed {', '.join(map(str, alone))}")
+    if finite and abs(values.skewness) > MAX_SKEWNESS:
+        notes.append(f"skewness {values.skewness:+.1f}: p may be too small")
     return {
         "kind": statement.kind,
-        "seeds": counted.size,
-        "estimate": mean,
+        "seeds": values.seeds.size,
+        "estimate": values.estimate,
         "low": low,
         "high": high,
-        "effect_size": effect,
+        "effect_size": effect_size(values.seeds) if finite else np.nan,
+        "skewness": values.skewness if finite else np.nan,
         "p": p,
         "p_opposite": opposite,
-        "margin": statement.margin,
-        "note": _note(statement, measure, differences, ours, theirs, analysis),
-        "toward": toward,
+        "informative": _informative(statement, runs, analysis)
+        and (finite or not values.seeds.size),
+        "note": "; ".join(notes) + ("; " if notes else ""),
     }
 
 
-def _of_arm(runs: pd.DataFrame, arm: str | None) -> pd.DataFrame:
-    """One arm's runs by seed."""
-    return runs[runs.index.get_level_values("arm") == arm].droplevel("arm")
+def _informative(statement: Statement, runs: Runs, analysis: Analysis) -> bool:
+    """Whether a bounded error is off its floor and ceiling in some arm."""
+    bounded = statement.measure == "predicted" or (
+        statement.measure == "error" and analysis.error == "corner_error_px"
+    )
+    if not bounded:
+        return True
+    means = pd.Series({key: values[0] for key, values in runs.items()}).groupby(level=0).mean()
+    outcome = OUTCOMES["log10_corner_error"]  # the predicted error has the same range
+    return not outcome.uninformative(means.to_numpy(), analysis.floor_percent)
 
 
-def _note(
-    statement: Statement,
-    measure: str,
-    differences: pd.Series,
-    ours: pd.DataFrame,
-    theirs: pd.DataFrame,
-    analysis: Analysis,
-) -> str:
-    """What was left out, and what counts as something else."""
-    notes = []
-    named = [(statement.arm, ours)]
-    if statement.reference:
-        named.append((statement.reference, theirs))
-    notes += [f"{arm} has no runs" for arm, runs in named if runs.empty]
-    missing = differences.index[differences.isna()]
-    if len(missing) and not notes:
-        seeds = ", ".join(str(seed) for seed in missing)
-        notes.append(f"left out, since an arm has no value: seed {seeds}")
-    for arm, runs in named:
-        if measure in ("kappa", "predicted", "error"):
-            column = {"kappa": analysis.kappa, "error": analysis.error}
-            outcome = log_median(column.get(measure, "predicted_corner_error_px"))
-            failed = int((runs[measure] >= outcome.ceiling).sum())
-            if failed:
-                notes.append(
-                    f"{arm}'s median is infinite or beyond {outcome.limits[1]:g} at {failed} of "
-                    f"{len(runs)} seeds and counts as that"
-                )
-        if measure == "correlation" and runs["uncorrelated"].sum():
-            notes.append(
-                f"{int(runs['uncorrelated'].sum())} of {int(runs['pairs'].sum())} rows have no κ; "
-                f"ranked last in both, they make it {runs['correlation_of_all'].mean():+.2f}"
-            )
-        if measure != "loss_gap" and runs["left_out"].sum():
-            pairs = int(runs["pairs"].sum())
-            notes.append(f"{arm}: {int(runs['left_out'].sum())} of {pairs} rows left out")
-    return "; ".join(notes)
-
-
-def _verdict(statements: pd.DataFrame) -> str:
-    if statements["opposite_holds"].any():
+def _verdict(says: set[str]) -> str:
+    if "opposite holds" in says:
         return "refuted"
-    return "supported" if statements["holds"].all() else "undecided"
-
-
-def _would_take(statements: pd.DataFrame) -> str:
-    """How many seeds would decide a claim, if the differences are what they were seen to be."""
-    open_ones = statements[~statements["holds"]]
-    if (open_ones["seeds"] == 0).any():
-        return "runs of every arm, since a statement has none that pair"
-    seeds = int(open_ones["seeds"].min())
-    parts = []
-    if seeds < MIN_SEEDS:
-        parts.append(f"at least {MIN_SEEDS} seeds, below which nothing survives Holm")
-    against = open_ones[open_ones["toward"] < 0]
-    # One opposite refutes; to support, every statement must hold.
-    aim, decisive = ("refute", against) if len(against) else ("support", open_ones)
-    needed = [seeds_needed(toward, TESTS, "greater") for toward in decisive["toward"].abs()]
-    known = [number for number in needed if number is not None]
-    if aim == "refute" and known:
-        number: int | None = min(known)
-    else:
-        number = max(known) if needed and len(known) == len(needed) else None
-    if number is None:
-        parts.append(f"more than {MOST_SEEDS} seeds, if the differences stay as small")
-    else:
-        number = max(number, seeds + 1)
-        parts.append(f"about {number} seeds to {aim} it (80 % power, effects as seen)")
-    return "; ".join(parts)
+    if "not informative" in says:
+        return "not informative"
+    return "supported" if says == {"holds"} else "undecided"

@@ -1,9 +1,8 @@
-"""Which conditioning number tracks the true error, and whether the predicted error can be believed.
+"""Which conditioning number tracks the true error, and how the predicted error is calibrated.
 
-Takes the evaluation's rows (:mod:`homoreg.study.tables`), with or without the column ``arm``. The
-true error is ``corner_error_rms_px``, since the prediction is an RMS. No row is filtered silently:
-a failed estimate has an infinite error, and where a number is missing the row is counted with its
-reason.
+Takes an evaluation's rows, with or without the column ``arm``. The true error is
+``corner_error_rms_px``, since the prediction is an RMS. A failed estimate has an infinite error, and
+rows without a number are counted with the reason.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,25 +12,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from homoreg.aggregates import quartiles
+from homoreg.aggregates import quartiles, resampled_mean
+from homoreg.metrics import METRICS
 from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
 from homoreg.study.arms import order_arms
-from homoreg.study.statistics import spearman, spearman_interval
+from homoreg.study.statistics import Outcome, levels, spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
 PREDICTED = "predicted_corner_error_px"
-# Each predictor and the worst that it can say, which is what a missing number counts as where no
-# row may be left out.
-PREDICTORS = {
-    PREDICTED: np.inf,
-    "dop": np.inf,
-    "kappa": np.inf,
-    "kappa_raw": np.inf,
-    "kappa_notebook": np.inf,
-    "fit_gap": 0.0,
-    "hull_fraction": 0.0,
-    "match_count": 0.0,
-}
+BOUND = "bound_90_px"
+COVERED = Outcome(
+    "share within the bound", "covered", resampled_mean, margin=np.nan, range=(0.0, 1.0)
+)
+PREDICTORS = [PREDICTED, "dop", "kappa", "kappa_raw", "kappa_notebook", "fit_gap"]
+PREDICTORS += ["hull_fraction", "match_count"]
 # Predicted errors of one bin differ by a factor of 2 at most, but for the first and the last.
 BIN_EDGES_PX = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 WITHIN = (1, 2, 3)
@@ -46,7 +40,7 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
     """Spearman's ρ of each conditioning number with the true RMS corner error.
 
     Failures rank last. The seeds of an arm are pooled; the interval's sample size is the number of
-    different image pairs, since seeds judge the same ones.
+    image pairs, which the seeds share.
 
     Args:
         rows: the evaluation's, of one benchmark.
@@ -60,9 +54,10 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
     records = []
     for (estimator, arm), group in _groups(rows):
         error = _errors(group)
-        for predictor, worst in PREDICTORS.items():
+        for predictor in PREDICTORS:
             if predictor not in group:
                 continue
+            worst = METRICS[predictor].failure or 0.0
             values = group[predictor].to_numpy(float)
             has = ~np.isnan(values)
             rho = spearman(values[has], error[has])
@@ -116,6 +111,26 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def bound_coverage(rows: pd.DataFrame) -> pd.DataFrame:
+    """How often the 90 % bound on the RMS corner error holds.
+
+    Args:
+        rows: the evaluation's, of one protocol and benchmark, with ``arm``, ``photo`` and
+            :data:`BOUND`.
+
+    Returns:
+        A row per estimator and arm that has bounds: ``seeds``, ``pairs``, ``n`` rows with an
+        estimate and a bound, and ``covered_mean``, the share of them whose error is at most the
+        bound, with its 95 % interval ``covered_low`` to ``covered_high`` over seeds and photos.
+    """
+    has = rows[BOUND].notna() & (rows["status"] == "ok")
+    held = (rows[ERROR] <= rows[BOUND]).astype(float).where(has)
+    table = levels(rows.assign(covered=held), {"covered": COVERED})
+    counts = has.groupby([rows["estimator"], rows["arm"]]).sum().rename("n")
+    table = table.join(counts, on=["estimator", "arm"])
+    return table[table["n"] > 0].reset_index(drop=True)
+
+
 def calibration_bins(rows: pd.DataFrame, edges_px: Sequence[float] = BIN_EDGES_PX) -> pd.DataFrame:
     """The true RMS corner error of pairs with about the same prediction.
 
@@ -155,7 +170,7 @@ def calibration_bins(rows: pd.DataFrame, edges_px: Sequence[float] = BIN_EDGES_P
 
 
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """Estimators in their order, arms in the study's; a table without arms is given them."""
+    """The rows of each estimator and arm; without arms, what has a seed is its regularizer's."""
     if "arm" not in rows:
         trained = rows["seed"].notna()
         rows = rows.assign(arm=rows["regularizer"].where(trained, rows["descriptor"]))
@@ -176,7 +191,7 @@ def _counts(group: pd.DataFrame, has: np.ndarray) -> dict[str, int | str]:
         "n": int(has.sum()),
         "excluded": int((~has).sum()),
         "reasons": ", ".join(
-            # With exactly four matches there is an estimate and no residual to predict from.
+            # Four matches give an estimate without a residual to predict from.
             f"{count} {'ok but undefined' if status == 'ok' else status}"
             for status, count in lacking.items()
         ),
@@ -191,18 +206,6 @@ def _ratios(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def _within(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     shares = {f"within_{k}x": actual <= k * predicted for k in WITHIN}
     return {name: float(held.mean()) if held.size else np.nan for name, held in shares.items()}
-
-
-PREDICTOR_LABELS = {
-    PREDICTED: "predicted corner error",
-    "dop": "dop",
-    "kappa": "κ (σ₁/σ₈)",
-    "kappa_raw": "κ, raw pixels",
-    "kappa_notebook": "κ, the notebook's",
-    "fit_gap": "fit gap (σ₈/σ₉)",
-    "hull_fraction": "hull fraction",
-    "match_count": "matches",
-}
 
 
 def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
@@ -246,7 +249,7 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
             for edge in np.arange(len(predictors) - 1) + 0.5:
                 ax.axhline(edge, color="#e4e4e4", linewidth=0.6)
         axes[0].set_yticks(
-            range(len(predictors)), [PREDICTOR_LABELS[predictor] for predictor in predictors]
+            range(len(predictors)), [METRICS[predictor].label for predictor in predictors]
         )
         axes[0].set_ylim(len(predictors) - 0.5, -0.5)
         figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)

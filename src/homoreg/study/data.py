@@ -10,8 +10,11 @@ import pandas as pd
 from homoreg.plotting import ArmStyle, arm_styles
 from homoreg.study import tables
 from homoreg.study.analysis import Analysis, analysis_of, primary_estimator
-from homoreg.study.arms import PROTOCOLS, order_protocols
+from homoreg.study.arms import ORIGINAL_ARMS, PROTOCOLS, order_protocols
+from homoreg.study.claims import evaluate_claims
+from homoreg.study.statistics import compare_arms
 
+BASELINE = "none"  # the arm that the others are compared with
 MANY_RUNS = 12  # above this, tables have a row per arm and not per run
 MANY_ARMS = 12  # above this, there are no figures with an arm per panel
 
@@ -78,6 +81,37 @@ class StudyData:
     def trials(self) -> set[str]:
         """Arms of a search, each one run, which have a table and a figure of their own."""
         return set(self.done.loc[self.done["objective"] != "", "arm"])
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Every arm against ``none``, in the protocols that have it and another arm; may be empty.
+
+        Corrections and searches are left out, which have sections of their own.
+        """
+        if not len(self.rows):
+            return pd.DataFrame()
+        runs = self.done[~self.varied_on_purpose]
+        rows = self.rows[self.rows["run"].isin(runs["run"])]
+        arms = rows.groupby("protocol")["arm"].agg(set)
+        compared = [protocol for protocol, names in arms.items() if {BASELINE} < names]
+        rows = rows[rows["protocol"].isin(compared)]
+        return compare_arms(rows, BASELINE, self.analyses) if len(rows) else pd.DataFrame()
+
+    @cached_property
+    def claims(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """:func:`~homoreg.study.claims.evaluate_claims` of the protocols with all original arms."""
+        whole = [
+            protocol
+            for protocol in self.protocols
+            if set(ORIGINAL_ARMS) <= set(self.rows_of(protocol).get("arm", []))
+        ]
+        if not whole:
+            return pd.DataFrame(), pd.DataFrame()
+        rows, runs = (
+            frame[frame["arm"].isin(ORIGINAL_ARMS) & frame["protocol"].isin(whole)]
+            for frame in (self.rows, self.done)
+        )
+        return evaluate_claims(rows, tables.training_table(runs), self.analyses)
 
     @property
     def many_runs(self) -> bool:

@@ -173,7 +173,10 @@ def scatter(
         slope, rho = _signed(line["slope"]), _signed(line["spearman"])
         panel_title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
 
-    return arm_panels(list(by_arm), panel, plotted(rows, x)[1], plotted(rows, y)[1])
+    figure = panels(list(by_arm), panel, sharex=True)
+    figure.supxlabel(plotted(rows, x)[1], fontsize=9)
+    figure.supylabel(plotted(rows, y)[1], fontsize=9)
+    return figure
 
 
 def panel_title(ax: Axes, arm: str, detail: str) -> None:
@@ -262,29 +265,33 @@ def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
         panel_title(ax, arm, f"n = {seeds} seed{'s' * (seeds > 1)}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    figure = arm_panels(order_arms(losses["arm"]), panel, "epochs", "loss")
+    figure = panels(order_arms(losses["arm"]), panel, sharex=True)
+    figure.supxlabel("epochs", fontsize=9)
+    figure.supylabel("loss", fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def arm_panels(
-    arms: list[str], draw: Callable[[Axes, str], None], x_label: str, y_label: str
+def panels(
+    names: Sequence[str],
+    draw: Callable[[Axes, str], None],
+    height: float = 2.2,
+    sharex: bool = False,
+    sharey: bool = True,
 ) -> Figure:
-    """A grid of panels on shared axes, one per arm."""
-    columns = min(COLUMNS, len(arms))
-    lines = -(-len(arms) // columns)
+    """A panel per name, at most four side by side, each ``height`` inches."""
+    columns = min(COLUMNS, len(names))
+    lines = -(-len(names) // columns)
     with plot_style():
-        width = WIDTH_IN * max(columns, 2) / COLUMNS
-        figure = Figure(figsize=(width, 0.6 + 2.2 * lines))
-        axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
-        for ax, arm in zip(axes, arms, strict=False):
-            draw(ax, arm)
-        for ax in axes[len(arms) :]:
+        figure = Figure(figsize=(WIDTH_IN * max(columns, 2) / COLUMNS, 0.6 + height * lines))
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey)
+        axes = grid.flatten()
+        for ax, name in zip(axes, names, strict=False):
+            draw(ax, name)
+        for ax in axes[len(names) :]:
             ax.set_axis_off()
         # The lowest panel of each column has tick labels.
-        for ax in axes[max(0, len(arms) - columns) : len(arms)]:
+        for ax in axes[max(0, len(names) - columns) : len(names)]:
             ax.tick_params(labelbottom=True)
-        figure.supxlabel(x_label, fontsize=9)
-        figure.supylabel(y_label, fontsize=9)
     return figure

@@ -10,31 +10,36 @@ from homoreg.study.document import Part, Section, Table
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, relations, stability
 from homoreg.study.sections.best_epoch import best_epoch
-from homoreg.study.sections.claims import claims
+from homoreg.study.sections.claims import claim_statements, claims
 from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.pairs import pictures
 from homoreg.study.sections.record import what_was_run
 from homoreg.study.sections.shift import shift_response
+from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
+from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
 
-# In the order of the page; a section that has nothing to show is absent.
+# In the order of the page; a section without anything to show is absent.
 SECTIONS: list[Callable[[StudyData], Section | None]] = [
-    what_was_run,
-    training,
-    original_figures,
+    summary,
+    claims,
+    comparison,
+    claim_statements,
     accuracy,
     stability,
+    uncertainty,
     relations,
-    comparison,
     best_epoch,
+    training,
     shift_response,
-    pictures,
+    original_figures,
     ablation,
     dose,
     trials,
-    claims,
+    pictures,
+    what_was_run,
 ]
 
 
@@ -66,7 +71,7 @@ def _lead(study: StudyData) -> str:
     if len(study.rows):
         rows = study.rows
         lead += (
-            f" Judged on {rows['pair_id'].nunique()} pairs of the benchmark "
+            f" Evaluated on {rows['pair_id'].nunique()} pairs of the benchmark "
             f"{', '.join(rows['benchmark'].unique())}, with "
             f"{' and '.join(rows['estimator'].unique())}."
         )

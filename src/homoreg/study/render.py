@@ -102,7 +102,15 @@ def _html(markdown: str, images: dict[str, str]) -> str:
 
 
 LATEX: dict[str, str | int | None] = {
-    **{"−": "$-$", "–": "--", "·": r"$\cdot$", "∞": r"$\infty$", "±": r"$\pm$", "×": r"$\times$"},
+    **{
+        "−": "$-$",
+        "–": "--",
+        "·": r"$\cdot$",
+        "∞": r"$\infty$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "…": r"\ldots{}",
+    },
     **{"≤": r"$\leq$", "≥": r"$\geq$", "<": "$<$", ">": "$>$", "|": "$|$", "→": r"$\to$"},
     **{"κ": r"$\kappa$", "λ": r"$\lambda$", "ρ": r"$\rho$", "σ": r"$\sigma$", "δ": r"$\delta$"},
     **{

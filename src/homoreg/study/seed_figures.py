@@ -1,6 +1,6 @@
 """Figures whose unit is the training run: seeds, differences from `none`, doses, trials."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -12,26 +12,10 @@ from matplotlib.figure import Figure
 from homoreg.metrics import METRICS
 from homoreg.plotting import PALETTE, WIDTH_IN, ArmStyle, plot_style
 from homoreg.study.arms import order_arms
-from homoreg.study.figures import COLUMNS
+from homoreg.study.figures import panels
 
 TITLE_WIDTH = 26  # characters over a panel
 INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4}
-
-
-def _grid(
-    titles: Sequence[str], draw: Callable[[Axes, str], None], height: float, sharey: bool
-) -> Figure:
-    """A panel per title, at most four in a line, each ``height`` inches."""
-    columns = min(COLUMNS, len(titles))
-    lines = -(-len(titles) // columns)
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN * max(columns, 2) / COLUMNS, 0.5 + height * lines))
-        axes = figure.subplots(lines, columns, squeeze=False, sharey=sharey).flatten()
-        for ax, title in zip(axes, titles, strict=False):
-            draw(ax, title)
-        for ax in axes[len(titles) :]:
-            ax.set_axis_off()
-    return figure
 
 
 def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
@@ -93,40 +77,95 @@ def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict)
 
     Args:
         comparisons: :func:`homoreg.study.statistics.compare_arms` of one protocol and estimator.
-        labels: what each metric is called, with its unit.
+        labels: of the metrics, with their units.
+        styles: of the arms.
     """
     arms = order_arms(comparisons["arm"])
 
     def panel(ax: Axes, metric: str) -> None:
-        of_metric = comparisons[comparisons["metric"] == metric]
-        margin = of_metric["margin"].iloc[0]
-        if np.isfinite(margin):
-            ax.axvspan(-margin, margin, color="#e8e8e8", linewidth=0, zorder=0)
-        ax.axvline(0, color="#444444", linewidth=1, zorder=1)
-        for row in of_metric.to_dict("records"):
-            place, style = arms.index(row["arm"]), styles[row["arm"]]
-            ax.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=1.8)
-            ax.plot(
-                row["difference"],
-                place,
-                marker=style.marker,
-                color=style.color,
-                markersize=6,
-                linestyle="none",
-            )
-        ax.set_ylim(len(arms) - 0.4, -0.6)
-        ax.grid(axis="y", visible=False)
-        seeds = sorted(set(of_metric["seeds"]))
+        own = comparisons[comparisons["metric"] == metric]
+        seeds = "/".join(map(str, sorted(set(own["seeds"]))))
         title = "\n".join(wrap(labels[metric], TITLE_WIDTH))
-        ax.set_title(title, loc="left", fontsize=8, fontweight="bold", pad=15, parse_math=False)
-        count = f"n = {'/'.join(map(str, seeds))} seeds"
-        ax.text(0, 1.03, count, transform=ax.transAxes, fontsize=7.5, color="#444444")
-        ax.set_yticks(range(len(arms)), arms, parse_math=False)
+        _differences(ax, own, arms, styles, title, f"n = {seeds} seeds")
 
     metrics = list(dict.fromkeys(comparisons["metric"]))
-    figure = _grid(metrics, panel, 1.15 + 0.25 * len(arms), sharey=True)
+    figure = panels(metrics, panel, 1.15 + 0.25 * len(arms), sharey=True)
     figure.supxlabel("difference from none", fontsize=9)
     return figure
+
+
+def primary_figure(
+    comparisons: pd.DataFrame, references: pd.DataFrame, label: str, styles: dict[str, ArmStyle]
+) -> Figure:
+    """The primary outcome: differences from the baseline arm, a panel per estimator.
+
+    Args:
+        comparisons: of one protocol and outcome.
+        references: ``estimator``, ``arm`` and ``difference`` of the baselines, drawn as lines; one
+            that is far off is named in the legend alone.
+        label: of the outcome.
+        styles: of arms and baselines.
+    """
+    arms = order_arms(comparisons["arm"])
+    estimators = list(dict.fromkeys(comparisons["estimator"]))
+    with plot_style():
+        figure = Figure(figsize=(WIDTH_IN, 1.5 + 0.34 * len(arms)))
+        axes = figure.subplots(1, len(estimators), squeeze=False, sharey=True)[0]
+        for ax, estimator in zip(axes, estimators, strict=True):
+            own = comparisons[comparisons["estimator"] == estimator]
+            count = f"n = {own['seeds'].max()} seeds × {own['photos'].max()} photos"
+            _differences(ax, own, arms, styles, estimator, count)
+            low, high = ax.get_xlim()
+            low, high = low - 1.5 * (high - low), high + 1.5 * (high - low)
+            shown = references[references["estimator"] == estimator]
+            for reference in shown.to_dict("records"):
+                style, x = styles[reference["arm"]], reference["difference"]
+                near = low < x < high
+                name = reference["arm"] if near else f"{reference['arm']} ({x:+.2f}, off the axis)"
+                ax.plot(
+                    [x, x] if near else [],
+                    [-0.6, len(arms) - 0.4] if near else [],
+                    color=style.color,
+                    linestyle=style.linestyle,
+                    linewidth=1.2,
+                    label=name,
+                    zorder=1,
+                )
+            if len(shown):
+                ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=7.5)
+        figure.supxlabel(f"difference from none: {label}", fontsize=9)
+    return figure
+
+
+def _differences(
+    ax: Axes,
+    rows: pd.DataFrame,
+    arms: list[str],
+    styles: dict[str, ArmStyle],
+    title: str,
+    detail: str,
+) -> None:
+    """A row per arm with its difference and interval; the margin of equivalence in gray."""
+    margin = rows["margin"].iloc[0]
+    if np.isfinite(margin):
+        ax.axvspan(-margin, margin, color="#e8e8e8", linewidth=0, zorder=0)
+    ax.axvline(0, color="#444444", linewidth=1, zorder=1)
+    for row in rows[np.isfinite(rows["difference"])].to_dict("records"):
+        place, style = arms.index(row["arm"]), styles[row["arm"]]
+        ax.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=1.8)
+        ax.plot(
+            row["difference"],
+            place,
+            marker=style.marker,
+            color=style.color,
+            markersize=6,
+            linestyle="none",
+        )
+    ax.set_ylim(len(arms) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.set_title(title, loc="left", fontsize=8, fontweight="bold", pad=15, parse_math=False)
+    ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
+    ax.set_yticks(range(len(arms)), arms, parse_math=False)
 
 
 def shift_curves(curves: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
@@ -255,7 +294,7 @@ def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
         ax.set_title(metrics[metric], loc="left", fontsize=8.5)
 
     shown = [name for name in metrics if f"{name}_mean" in doses]
-    figure = _grid(shown, panel, 2.7, sharey=False)
+    figure = panels(shown, panel, 2.7, sharey=False)
     figure.supxlabel(doses["option"].iloc[0].replace("_", " "), fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
@@ -281,7 +320,7 @@ def trial_scatter(trials: pd.DataFrame, names: Sequence[str]) -> Figure:
             ax.set_xscale("log")
         ax.set_xlabel(name, fontsize=8, parse_math=False)
 
-    figure = _grid(names, panel, 2.5, sharey=True)
+    figure = panels(names, panel, 2.5, sharey=True)
     objective = trials["objective"].iloc[0]
     figure.supylabel(f"{objective} (n = {len(trials)} trials)", fontsize=9, parse_math=False)
     return figure

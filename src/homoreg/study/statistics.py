@@ -1,34 +1,34 @@
-"""What a study may conclude: paired tests and intervals over seeds, equivalence, bootstrap.
+"""What a study may conclude: paired differences over seeds, with photos as a second sample.
 
 The unit of inference is the training run. Arms share initial weights, data order, pairs and
-keypoints of their seed, so that seeds pair between arms, and everything here works on the
-differences of one number per run. docs/statistics.md says why and what simulations measured.
-
-From top to bottom: one number per run (:data:`OUTCOMES`,
-:func:`summarize_runs`), tests and intervals of paired differences, how many seeds they need, the
-bootstrap that carries the pairs' variance, and the two tables of a report (:func:`compare_arms`,
-:func:`rank_correlations_by_seed`).
+keypoints of their seed, so that seeds pair between arms. Photos are a sample as well, crossed with
+the seeds: every run is evaluated on the same ones. So an interval carries the variance of both, and
+a difference counts only where the exact test over seeds and the test over seeds and photos agree.
+docs/statistics.md has the reasons and the error rates.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
-from statsmodels.stats.power import TTestPower
 
 from homoreg.aggregates import resampled_auc, resampled_mean, resampled_median
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_rng
+from homoreg.metrics import METRICS
 from homoreg.study.analysis import ANALYSES, Analysis
 from homoreg.study.arms import order_arms
 
 ALPHA = 0.05  # of a family of tests, and 1 − the level of every interval
+DRAWS = 400  # of the bootstrap over photos
+MAX_SKEWNESS = 1.0  # the sign-flip test holds its level up to here, and not at 2
 
 Alternative = Literal["two-sided", "greater", "less"]
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 # One number per run
@@ -40,134 +40,441 @@ class Outcome:
 
     Attributes:
         label: its name in a heading, with the unit.
-        column: of the rows, or ``failed``, 1 for a pair without an estimate.
+        column: a metric, or ``failed``, 1 for a pair without an estimate.
         statistic: values ``(P,)`` and counts ``(B, P)`` → the statistic of B samples in which each
             pair occurs so often.
         margin: arms that differ by less are equivalent; stated before any result was seen.
-        limits: no value counts as less than the first or more than the second. A failed pair has
-            an infinite error and so counts as the second, and so does an estimate beyond it, which
-            is no better. Differences between runs are finite for that reason.
-        worst: what a pair without a value counts as; ``None`` leaves it out.
+        limits: values are clipped to them, and a failure counts as the second.
         log10: of the value, after the limits.
-        of_all_rows: whatever an :class:`Analysis` leaves out.
+        range: of the outcome, where it is bounded.
+        all_rows: includes rows that an :class:`Analysis` leaves out.
     """
 
     label: str
     column: str
-    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    statistic: Statistic
     margin: float
-    limits: tuple[float, float] = (-np.inf, np.inf)
-    worst: float | None = np.inf
+    limits: tuple[float, float] | None = None
     log10: bool = False
-    of_all_rows: bool = False
+    range: tuple[float, float] | None = None
+    all_rows: bool = False
 
     def pair_values(self, rows: pd.DataFrame) -> pd.Series:
-        """One number a row, NaN where the pair is to be left out."""
+        """One number per row; NaN where the pair is left out."""
         values = rows[self.column].astype(float)
-        if self.worst is not None:
-            values = values.fillna(self.worst)
-        values = values.clip(*self.limits)
-        return pd.Series(np.log10(values)) if self.log10 else values
+        worst = METRICS[self.column].failure if self.column in METRICS else None
+        if worst is not None:
+            values = values.fillna(worst)
+        if self.limits:
+            values = values.clip(*self.limits)
+        with np.errstate(divide="ignore"):
+            return pd.Series(np.log10(values)) if self.log10 else values
 
-    @property
-    def ceiling(self) -> float:
-        """The largest value there is, on the outcome's own scale."""
-        return float(np.log10(self.limits[1])) if self.log10 else self.limits[1]
+    def of(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """``(B,)`` statistics of a run on samples of its pairs; NaN where none has a value."""
+        has = ~np.isnan(values)
+        return self.statistic(values[has], counts[:, has])
 
-    def of(self, values: np.ndarray) -> float:
-        """The statistic of a run; NaN where no pair has a value."""
-        has = values[~np.isnan(values)]
-        return float(self.statistic(has, np.ones((1, has.size)))[0])
+    def uninformative(self, means: ArrayLike, percent: float) -> bool:
+        """Whether all arms are within so many percent of one end of the outcome's range.
+
+        So is an outcome that is infinite in an arm.
+
+        >>> [OUTCOMES["auc_5px"].uninformative(means, 5) for means in ([1, 4], [1, 6], [96, 99])]
+        [True, False, True]
+        """
+        values = np.asarray(means, float)
+        if np.isinf(values).any():
+            return True
+        if self.range is None or not values.size:
+            return False
+        low, high = self.range
+        edge = percent / 100 * (high - low)
+        return bool((values < low + edge).all() or (values > high - edge).all())
 
 
-def _auc_5px(errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return resampled_auc(errors, counts, 5)
+def _auc(threshold: float) -> Outcome:
+    return Outcome(
+        f"AUC at {threshold:g} px (0–100)",
+        "corner_error_px",
+        lambda errors, counts: resampled_auc(errors, counts, threshold),
+        margin=2.0,
+        range=(0.0, 100.0),
+    )
 
 
-# A median error of 10⁴ px is some twenty times the picture: whoever is that far off has failed.
-ERROR_LIMITS_PX = (1e-3, 1e4)
-GRAY_LIMITS = (1e-2, 255.0)
-# Of the ratio σ1/σ8, usually 3 to 30, and of the notebook's of raw pixels, usually 10⁶ to 10⁷.
-KAPPA_LIMITS, KAPPA_NOTEBOOK_LIMITS = (1.0, 1e4), (1.0, 1e12)
-
-# The first is the primary outcome, the others describe. The margins: 2 points of AUC, 2 % of pairs
-# or matches, 10 matches, a factor of 1.12 (0.05) in errors and of 1.26 (0.1) in κ.
+ERROR_LIMITS_PX = (0.05, 100.0)
+LOG_ERROR_RANGE = (float(np.log10(ERROR_LIMITS_PX[0])), float(np.log10(ERROR_LIMITS_PX[1])))
+# The margins: a factor of 1.12 (0.05) in errors and of 1.26 (0.1) in κ, 2 points of AUC, 2 % of
+# pairs or matches, 10 matches.
 OUTCOMES = {
-    "auc_5px": Outcome("AUC at 5 px (0–100)", "corner_error_px", _auc_5px, 2.0),
-    "log10_predicted_corner_error": Outcome(
-        "log₁₀ median predicted corner error (px)",
-        *("predicted_corner_error_px", resampled_median, 0.05, ERROR_LIMITS_PX),
-        log10=True,
-    ),
-    "log10_kappa": Outcome(
-        "log₁₀ median κ", "kappa", resampled_median, 0.1, KAPPA_LIMITS, log10=True
-    ),
     "log10_corner_error": Outcome(
-        "log₁₀ median corner error (px)",
-        *("corner_error_px", resampled_median, 0.05, ERROR_LIMITS_PX),
-        log10=True,
+        "mean log₁₀ corner error (px), clipped to 0.05 … 100, failures 100",
+        *("corner_error_px", resampled_mean, 0.05, ERROR_LIMITS_PX, True, LOG_ERROR_RANGE),
     ),
-    "match_count": Outcome("median matches", "match_count", resampled_median, 10.0, worst=0.0),
+    "auc_1px": _auc(1),
+    "auc_3px": _auc(3),
+    "auc_5px": _auc(5),
+    "log10_predicted_corner_error": Outcome(
+        "mean log₁₀ predicted corner error (px), clipped to 0.05 … 100, failures 100",
+        *("predicted_corner_error_px", resampled_mean, 0.05, ERROR_LIMITS_PX, True),
+        range=LOG_ERROR_RANGE,
+    ),
+    "log10_kappa": Outcome("log₁₀ median κ", "kappa", resampled_median, 0.1, log10=True),
+    "match_count": Outcome("median matches", "match_count", resampled_median, 10.0),
     "failure_rate": Outcome(
-        "share of pairs without an estimate", "failed", resampled_mean, 0.02, of_all_rows=True
+        "share of pairs without an estimate",
+        *("failed", resampled_mean, 0.02),
+        range=(0.0, 1.0),
+        all_rows=True,
     ),
     "precision_3px": Outcome(
-        "median precision at 3 px", "precision_3px", resampled_median, 0.02, worst=0.0
+        "median precision at 3 px", "precision_3px", resampled_median, 0.02, range=(0.0, 1.0)
     ),
-    # Without repeatable keypoints no arm has a recall, so that the pair judges nobody.
     "recall_3px": Outcome(
-        "median recall at 3 px", "recall_3px", resampled_median, 0.02, worst=None
+        "median recall at 3 px", "recall_3px", resampled_median, 0.02, range=(0.0, 1.0)
     ),
     "log10_kappa_notebook": Outcome(
-        "log₁₀ median κ, the notebook's",
-        *("kappa_notebook", resampled_median, 0.1, KAPPA_NOTEBOOK_LIMITS),
-        log10=True,
+        "log₁₀ median κ, the notebook's", "kappa_notebook", resampled_median, 0.1, log10=True
     ),
     "log10_rmse_notebook": Outcome(
         "log₁₀ median RMSE, the notebook's (gray levels)",
-        *("rmse_notebook_gray", resampled_median, 0.05, GRAY_LIMITS),
+        *("rmse_notebook_gray", resampled_median, 0.05),
         log10=True,
     ),
     "log10_rmse": Outcome(
-        "log₁₀ median RMSE (gray levels)",
-        *("rmse_gray", resampled_median, 0.05, GRAY_LIMITS),
-        log10=True,
+        "log₁₀ median RMSE (gray levels)", "rmse_gray", resampled_median, 0.05, log10=True
     ),
 }
 
 
-def summarize_runs(rows: pd.DataFrame, analyses: Mapping[str, Analysis] = ANALYSES) -> pd.DataFrame:
-    """One row per protocol, estimator, arm and seed; baselines, which have no seed, are left out.
+# Exact tests over seeds
+
+EXACT_SEEDS = 20  # up to here all 2ⁿ flips are counted
+FLIPS = 99_999  # random ones beyond, and the differences as they are
+
+
+def _flipped_sums(differences: np.ndarray) -> np.ndarray:
+    """``(..., F)`` sums of the differences that each flip negates; the first flip negates none."""
+    n = differences.shape[-1]
+    if n > EXACT_SEEDS:
+        flips = keyed_rng("sign flips", n).random((FLIPS + 1, n)) < 0.5
+        flips[0] = False
+        return differences @ flips.T.astype(float)
+    sums = np.zeros((*differences.shape[:-1], 1))
+    for one in np.moveaxis(differences, -1, 0):
+        sums = np.concatenate([sums, sums + one[..., None]], axis=-1)
+    return sums
+
+
+def sign_flip_test(differences: ArrayLike, alternative: Alternative = "two-sided") -> np.ndarray:
+    """Fisher's test of a mean of 0: how many flips of the differences' signs have such a mean.
+
+    Exact for differences that are symmetric about 0 under the null hypothesis (Fisher, The Design
+    of Experiments, 1935, section 21) up to :data:`EXACT_SEEDS` seeds; beyond, over :data:`FLIPS`
+    random flips of a fixed key with the unflipped differences among them, which keeps the test
+    valid (Phipson and Smyth, 2010). ``scipy.stats.permutation_test`` counts the same flips; at 12
+    seeds it takes 44 ms a test and cannot take many sets at once.
+
+    Args:
+        differences: ``(..., n)``, finite, one per seed; several sets at once take 2ⁿ numbers each.
+        alternative: of the mean; the two-sided p is twice the smaller one, at most 1.
+
+    Returns:
+        ``(...)`` p-values in (0, 1].
+
+    >>> float(sign_flip_test([3.0, 1.0, 2.0]))  # 2 of 8 flips
+    0.25
+    >>> float(sign_flip_test([3.0, 1.0, 2.0], "greater"))
+    0.125
+    """
+    d = np.asarray(differences, float)
+    # With the sum T of the negated ones, a flip has the sum S − 2T, which reaches S where T ≤ 0.
+    sums = _flipped_sums(d)
+    rounding = 1e-12 * np.abs(d).sum(-1, keepdims=True)  # 0.1 + 0.2 − 0.3 is a tie
+    greater, less = (sums <= rounding).mean(-1), (sums >= -rounding).mean(-1)
+    if alternative == "two-sided":
+        return np.minimum(1.0, 2 * np.minimum(greater, less))
+    return greater if alternative == "greater" else less
+
+
+def t_interval(differences: ArrayLike, level: float = 1 - ALPHA) -> tuple[float, float]:
+    """Student's interval of the mean over seeds; NaN below two.
+
+    >>> [round(end, 3) for end in t_interval([1.0, 2.0, 3.0])]
+    [-0.484, 4.484]
+    """
+    d = np.asarray(differences, float)
+    if d.size < 2:
+        return np.nan, np.nan
+    half = stats.t.ppf((1 + level) / 2, d.size - 1) * stats.sem(d)
+    return float(d.mean() - half), float(d.mean() + half)
+
+
+def effect_size(differences: ArrayLike) -> float:
+    """Hedges' g_z: mean over standard deviation of the differences, without its bias.
+
+    The factor Γ(f/2) / (√(f/2) Γ((f − 1)/2)) with f = n − 1 (Hedges, 1981). NaN below three
+    differences and where they are all the same.
+
+    >>> round(effect_size([1.0, 2.0, 3.0]), 3)  # mean over standard deviation is 2
+    1.128
+    """
+    d = np.asarray(differences, float)
+    f = d.size - 1
+    if f < 2 or np.ptp(d) == 0:
+        return np.nan
+    factor = np.exp(special.gammaln(f / 2) - special.gammaln((f - 1) / 2)) / np.sqrt(f / 2)
+    return float(factor * d.mean() / d.std(ddof=1))
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Holm's adjusted p-values of one family; NaN, a test that could not be made, counts as 1.
+
+    >>> holm([0.01, 0.04, float("nan")]).round(6).tolist()
+    [0.03, 0.08, 1.0]
+    """
+    known = np.nan_to_num(np.asarray(p, float), nan=1.0)
+    order = np.argsort(known)
+    steps = np.maximum.accumulate(known[order] * np.arange(known.size, 0, -1))
+    return np.minimum(steps, 1.0)[np.argsort(order)]
+
+
+def fewest_seeds(tests: int, alternative: Alternative = "two-sided") -> int:
+    """Below this no sign-flip test of so many can be significant after Holm.
+
+    All differences on one side are 1 flip of 2ⁿ, or 2, and the first step of Holm needs a p below
+    5 % over the number of tests.
+
+    >>> fewest_seeds(3)  # 2/2⁷ = 0.0156 < 0.05/3 < 2/2⁶
+    7
+    """
+    sides = 2 if alternative == "two-sided" else 1
+    return int(np.ceil(np.log2(sides * tests / ALPHA)))
+
+
+def sign_flip_power(
+    effect: float,
+    seeds: int,
+    tests: int,
+    alternative: Alternative = "two-sided",
+    simulations: int = 2000,
+) -> float:
+    """How often the sign-flip test finds an effect at the first step of Holm over ``tests``.
+
+    Simulated with normal differences; the standard error is at most 0.011.
+
+    Args:
+        effect: mean over standard deviation of the paired differences.
+        seeds: of each study.
+        tests: in the family.
+        alternative: of the test.
+        simulations: studies that are simulated.
+
+    >>> sign_flip_power(1.0, seeds=6, tests=3)
+    0.0
+    """
+    if seeds < fewest_seeds(tests, alternative):
+        return 0.0
+    if seeds > EXACT_SEEDS:  # the t-test's, which differs by less than a seed's worth
+        level = ALPHA / tests / (2 if alternative == "two-sided" else 1)
+        limit = stats.t.ppf(1 - level, seeds - 1)
+        return float(stats.nct.sf(limit, seeds - 1, effect * np.sqrt(seeds)))
+    rng = keyed_rng("power", seeds)
+    found = 0
+    block = max(1, 2**22 // 2**seeds)  # 2²² flips at a time take 30 MB
+    for start in range(0, simulations, block):
+        size = (min(block, simulations - start), seeds)
+        p = sign_flip_test(rng.normal(effect, 1.0, size), alternative)
+        found += int((p <= ALPHA / tests).sum())
+    return found / simulations
+
+
+# Seeds and photos, crossed
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How often each pair occurs in bootstrap samples of the photos.
+
+    Attributes:
+        counts: ``(1 + B, P)``; the first line has each pair once, which is the sample itself.
+        photos: how many there are.
+    """
+
+    counts: np.ndarray
+    photos: int
+
+
+def photo_sample(photos: ArrayLike, draws: int = DRAWS) -> Sample:
+    """Samples of as many photos as there are, with replacement, pairs of one photo together.
+
+    Args:
+        photos: ``(P,)`` the photo of each pair.
+        draws: how many samples.
+    """
+    names, photo = np.unique(np.asarray(photos), return_inverse=True)
+    rng = keyed_rng("bootstrap pairs", names.size, draws)
+    drawn = rng.multinomial(names.size, np.full(names.size, 1 / names.size), draws)[:, photo]
+    return Sample(np.vstack([np.ones_like(photo), drawn]), names.size)
+
+
+@dataclass(frozen=True)
+class SeedValues:
+    """A number per seed, and what it would be on other photos.
+
+    The variance of the mean over seeds is the sum of what seeds and photos contribute, less their
+    interaction, which both contain (Cameron, Gelbach and Miller's two-way clustering, 2011): seeds
+    by the usual formula, photos by the bootstrap. Student's t has the degrees of freedom of
+    Satterthwaite. A percentile bootstrap of few seeds would be too narrow.
+
+    Attributes:
+        values: ``(1 + B, S)`` the number of each seed, on the pairs as they are and on each sample.
+        photos: how many photos the samples draw from.
+    """
+
+    values: np.ndarray
+    photos: int
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """``(S,)`` the numbers themselves."""
+        return self.values[0]
+
+    @property
+    def estimate(self) -> float:
+        return float(self.seeds.mean()) if self.seeds.size else np.nan
+
+    @property
+    def skewness(self) -> float:
+        """Of the seeds; NaN below three and where they are all the same."""
+        if self.seeds.size < 3 or np.ptp(self.seeds) == 0:
+            return np.nan
+        return float(stats.skew(self.seeds, bias=False))
+
+    def error(self) -> tuple[float, float]:
+        """The standard error of the estimate and its degrees of freedom.
+
+        One seed, as a baseline has it, gives the variance of the photos alone.
+        """
+        drawn, seeds = self.values[1:], self.seeds.size
+        if not seeds or not np.isfinite(self.values).all():
+            return np.nan, np.nan
+        correction = self.photos / max(self.photos - 1, 1)
+        by_photo = correction * drawn.mean(1).var(ddof=1)
+        degrees = max(self.photos - 1, 1)
+        if seeds == 1:
+            return float(np.sqrt(by_photo)), float(degrees)
+        by_seed = self.seeds.var(ddof=1) / seeds
+        apart = drawn - drawn.mean(1, keepdims=True)
+        both = correction * apart.var(axis=0, ddof=1).mean() / (seeds - 1)
+        variance = max(by_seed + by_photo - both, by_seed, by_photo)
+        if variance <= (1e-12 * np.abs(self.values).max()) ** 2:  # 0 but for rounding
+            return 0.0, float(seeds - 1)
+        df = 1 / ((by_seed / variance) ** 2 / (seeds - 1) + (by_photo / variance) ** 2 / degrees)
+        return float(np.sqrt(variance)), float(min(df, seeds - 1 + degrees))
+
+    def interval(self, level: float = 1 - ALPHA) -> tuple[float, float]:
+        """Of the mean over seeds and photos; NaN where it is not defined."""
+        error, df = self.error()
+        half = error * stats.t.ppf((1 + level) / 2, df) if np.isfinite(error) else np.nan
+        return self.estimate - half, self.estimate + half
+
+    def test(self, alternative: Alternative, reference: float = 0.0) -> float:
+        """The p-value of a mean beyond a reference: the larger of two tests'.
+
+        The sign-flip test over seeds is exact and takes the photos as given; the t-test over seeds
+        and photos carries both. To reject, both must.
+        """
+        error, df = self.error()
+        if np.isnan(error):
+            return np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.divide(self.estimate - reference, error)
+            t = np.nan_to_num(t, nan=0.0, posinf=1e9, neginf=-1e9)
+        by_photo = {
+            "two-sided": 2 * stats.t.sf(abs(t), df),
+            "greater": stats.t.sf(t, df),
+            "less": stats.t.cdf(t, df),
+        }[alternative]
+        return float(max(by_photo, sign_flip_test(self.seeds - reference, alternative)))
+
+    def within(self, margin: float) -> float:
+        """Equivalence: two one-sided tests of a mean within ± margin (Schuirmann, 1987)."""
+        return float(np.maximum(self.test("greater", -margin), self.test("less", margin)))
+
+    def beyond(self, margin: float) -> float:
+        """The opposite of :meth:`within`: a mean above margin or below −margin."""
+        p = np.minimum(self.test("greater", margin), self.test("less", -margin))
+        return float(np.minimum(1.0, 2 * p))
+
+
+# Arms against a baseline
+
+
+def compare_arms(
+    rows: pd.DataFrame,
+    baseline: str = "none",
+    analyses: Mapping[str, Analysis] = ANALYSES,
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """Every trained arm against the baseline arm, by paired differences over seeds.
+
+    Holm runs over the arms of one outcome, once for the differences and once for the equivalences.
 
     Args:
         rows: of one benchmark, with ``protocol``, ``estimator``, ``arm``, ``seed``, ``pair_id``,
-            ``status`` and the columns of :data:`OUTCOMES`, as far as they are to be summarized.
+            ``photo``, ``status`` and the columns of :data:`OUTCOMES`, as far as they are to be
+            compared; with ``manifest_hash`` only runs on the baseline's pairs count.
+        baseline: the arm to compare with.
         analyses: by protocol.
+        draws: of the bootstrap over photos.
 
     Returns:
-        Those four; ``pairs`` that were judged, ``left_out`` by the protocol's :class:`Analysis`;
-        a column per outcome, NaN where every pair was left out.
+        A row per protocol, estimator, outcome (``metric``) and arm: ``seeds`` that pair,
+        ``seeds_left_out`` that only one of the two has; ``pairs`` and ``photos``; ``left_out``, how
+        many rows of the two arms the analysis dropped; ``mean_baseline`` and ``mean_arm``;
+        ``difference`` (arm minus baseline) with its interval ``low`` to ``high`` over seeds and
+        photos; ``effect_size`` (Hedges' g_z) and ``skewness`` of the seeds' differences;
+        ``p_seeds`` of the sign-flip test alone, ``p`` and ``p_holm`` (:meth:`SeedValues.test`);
+        ``p_equivalence`` within ± ``margin`` and ``p_equivalence_holm``; ``verdict``: ``higher``,
+        ``lower``, ``equivalent``, ``open``, ``open: too few seeds``, or ``not informative``.
 
     Raises:
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
     """
-    records = []
-    for (protocol, estimator), group in protocol_groups(rows, analyses):
-        kept = analyses[protocol].apply(group)
-        tables = {name: table for name, _, table in _outcome_tables(group, kept)}
-        counts = group.groupby(["arm", "seed"]).size()
-        counts_kept = kept.groupby(["arm", "seed"]).size()
-        for arm, seed in counts.index:
-            left_out = counts[arm, seed] - counts_kept.get((arm, seed), 0)
-            record = {"protocol": protocol, "estimator": estimator, "arm": arm, "seed": seed}
-            record |= {"pairs": counts[arm, seed], "left_out": left_out}
-            for name, table in tables.items():
-                has = (arm, seed) in table.index
-                record[name] = (
-                    OUTCOMES[name].of(table.loc[(arm, seed)].to_numpy()) if has else np.nan
+    parts = []
+    for (protocol, estimator), of_group in protocol_groups(rows, analyses):
+        group = _on_the_pairs_of(of_group, baseline)
+        analysis = analyses[protocol]
+        kept = analysis.apply(group)
+        arms = [arm for arm in order_arms(of_group["arm"]) if arm != baseline]
+        pairs = group.drop_duplicates("pair_id")
+        sample = photo_sample(pairs["photo"], draws)
+        for name, outcome in OUTCOMES.items():
+            if outcome.column not in group or group[outcome.column].isna().all():
+                continue
+            runs = _run_samples(outcome, group if outcome.all_rows else kept, pairs, sample)
+            of_arms = {arm: _by_seed(runs, arm) for arm in [baseline, *arms]}
+            means = [np.mean([v[0] for v in own.values()]) for own in of_arms.values() if own]
+            informative = not outcome.uninformative(means, analysis.floor_percent)
+            records = []
+            for arm in arms:
+                ours, theirs = of_arms[arm], of_arms[baseline]
+                lost = group["arm"].isin([arm, baseline]).sum()
+                lost -= kept["arm"].isin([arm, baseline]).sum()
+                records.append(
+                    {
+                        **{"protocol": protocol, "estimator": estimator},
+                        **{"metric": name, "arm": arm},
+                        "seeds_left_out": len(ours.keys() ^ theirs.keys()),
+                        **{"pairs": len(pairs), "photos": sample.photos},
+                        "left_out": 0 if outcome.all_rows else int(lost),
+                        **_compare(ours, theirs, sample.photos, outcome.margin),
+                    }
                 )
-            records.append(record)
-    return pd.DataFrame(records)
+            parts.append(_with_verdicts(pd.DataFrame(records), informative))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def protocol_groups(
@@ -194,380 +501,58 @@ def protocol_groups(
         yield (str(protocol), str(estimator)), group
 
 
-def _outcome_tables(
-    group: pd.DataFrame, kept: pd.DataFrame
-) -> Iterator[tuple[str, Outcome, pd.DataFrame]]:
-    """Each outcome's values, a row per arm and seed, a column per pair, NaN where left out."""
-    pairs = group["pair_id"].unique()
-    for name, outcome in OUTCOMES.items():
-        if outcome.column in group:
-            of = group if outcome.of_all_rows else kept
-            values = of[["arm", "seed", "pair_id"]].assign(value=outcome.pair_values(of))
-            table = values.pivot(index=["arm", "seed"], columns="pair_id", values="value")
-            yield name, outcome, table.reindex(columns=pairs)
-
-
-# Tests and intervals of paired differences, one a seed
-
-EXACT_SEEDS = 20  # up to here all 2ⁿ flips are tried
-FLIPS = 99_999  # random ones beyond, and the differences as they are
-
-
-def _flipped_sums(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sum of the differences whose signs are flipped, for every flip; the first flips none.
-
-    With the sum T of the flipped ones, a flip has the sum S − 2T, which reaches S where T ≤ 0.
-    scipy.stats.permutation_test goes through the same flips, one at a time, and has no interval.
-
-    Args:
-        differences: ``(..., n)``.
-
-    Returns:
-        ``(..., F)`` sums and ``(F,)`` how many differences each flip flips.
-    """
-    n = differences.shape[-1]
-    if n > EXACT_SEEDS:
-        flips = keyed_rng("sign flips", n).random((FLIPS + 1, n)) < 0.5
-        flips[0] = False
-        return differences @ flips.T.astype(float), flips.sum(1)
-    sums, sizes = np.zeros((*differences.shape[:-1], 1)), np.zeros(1, int)
-    for one in np.moveaxis(differences, -1, 0):
-        sums = np.concatenate([sums, sums + one[..., None]], axis=-1)
-        sizes = np.concatenate([sizes, sizes + 1])
-    return sums, sizes
-
-
-def sign_flip_test(differences: ArrayLike, alternative: Alternative = "two-sided") -> np.ndarray:
-    """Fisher's test of a mean of 0: how many flips of the differences' signs have such a mean.
-
-    Exact for any distribution that is symmetric about 0 under the null hypothesis (Fisher, The
-    Design of Experiments, 1935, section 21), up to :data:`EXACT_SEEDS` seeds; beyond, over
-    :data:`FLIPS` random flips of a fixed key, with the unflipped differences among them, which
-    keeps the test valid (Phipson and Smyth, 2010).
-
-    Args:
-        differences: ``(..., n)``, finite, one a seed; several sets at once take 2ⁿ numbers each.
-        alternative: of the mean; the two-sided p is twice the smaller one, at most 1.
-
-    Returns:
-        ``(...)`` p-values in (0, 1].
-
-    >>> float(sign_flip_test([3.0, 1.0, 2.0]))  # 2 of 8 flips
-    0.25
-    >>> float(sign_flip_test([3.0, 1.0, 2.0], "greater"))
-    0.125
-    """
-    d = np.asarray(differences, float)
-    sums, _ = _flipped_sums(d)
-    # What is 0 but for rounding is 0: 0.1 + 0.2 − 0.3 is a tie.
-    rounding = 1e-12 * np.abs(d).sum(-1, keepdims=True)
-    greater, less = (sums <= rounding).mean(-1), (sums >= -rounding).mean(-1)
-    if alternative == "two-sided":
-        return np.minimum(1.0, 2 * np.minimum(greater, less))
-    return greater if alternative == "greater" else less
-
-
-def sign_flip_interval(
-    differences: ArrayLike, level: float = 1 - ALPHA
-) -> tuple[np.ndarray, np.ndarray]:
-    """The means that the two-sided sign-flip test does not reject.
-
-    No search is needed: a mean θ has the one-sided p-value (1 + k)/2ⁿ, where k of the 2ⁿ − 1
-    means of some of the differences are at most θ (Hartigan's typical values, JASA 1969). So the
-    ends are order statistics of these means.
-
-    Args:
-        differences: ``(..., n)``, finite, one a seed.
-        level: of confidence.
-
-    Returns:
-        ``(...)`` lower and upper ends; infinite where no flip is rare enough, below 6 seeds at
-        95 %.
-
-    >>> low, high = sign_flip_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    >>> float(low), float(high)
-    (1.0, 6.0)
-    """
-    sums, sizes = _flipped_sums(np.asarray(differences, float))
-    rank = int((1 - level) / 2 * sizes.size)
-    if rank == 0:
-        infinite = np.full(sums.shape[:-1], np.inf)
-        return -infinite, infinite
-    means = sums[..., sizes > 0] / sizes[sizes > 0]
-    low = np.partition(means, rank - 1, axis=-1)[..., rank - 1]
-    return low, np.partition(means, -rank, axis=-1)[..., -rank]
-
-
-def equivalence_test(differences: ArrayLike, margin: float) -> np.ndarray:
-    """Two one-sided sign-flip tests: is the mean within ± ``margin``?
-
-    Schuirmann's procedure (1987): the larger of the p-values of a mean above −margin and one below
-    margin. No correction for the two is needed, since both must reject.
-
-    Args:
-        differences: ``(..., n)``, finite, one a seed.
-        margin: > 0, in the unit of the differences, stated beforehand.
-
-    >>> float(equivalence_test([0.01, -0.02, 0.0, 0.01, -0.01], 0.1))  # 1 of 32 flips
-    0.03125
-    """
-    d = np.asarray(differences, float)
-    above = sign_flip_test(d + margin, "greater")
-    return np.maximum(above, sign_flip_test(d - margin, "less"))
-
-
-def outside_test(differences: ArrayLike, margin: float) -> np.ndarray:
-    """The opposite of :func:`equivalence_test`: is the mean beyond ± ``margin``?
-
-    Twice the smaller p-value of a mean above margin and one below −margin, since one is enough.
-    """
-    d = np.asarray(differences, float)
-    above = sign_flip_test(d - margin, "greater")
-    return np.minimum(1.0, 2 * np.minimum(above, sign_flip_test(d + margin, "less")))
-
-
-def t_interval(differences: ArrayLike, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Student's interval of the mean; NaN below two differences.
-
-    >>> [round(end, 3) for end in t_interval([1.0, 2.0, 3.0])]
-    [-0.484, 4.484]
-    """
-    d = np.asarray(differences, float)
-    if d.size < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf((1 + level) / 2, d.size - 1) * stats.sem(d)
-    return float(d.mean() - half), float(d.mean() + half)
-
-
-def effect_size(differences: ArrayLike) -> float:
-    """Hedges' g_z: Cohen's d_z, mean over standard deviation of the differences, less its bias.
-
-    The factor Γ(f/2) / (√(f/2) Γ((f − 1)/2)) with f = n − 1 (Hedges, 1981). NaN below three
-    differences and where they are all the same.
-
-    >>> round(effect_size([1.0, 2.0, 3.0]), 3)  # d_z = 2
-    1.128
-    """
-    d = np.asarray(differences, float)
-    f = d.size - 1
-    if f < 2 or np.ptp(d) == 0:
-        return np.nan
-    factor = np.exp(special.gammaln(f / 2) - special.gammaln((f - 1) / 2)) / np.sqrt(f / 2)
-    return float(factor * d.mean() / d.std(ddof=1))
-
-
-def holm(p: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values of one family; NaN, a test that could not be made, counts as 1.
-
-    >>> holm([0.01, 0.04, float("nan")]).round(6).tolist()
-    [0.03, 0.08, 1.0]
-    """
-    known = np.nan_to_num(np.asarray(p, float), nan=1.0)
-    # statsmodels' multipletests has it too, and collects garbage on every call: 50 ms a family.
-    order = np.argsort(known)
-    steps = np.maximum.accumulate(known[order] * np.arange(known.size, 0, -1))
-    return np.minimum(steps, 1.0)[np.argsort(order)]
-
-
-# How many seeds
-
-
-def fewest_seeds(tests: int = 3, alternative: Alternative = "two-sided") -> int:
-    """Below this no sign-flip test of so many can be significant after Holm.
-
-    All differences on one side are 1 flip of 2ⁿ, or 2, and the first step of Holm asks for a p of
-    5 % over the number of tests.
-
-    >>> fewest_seeds(3)  # 2/2⁷ = 0.0156 < 0.05/3 < 2/2⁶
-    7
-    """
-    sides = 2 if alternative == "two-sided" else 1
-    return int(np.ceil(np.log2(sides * tests / ALPHA)))
-
-
-MOST_SEEDS = 1000  # nobody trains more
-MIN_SEEDS = fewest_seeds(3)  # the study's three contrasts against none
-
-
-def sign_flip_power(
-    effect: float,
-    seeds: int,
-    tests: int = 3,
-    alternative: Alternative = "two-sided",
-    simulations: int = 4000,
-) -> float:
-    """How often the sign-flip test finds an effect, at the first step of Holm over ``tests``.
-
-    Simulated with normal differences; the standard error is below 0.008.
-
-    Args:
-        effect: mean over standard deviation of the paired differences.
-        seeds: at most :data:`EXACT_SEEDS`.
-        tests: in the family.
-        alternative: of the test.
-        simulations: studies that are simulated.
-
-    >>> sign_flip_power(1.0, seeds=6)
-    0.0
-    """
-    if seeds < fewest_seeds(tests, alternative):
-        return 0.0
-    rng = keyed_rng("power", seeds)
-    found = 0
-    block = max(1, 2**22 // 2**seeds)  # 2²² flips at a time: some 30 MB
-    for start in range(0, simulations, block):
-        size = (min(block, simulations - start), seeds)
-        p = sign_flip_test(rng.normal(effect, 1.0, size), alternative)
-        found += int((p <= ALPHA / tests).sum())
-    return found / simulations
-
-
-def seeds_needed(
-    effect: float,
-    tests: int = 3,
-    alternative: Alternative = "two-sided",
-    power: float = 0.8,
-) -> int | None:
-    """The fewest seeds at which an effect is found with this power, as in :func:`sign_flip_power`.
-
-    The t-test's number (statsmodels), and where that is 12 or less, what simulation makes of it;
-    with more seeds the two tests' powers differ by less than a seed's worth.
-
-    Returns:
-        The number; ``None`` above :data:`MOST_SEEDS`.
-
-    >>> seeds_needed(1.0), seeds_needed(3.0), seeds_needed(0.01)
-    (14, 7, None)
-    """
-    fewest = fewest_seeds(tests, alternative)
-    size = abs(effect)
-    if not size > 0:
-        return None
-    sides: Literal["two-sided", "larger"]
-    sides = "two-sided" if alternative == "two-sided" else "larger"
-
-    def too_few(seeds: int) -> bool:  # statsmodels has NaN where the power is 1 to all digits
-        return TTestPower().power(min(size, 3.0), seeds, ALPHA / tests, alternative=sides) < power
-
-    if too_few(MOST_SEEDS):
-        return None
-    low, high = fewest, MOST_SEEDS
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if too_few(middle) else (low, middle)
-    sided: Alternative = "two-sided" if alternative == "two-sided" else "greater"
-    while low <= 12 and sign_flip_power(size, low, tests, sided) < power:
-        low += 1
-    return low
-
-
-# The crossed bootstrap
-
-
-def pair_draws(clusters: np.ndarray, draws: int = 1000) -> np.ndarray:
-    """How often each pair occurs in each of the draws with replacement, ``(draws, pairs)``.
-
-    Args:
-        clusters: ``(pairs,)`` the photo of each pair; pairs of one photo are drawn together.
-        draws: of as many photos as there are.
-    """
-    photos, photo = np.unique(clusters, return_inverse=True)
-    rng = keyed_rng("bootstrap pairs", photos.size, draws)
-    return rng.multinomial(photos.size, np.full(photos.size, 1 / photos.size), draws)[:, photo]
-
-
-def crossed_bootstrap(differences: np.ndarray, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Percentile interval of the mean difference with seeds and pairs drawn, crossed.
-
-    Every draw takes seeds with replacement and pairs with replacement, the same pairs for all arms
-    and seeds (Owen's pigeonhole bootstrap, Annals of Applied Statistics 2007, whose variance is
-    never too small on average). It carries the variance of the pairs, which the tests over seeds
-    take as given; by its seeds alone it would be too narrow, as all percentile intervals of few.
-
-    Args:
-        differences: ``(draws, seeds)``, each seed's difference on the pairs of each draw, see
-            :func:`pair_draws`.
-
-    Returns:
-        Its ends; NaN without seeds.
-    """
-    draws, seeds = differences.shape
-    if seeds == 0:
-        return np.nan, np.nan
-    drawn = keyed_rng("bootstrap seeds", seeds, draws).integers(seeds, size=(draws, seeds))
-    means = np.take_along_axis(differences, drawn, axis=1).mean(1)
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-# The tables of a report
-
-
-def compare_arms(
-    rows: pd.DataFrame,
-    baseline: str = "none",
-    analyses: Mapping[str, Analysis] = ANALYSES,
-    draws: int = 1000,
+def levels(
+    rows: pd.DataFrame, outcomes: Mapping[str, Outcome] = OUTCOMES, draws: int = DRAWS
 ) -> pd.DataFrame:
-    """Every arm against the baseline, by paired differences over seeds.
-
-    Holm runs over the arms of one outcome, once for the differences and once for the equivalences.
-    The first outcome is the primary one; who reads the others for significance reads more than
-    one family.
+    """The outcomes of every arm and baseline, with intervals over seeds and photos.
 
     Args:
-        rows: as :func:`summarize_runs` takes them; with a column ``photo``, pairs of one photo are
-            drawn together, and with ``manifest_hash`` only runs on the baseline's pairs count.
-        baseline: the arm to compare with.
-        analyses: by protocol.
-        draws: of the bootstrap.
+        rows: of one protocol and benchmark, with ``estimator``, ``arm``, ``seed``, ``pair_id``,
+            ``photo`` and ``status``; of several manifests the one with most rows counts.
+        outcomes: to be shown.
+        draws: of the bootstrap over photos.
 
     Returns:
-        A row per protocol, estimator, outcome (``metric``) and arm: ``seeds`` that pair,
-        ``seeds_left_out`` that only one of the two has; ``pairs`` that any run was judged on,
-        ``left_out``, how many of the rows of these two arms the analysis dropped; ``mean_baseline``
-        and ``mean_arm``, ``difference`` (arm minus baseline), its t interval ``low`` to ``high``,
-        the inverted sign-flip test's and the crossed bootstrap's; ``effect_size`` (Hedges' g_z);
-        ``p`` of the two-sided sign-flip test and ``p_method``; ``p_holm``; ``p_equivalence``
-        within ± ``margin`` and ``p_equivalence_holm``; ``verdict``: ``higher``, ``lower``,
-        ``equivalent``, ``open``, or ``open: too few seeds``.
-
-    Raises:
-        HomoregError: two runs with the same arm and seed, or an unknown protocol.
+        A row per estimator and arm: ``seeds`` (0 for a baseline), ``pairs``, ``photos``, and
+        ``_mean``, ``_low`` and ``_high`` of each outcome, within its range.
     """
-    parts = []
-    for (protocol, estimator), of_group in protocol_groups(rows, analyses):
-        group = _on_the_pairs_of(of_group, baseline)
-        kept = analyses[protocol].apply(group)
-        arms = [arm for arm in order_arms(of_group["arm"]) if arm != baseline]
-        clusters = group.drop_duplicates("pair_id")
-        weights = pair_draws(clusters["photo" if "photo" in group else "pair_id"].to_numpy(), draws)
-        for name, outcome, table in _outcome_tables(group, kept):
-            runs = {key: values.to_numpy() for key, values in table.iterrows()}
-            value = pd.Series({key: outcome.of(values) for key, values in runs.items()})
-            value = value.dropna()
-            drawn = {key: _drawn(outcome, runs[key], weights) for key in value.index}
-            records = []
-            for arm in arms:
-                ours, theirs = _seeds(value, arm), _seeds(value, baseline)
-                both = ours.index.intersection(theirs.index)
-                record = {
-                    "protocol": protocol,
-                    "estimator": estimator,
-                    "metric": name,
-                    "arm": arm,
-                    "seeds": len(both),
-                    "seeds_left_out": len(ours.index.union(theirs.index)) - len(both),
-                    "pairs": len(clusters),
-                    "left_out": 0 if outcome.of_all_rows else _lost(group, kept, [arm, baseline]),
-                }
-                boot = [drawn[arm, seed] - drawn[baseline, seed] for seed in both]
-                record |= _compare(ours[both].to_numpy(), theirs[both].to_numpy(), outcome.margin)
-                ends = crossed_bootstrap(np.reshape(boot, (len(both), draws)).T)
-                record["bootstrap_low"], record["bootstrap_high"] = ends
-                records.append(record)
-            parts.append(_judge(pd.DataFrame(records)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    rows = rows.assign(failed=(rows["status"] != "ok").astype(float))
+    if "manifest_hash" in rows:
+        rows = rows[rows["manifest_hash"] == rows["manifest_hash"].mode()[0]]
+    records = []
+    for estimator, group in rows.groupby("estimator", sort=False):
+        for arm in order_arms(group["arm"]):
+            own = group[group["arm"] == arm]
+            own = own.assign(seed=own["seed"].fillna(-1).astype(int))
+            pairs = own.drop_duplicates("pair_id")
+            sample = photo_sample(pairs["photo"], draws)
+            seeds = own["seed"].nunique() if (own["seed"] >= 0).any() else 0
+            record: dict[str, Any] = {"estimator": estimator, "arm": arm, "seeds": seeds}
+            record |= {"pairs": len(pairs), "photos": sample.photos}
+            for name, outcome in outcomes.items():
+                if outcome.column not in own:
+                    continue
+                runs = _run_samples(outcome, own, pairs, sample)
+                drawn = np.reshape(list(runs.values()), (len(runs), len(sample.counts)))
+                values = SeedValues(drawn.T, sample.photos)
+                low, high = np.clip(values.interval(), *(outcome.range or (-np.inf, np.inf)))
+                record |= {f"{name}_mean": values.estimate, f"{name}_low": low}
+                record[f"{name}_high"] = high
+            records.append(record)
+    return pd.DataFrame(records)
+
+
+def _run_samples(
+    outcome: Outcome, rows: pd.DataFrame, pairs: pd.DataFrame, sample: Sample
+) -> dict[tuple[str, int], np.ndarray]:
+    """``(1 + B,)`` values of an outcome for each arm and seed that has a pair with a value."""
+    values = rows[["arm", "seed", "pair_id"]].assign(value=outcome.pair_values(rows))
+    table = values.pivot(index=["arm", "seed"], columns="pair_id", values="value")
+    table = table.reindex(columns=pairs["pair_id"]).dropna(how="all")
+    return {
+        key: outcome.of(own, sample.counts)
+        for key, own in zip(table.index, table.to_numpy(float), strict=True)
+    }
 
 
 def _on_the_pairs_of(group: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -577,63 +562,66 @@ def _on_the_pairs_of(group: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return group[group["manifest_hash"].isin(manifests)]
 
 
-def _drawn(outcome: Outcome, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    has = ~np.isnan(values)
-    return outcome.statistic(values[has], weights[:, has])
+def _by_seed(runs: dict[tuple[str, int], np.ndarray], arm: str) -> dict[int, np.ndarray]:
+    return {seed: values for (name, seed), values in runs.items() if name == arm}
 
 
-def _seeds(values: pd.Series, arm: str) -> pd.Series:
-    """One arm's values by seed; empty where it has none."""
-    of_arm = values[[key[0] == arm for key in values.index]]
-    return of_arm.set_axis([key[1] for key in of_arm.index])
+def paired(
+    ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray], photos: int
+) -> SeedValues:
+    """Differences of the seeds that both have."""
+    both = sorted(ours.keys() & theirs.keys())
+    size = len(next(iter([*ours.values(), *theirs.values()]), [0.0]))
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ is undefined, and stays so
+        differences = [ours[seed] - theirs[seed] for seed in both]
+    return SeedValues(np.reshape(differences, (len(both), size)).T, photos)
 
 
-def _lost(group: pd.DataFrame, kept: pd.DataFrame, arms: list[str]) -> int:
-    return int(group["arm"].isin(arms).sum() - kept["arm"].isin(arms).sum())
-
-
-def _compare(arm: np.ndarray, baseline: np.ndarray, margin: float) -> dict[str, float | str]:
-    differences = arm - baseline
-    empty = differences.size == 0
-    low, high = t_interval(differences)
-    flip_low, flip_high = sign_flip_interval(differences)
-    exact = differences.size <= EXACT_SEEDS
+def _compare(
+    ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray], photos: int, margin: float
+) -> dict[str, Any]:
+    d = paired(ours, theirs, photos)
+    both = sorted(ours.keys() & theirs.keys())
+    low, high = d.interval()
+    finite = bool(np.isfinite(d.values).all()) and d.seeds.size > 0
     return {
-        "mean_baseline": np.nan if empty else float(baseline.mean()),
-        "mean_arm": np.nan if empty else float(arm.mean()),
-        "difference": np.nan if empty else float(differences.mean()),
+        "seeds": d.seeds.size,
+        "mean_baseline": np.mean([theirs[seed][0] for seed in both]) if both else np.nan,
+        "mean_arm": np.mean([ours[seed][0] for seed in both]) if both else np.nan,
+        "difference": d.estimate,
         "low": low,
         "high": high,
-        "sign_flip_low": np.nan if empty else float(flip_low),
-        "sign_flip_high": np.nan if empty else float(flip_high),
-        "bootstrap_low": np.nan,
-        "bootstrap_high": np.nan,
-        "effect_size": effect_size(differences),
-        "p": np.nan if empty else float(sign_flip_test(differences)),
-        "p_method": f"all {2**differences.size} flips" if exact else f"{FLIPS} random flips",
-        "p_equivalence": np.nan if empty else float(equivalence_test(differences, margin)),
+        "effect_size": effect_size(d.seeds) if finite else np.nan,
+        "skewness": d.skewness if finite else np.nan,
+        "p_seeds": float(sign_flip_test(d.seeds)) if finite else np.nan,
+        "p": d.test("two-sided"),
+        "p_equivalence": d.within(margin),
         "margin": margin,
     }
 
 
-def _judge(table: pd.DataFrame) -> pd.DataFrame:
-    """Add Holm's p-values over the rows, and the verdict."""
+def _with_verdicts(table: pd.DataFrame, informative: bool) -> pd.DataFrame:
+    """Add Holm's p-values over the arms, and the verdict."""
     if table.empty:
         return table
     table["p_holm"] = holm(table["p"])
     table["p_equivalence_holm"] = holm(table["p_equivalence"])
-    needed = max(MIN_SEEDS, fewest_seeds(len(table)))
+    infinite = (table["seeds"] > 0) & ~np.isfinite(table["difference"])
     table["verdict"] = np.select(
         [
-            table["seeds"] < needed,
+            infinite | (not informative),
+            table["seeds"] < fewest_seeds(len(table)),
             (table["p_holm"] <= ALPHA) & (table["difference"] > 0),
             (table["p_holm"] <= ALPHA) & (table["difference"] < 0),
             table["p_equivalence_holm"] <= ALPHA,
         ],
-        ["open: too few seeds", "higher", "lower", "equivalent"],
+        ["not informative", "open: too few seeds", "higher", "lower", "equivalent"],
         "open",
     )
     return table
+
+
+# Rank correlations
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -646,6 +634,36 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < 3 or any(np.ptp(rank) == 0 for rank in ranks):
         return float("nan")
     return float(np.corrcoef(*ranks)[0, 1])
+
+
+def resampled_spearman(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Spearman's ρ of many samples of the same pairs.
+
+    Args:
+        x: ``(P,)``; infinities are equal and last.
+        y: the same.
+        counts: ``(B, P)`` how often each pair occurs in each sample.
+
+    Returns:
+        ``(B,)``; NaN where a sample leaves it undefined.
+
+    >>> resampled_spearman([1, 2, 3], [1, 3, 2], [[1, 1, 1], [2, 0, 2]]).tolist()
+    [0.5, 1.0]
+    """
+    weights = np.asarray(counts, float)
+    a, b = (_resampled_ranks(np.asarray(values, float), weights) for values in (x, y))
+    total = weights.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b = (v - (weights * v).sum(1, keepdims=True) / total for v in (a, b))
+        cross, aa, bb = ((weights * product).sum(1) for product in (a * b, a * a, b * b))
+        return np.where(aa * bb > 1e-9, cross / np.sqrt(aa * bb), np.nan)
+
+
+def _resampled_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``(B, P)`` mid-ranks of each value in each sample."""
+    names, group = np.unique(values, return_inverse=True)
+    of_group = counts @ np.eye(names.size)[group]
+    return (np.cumsum(of_group, axis=1) - (of_group - 1) / 2)[:, group]
 
 
 def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -662,75 +680,3 @@ def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, f
     with np.errstate(divide="ignore"):
         z = np.arctanh(rho)
     return float(np.tanh(z - half)), float(np.tanh(z + half))
-
-
-# What a missing number counts as in a rank correlation; anything else as the largest.
-WORST = {"fit_gap": 0.0, "hull_fraction": 0.0, "match_count": 0.0, "ssim": -1.0}
-
-
-def rank_correlations_by_seed(
-    rows: pd.DataFrame, x: str, y: str, analyses: Mapping[str, Analysis] = ANALYSES
-) -> pd.DataFrame:
-    """Spearman's ρ of two columns over the pairs of each run.
-
-    A failed pair has no κ and no finite error. To rank both last would make the two related by
-    what they lack, so that ρ is over the pairs that have both numbers (an infinite error is one),
-    and ``spearman_all`` shows what the others would make of it.
-
-    Args:
-        rows: as :func:`summarize_runs` takes them.
-        x: a column.
-        y: another.
-        analyses: by protocol.
-
-    Returns:
-        ``protocol, estimator, arm, x, y, seed``; ``pairs`` that were judged, ``left_out`` by the
-        analysis, ``n`` that have both numbers; ``spearman`` with ``low`` and ``high``, its 95 %
-        interval over the n; ``spearman_all`` over all that the analysis keeps, a missing number
-        counting as the worst.
-    """
-    records = []
-    for (protocol, estimator), group in protocol_groups(rows, analyses):
-        for arm in order_arms(group["arm"]):
-            for seed, of_run in group[group["arm"] == arm].groupby("seed"):
-                kept = analyses[protocol].apply(of_run)
-                rho, rho_all, n = run_correlation(kept, x, y)
-                low, high = spearman_interval(rho, n)
-                who = {"protocol": protocol, "estimator": estimator, "arm": arm}
-                what = {"x": x, "y": y, "seed": seed}
-                counts = {"pairs": len(of_run), "left_out": len(of_run) - len(kept), "n": n}
-                found = {"spearman": rho, "low": low, "high": high, "spearman_all": rho_all}
-                records.append(who | what | counts | found)
-    return pd.DataFrame(records)
-
-
-def run_correlation(rows: pd.DataFrame, x: str, y: str) -> tuple[float, float, int]:
-    """A run's ρ over the pairs that have both numbers, over all, and how many have."""
-    values = rows[[x, y]].astype(float)
-    has = values.notna().all(axis=1)
-    of_all = values.fillna({x: WORST.get(x, np.inf), y: WORST.get(y, np.inf)})
-    rho, rho_all = (spearman(*part.to_numpy().T) for part in (values[has], of_all))
-    return rho, rho_all, int(has.sum())
-
-
-def rank_correlations_over_seeds(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """The mean of each arm's ρ over its seeds, with the t interval of that mean.
-
-    Args:
-        by_seed: :func:`rank_correlations_by_seed`.
-
-    Returns:
-        A row per protocol, estimator, arm, x and y: ``seeds`` that have a ρ, ``seeds_left_out``,
-        ``spearman`` (their mean), ``low``, ``high``, and ``least`` and ``most`` of the seeds.
-    """
-    keys = ["protocol", "estimator", "arm", "x", "y"]
-    records = []
-    for key, group in by_seed.groupby(keys, sort=False):
-        rho = group["spearman"].dropna().to_numpy()
-        low, high = t_interval(rho)
-        record = dict(zip(keys, key, strict=True))
-        record |= {"seeds": rho.size, "seeds_left_out": len(group) - rho.size}
-        record |= {"spearman": rho.mean() if rho.size else np.nan, "low": low, "high": high}
-        record |= {"least": min(rho, default=np.nan), "most": max(rho, default=np.nan)}
-        records.append(record)
-    return pd.DataFrame(records)

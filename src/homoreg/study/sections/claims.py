@@ -1,147 +1,143 @@
-"""Last of all: what the study claimed, under its own protocol and under the corrected one."""
+"""What the original study claimed, under its own protocol and under the corrected one."""
 
 import pandas as pd
 
-from homoreg.study.arms import ORIGINAL_ARMS, PROTOCOLS
-from homoreg.study.claims import judge_claims
+from homoreg.study.arms import PROTOCOLS
+from homoreg.study.claims import DEPENDS, MIN_SEEDS, TESTS, VERDICTS, kappa_column
 from homoreg.study.data import StudyData
 from homoreg.study.document import (
     Column,
     Part,
     Section,
     Table,
+    bullets,
     number,
     probability,
     view,
 )
-from homoreg.study.tables import training_table
-
-NOT_RUN = "not run"
+from homoreg.study.statistics import fewest_seeds, sign_flip_power
 
 
 def claims(study: StudyData) -> Section | None:
     """Absent where no protocol has all of the study's arms."""
-    whole = [
-        protocol
-        for protocol in study.protocols
-        if set(ORIGINAL_ARMS) <= set(study.rows_of(protocol).get("arm", []))
-    ]
-    if not whole:
+    verdicts, statements = study.claims
+    if not len(verdicts):
         return None
-    rows = pd.concat(
-        [
-            own[(own["estimator"] == study.primary(protocol)) & own["arm"].isin(ORIGINAL_ARMS)]
-            for protocol in whole
-            if len(own := study.rows_of(protocol))
-        ]
-    )
-    verdicts, statements = judge_claims(rows, _losses(study.done, whole), study.analyses)
+    whole = [name for name in study.protocols if name in set(verdicts["protocol"])]
+    reached = [verdict for verdict in VERDICTS if verdict in set(verdicts["verdict"])]
+    estimators = ", ".join(statements["estimator"].unique())
     parts: list[Part] = [
-        (
-            "Each claim is a conjunction of statements about paired differences between seeds. All "
-            "statements of a protocol are one family, by Holm at 5 %. Supported: every statement "
-            "holds. Refuted: the opposite of at least one holds. Undecided: anything else."
-        )
-    ]
-    parts += [
-        (
-            f"{label[0].upper()}{label[1:]} has not been run here. `{_command(protocol)}` runs it, "
-            "and `python -m homoreg.report runs=[multirun/notebook,multirun/study]` puts the two "
-            "side by side."
-        )
-        for protocol, label in PROTOCOLS.items()
-        if protocol not in whole
-    ]
-    parts.append(
+        "Each claim is a conjunction of statements about paired differences between seeds. Each "
+        f"statement and its opposite are tested, over seeds and photos, under every estimator "
+        f"({estimators}); the {TESTS} tests of a protocol and estimator are one family, by Holm at "
+        "5 %. A verdict without a remark is that of every estimator.",
+        bullets(
+            [
+                *(f"**{verdict}**: {VERDICTS[verdict]}" for verdict in reached),
+                *_notes(study, whole, statements),
+            ]
+        ),
         Table(
             "claims",
-            "The study's claims, judged with "
-            + ", ".join(f"{study.primary(name)} under {PROTOCOLS[name]}" for name in whole)
-            + ". What it would take is said of the undecided.",
+            "The study's claims. Whatever the verdict, the last column says what it does not mean.",
             "claims",
-            view(_side_by_side(verdicts, "verdict"), _claim_columns(whole)),
-        )
+            view(_side_by_side(verdicts, whole), _claim_columns(whole)),
+        ),
+    ]
+    title = "What the original study claimed"
+    return Section("claims", title, parts, {"claims": verdicts}, open=True)
+
+
+def claim_statements(study: StudyData) -> Section | None:
+    """What the claims consist of."""
+    verdicts, statements = study.claims
+    if not len(verdicts):
+        return None
+    part = Table(
+        "statements",
+        "The statements of the claims: the estimate over seeds with its 95 % interval over seeds "
+        "and photos, Holm's p, and whether the statement holds, its opposite does, or neither. "
+        "Effect sizes, skewness, margins, the p of the opposites and what was left out are in the "
+        "CSV.",
+        "statements",
+        view(_statements(statements, verdicts), STATEMENT_COLUMNS, by=STATEMENT_KEYS),
     )
-    parts.append(
-        Table(
-            "statements",
-            "Their statements: the estimate over seeds with its 95 % interval, Holm's p, and "
-            "whether the statement holds, its opposite does, or neither. Effect sizes, margins, "
-            "the p of the opposites and what was left out are in the CSV.",
-            "statements",
-            view(_statements(statements, verdicts), _statement_columns(whole), by=["claim"]),
-        )
-    )
-    frames = {"claims": verdicts, "statements": statements}
-    return Section("claims", "What the study claimed", parts, frames)
+    return Section("statements", "The claims' statements", [part], {"statements": statements})
 
 
-def _losses(done: pd.DataFrame, protocols: list[str]) -> pd.DataFrame:
-    """What the claim on overfitting is judged by: both losses of each run, in evaluation mode."""
-    training = training_table(
-        done[done["protocol"].isin(protocols) & done["arm"].isin(ORIGINAL_ARMS)]
-    )
-    return training[["protocol", "arm", "seed", "final_train_loss", "final_val_loss"]]
+def _notes(study: StudyData, whole: list[str], statements: pd.DataFrame) -> list[str]:
+    """What limits the verdicts: seeds, power, what κ is of, a protocol that was not run."""
+    notes = []
+    fewest = statements.groupby("protocol")["seeds"].min()
+    for protocol in whole:
+        seeds = int(fewest[protocol])
+        if seeds >= MIN_SEEDS:  # else the summary says what it takes
+            power = sign_flip_power(1.0, seeds, TESTS, "greater")
+            notes.append(
+                f"{PROTOCOLS[protocol]}: with {seeds} seeds a difference of one standard "
+                f"deviation is found with probability {power:.2f} in this family."
+            )
+        elif seeds >= fewest_seeds(3):
+            notes.append(f"{PROTOCOLS[protocol]}: below {MIN_SEEDS} seeds no claim can be tested.")
+        kappa = kappa_column(study.rows_of(protocol), study.analyses[protocol])
+        if not kappa.endswith("_correct"):
+            notes.append(
+                f"{PROTOCOLS[protocol]}: `{kappa}` is of all matches that the solve used, right or "
+                "wrong; the table has none of the true matches alone."
+            )
+    for protocol, label in PROTOCOLS.items():
+        if protocol not in whole:
+            name = "notebook" if protocol == "notebook" else "study"
+            notes.append(
+                f"{label[0].upper()}{label[1:]} has not been run here: `python -m homoreg.train -m "
+                f"experiment={name} study={name}` runs it, and `python -m homoreg.report "
+                "runs=[multirun/notebook,multirun/study]` shows both."
+            )
+    return notes
 
 
-def _command(protocol: str) -> str:
-    """What fills the column of a protocol that was not run."""
-    name = "notebook" if protocol == "notebook" else "study"
-    return (
-        f"python -m homoreg.train -m experiment={name} regularizer={','.join(ORIGINAL_ARMS)} "
-        f"'seed=range(12)' study={name}"
-    )
-
-
-def _side_by_side(verdicts: pd.DataFrame, value: str) -> pd.DataFrame:
-    """A row per claim; a column per protocol with its ``value`` and one with what it would take."""
-    keys = ["claim", "text"]
-    table = verdicts[keys].drop_duplicates().reset_index(drop=True)
-    for protocol in PROTOCOLS:
+def _side_by_side(verdicts: pd.DataFrame, whole: list[str]) -> pd.DataFrame:
+    """A row per claim with each protocol's verdict and those of its estimators."""
+    table = verdicts[["claim", "text", "caveat"]].drop_duplicates().reset_index(drop=True)
+    for protocol in whole:
         own = verdicts[verdicts["protocol"] == protocol].set_index("claim")
-        table[protocol] = [own[value].get(claim, NOT_RUN) for claim in table["claim"]]
-        table[f"{protocol}_takes"] = [own["would_take"].get(claim, "") for claim in table["claim"]]
+        texts = {
+            claim: f"{row['verdict']} ({row['by_estimator']})"
+            if row["verdict"] == DEPENDS
+            else row["verdict"]
+            for claim, row in own.iterrows()
+        }
+        table[protocol] = table["claim"].map(texts)
     return table
 
 
 def _claim_columns(whole: list[str]) -> list[Column]:
     columns = [Column("claim", "claim"), Column("text", "what it says")]
-    columns += [Column(protocol, label) for protocol, label in PROTOCOLS.items()]
-    return columns + [
-        Column(f"{protocol}_takes", f"what it would take, {protocol}") for protocol in whole
-    ]
+    for protocol in whole:
+        columns.append(Column(protocol, PROTOCOLS[protocol]))
+    return [*columns, Column("caveat", "what the verdict does not mean")]
+
+
+STATEMENT_KEYS = ["protocol", "statement of", "statement"]
+STATEMENT_COLUMNS = [
+    Column("estimator", "estimator"),
+    Column("seeds", "seeds"),
+    Column("estimate", "estimate", number(3), ("low", "high")),
+    Column("p_holm", "p, Holm", probability),
+    Column("says", "verdict"),
+]
 
 
 def _statements(statements: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """A row per claim and statement, the protocols' numbers beside each other."""
+    """The estimators' numbers below each other, by claim and statement."""
     texts = verdicts.drop_duplicates("claim").set_index("claim")["text"]
-    judged = statements.assign(
-        says=[
-            "holds" if row["holds"] else "opposite holds" if row["opposite_holds"] else "open"
-            for row in statements.to_dict("records")
-        ]
+    table = statements.assign(
+        **{"statement of": [f"{claim}. {texts[claim]}" for claim in statements["claim"]]},
+        place=statements.groupby(["protocol", "estimator"], sort=False).cumcount(),
     )
-    keys = ["claim", "statement"]
-    table = judged[keys].drop_duplicates()
-    for protocol, own in judged.groupby("protocol", sort=False):
-        numbers = own.set_index(keys)[["seeds", "estimate", "low", "high", "p_holm", "says"]]
-        table = table.join(numbers.add_prefix(f"{protocol}_"), on=keys)
-    table = table.sort_values("claim", kind="stable")
-    return table.assign(claim=table["claim"].map(lambda claim: f"{claim}. {texts[claim]}"))
-
-
-def _statement_columns(whole: list[str]) -> list[Column]:
-    columns = [Column("statement", "statement")]
-    for protocol in whole:
-        columns += [
-            Column(f"{protocol}_seeds", f"seeds, {protocol}"),
-            Column(
-                f"{protocol}_estimate",
-                f"estimate, {protocol}",
-                number(3),
-                (f"{protocol}_low", f"{protocol}_high"),
-            ),
-            Column(f"{protocol}_p_holm", f"p, Holm, {protocol}", probability),
-            Column(f"{protocol}_says", protocol),
-        ]
-    return columns
+    ranks = {protocol: place for place, protocol in enumerate(PROTOCOLS)}
+    return table.sort_values(
+        ["protocol", "place"],
+        key=lambda column: column.map(ranks) if column.name == "protocol" else column,
+        kind="stable",
+    )

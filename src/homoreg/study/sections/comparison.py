@@ -2,79 +2,91 @@
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
 from homoreg.study.analysis import left_out
-from homoreg.study.data import StudyData
+from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
     Column,
     Figure,
     Part,
     Section,
     Table,
+    bullets,
     number,
     probability,
     view,
 )
-from homoreg.study.statistics import OUTCOMES, compare_arms
+from homoreg.study.statistics import (
+    MAX_SKEWNESS,
+    OUTCOMES,
+    fewest_seeds,
+    sign_flip_power,
+)
 
-BASELINE = "none"
 LABELS = {name: outcome.label for name, outcome in OUTCOMES.items()}
 COLUMNS = [
-    Column("metric", "outcome", str),
     Column("arm", "arm"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
     Column("mean_baseline", BASELINE, number(3)),
     Column("mean_arm", "arm's", number(3)),
     Column("difference", "difference", number(3), ("low", "high")),
-    Column("bootstrap_low", "bootstrap from", number(3)),
-    Column("bootstrap_high", "to", number(3)),
     Column("effect_size", "effect size", number(2)),
+    Column("skewness", "skewness", number(1)),
     Column("p", "p", probability),
     Column("p_holm", "p, Holm", probability),
     Column("margin", "margin (±)", number(2)),
     Column("p_equivalence", "p, equivalence", probability),
     Column("verdict", "verdict"),
 ]
-
-
-# Under the corrected protocol the page shows these; the notebook's own columns are in the CSV.
-OF_BOTH = ["auc_5px", "log10_predicted_corner_error", "log10_kappa", "log10_corner_error"]
-OF_BOTH += ["match_count", "failure_rate", "precision_3px", "recall_3px"]
-OF_NOTEBOOK = ["log10_kappa_notebook", "log10_rmse_notebook"]
+# The page shows these beside the hierarchy of outcomes; the others are in the CSV.
+SHOWN = ["log10_predicted_corner_error", "log10_kappa", "match_count", "failure_rate"]
+SHOWN += ["precision_3px", "recall_3px"]
+NOTEBOOK = ["log10_kappa_notebook", "log10_rmse_notebook"]
 
 
 def comparison(study: StudyData) -> Section | None:
     """Differences from the baseline; absent where no protocol has it and another arm beside it."""
-    rows = _comparable(study)
-    if not len(rows):
+    comparisons = study.comparisons
+    if not len(comparisons):
         return None
-    comparisons = compare_arms(rows, BASELINE, study.analyses)
-    # Robust estimators are in the CSV.
     shown = comparisons[comparisons["estimator"] == comparisons["protocol"].map(study.primary)]
-    own_columns = shown["metric"].isin(OF_NOTEBOOK) & (shown["protocol"] == "notebook")
-    shown = shown[shown["metric"].isin(OF_BOTH) | own_columns]
     parts: list[Part] = [
-        (
-            "The unit of inference is the training run. Arms share initial weights, data order, "
-            "pairs and keypoints of their seed, so that the differences of one seed's runs are "
-            "compared. The first outcome is the primary one; the others describe. Intervals are "
-            "95 % t intervals over seeds, and beside them those of a bootstrap that draws seeds "
-            "and pairs, crossed. p: exact sign-flip test, two-sided; Holm's correction is over the "
-            "arms. Equivalence: two one-sided tests within the margin, which was stated before any "
-            "result was seen. With too few seeds no verdict is possible, whatever the interval."
-        )
+        "The unit of inference is the training run. Arms share initial weights, data order, pairs "
+        "and keypoints of their seed, so that the differences of one seed's runs are compared. "
+        "Intervals are 95 %, over seeds and photos: photos by bootstrap, pairs of one photo "
+        "together; seeds by Student's t. p is the larger of that test's and of the exact sign-flip "
+        "test over seeds, which takes the pairs as given; Holm's correction is over the arms of an "
+        "outcome. Equivalence: two one-sided tests within the margin. Margins, outcomes and their "
+        "order were fixed in the config beforehand: the first outcome decides, the others "
+        "describe. An outcome of which all arms are close to one end of its range, or which is "
+        "infinite in a run, is not informative.",
     ]
-    for protocol, suffix, label, own in study.drawn(shown):
+    tables = []
+    for protocol in study.protocols:
+        own = shown[shown["protocol"] == protocol]
+        if own.empty:
+            continue
+        analysis = study.analyses[protocol]
+        names = [*analysis.outcomes, *SHOWN, *(NOTEBOOK if protocol == "notebook" else [])]
+        order = {name: place for place, name in enumerate(names)}
+        own = own[own["metric"].isin(names)]
+        tables.append(own.sort_values("metric", key=lambda names: names.map(order), kind="stable"))
+        parts.append(bullets(_hierarchy(study, protocol, own)))
+    table = pd.concat(tables)
+    for protocol, suffix, label, own in study.drawn(table):
         estimator = study.primary(protocol)
-        note = left_out(study.analyses[protocol], rows[_of(rows, protocol, estimator)])
+        rows = study.rows_of(protocol)
+        trained = rows[(rows["estimator"] == estimator) & (rows["run"] != "")]
         parts.append(
             Figure(
                 f"forest{suffix}",
-                f"{label}{estimator}: difference of each arm from {BASELINE}, mean and 95 % t "
-                f"interval over n seeds. Gray: within the margin of equivalence. {note}",
+                f"{label}{estimator}: difference of each arm from {BASELINE} with its 95 % "
+                "interval over seeds and photos. Gray: within the margin of equivalence. "
+                f"{left_out(study.analyses[protocol], trained)}",
                 "comparisons",
                 partial(seed_figures.forest_plot, own, LABELS, study.styles),
             )
@@ -82,31 +94,42 @@ def comparison(study: StudyData) -> Section | None:
     parts.append(
         Table(
             "comparisons",
-            f"Differences from {BASELINE} over paired seeds. Other estimators, and the interval of "
-            "the inverted sign-flip test, are in the CSV.",
+            f"Differences from {BASELINE} over paired seeds. Skewness is of the seeds' "
+            f"differences: beyond ±{MAX_SKEWNESS:g} the p of the sign-flip test may be too small. "
+            "Other estimators, and the sign-flip test alone, are in the CSV.",
             "comparisons",
-            view(_labeled(shown), COLUMNS, by=["protocol", "estimator"]),
+            view(
+                table.assign(outcome=table["metric"].map(LABELS)),
+                COLUMNS,
+                by=["protocol", "estimator", "outcome"],
+            ),
         )
     )
     return Section("comparison", f"Against {BASELINE}", parts, {"comparisons": comparisons})
 
 
-def _comparable(study: StudyData) -> pd.DataFrame:
-    """Rows of the protocols' plain arms: corrections and searches have sections of their own."""
-    if not len(study.rows):
-        return study.rows
-    runs = study.done[~study.varied_on_purpose]
-    rows = study.rows[study.rows["run"].isin(runs["run"])]
-    arms = rows.groupby("protocol")["arm"].agg(set)
-    compared = [protocol for protocol, names in arms.items() if {BASELINE} < names]
-    return rows[rows["protocol"].isin(compared)]
-
-
-def _of(rows: pd.DataFrame, protocol: str, estimator: str) -> pd.Series:
-    return (rows["protocol"] == protocol) & (rows["estimator"] == estimator)
-
-
-def _labeled(shown: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes by their names, each once above its arms."""
-    repeated = shown.duplicated(["protocol", "estimator", "metric"])
-    return shown.assign(metric=shown["metric"].map(LABELS).mask(repeated, ""))
+def _hierarchy(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
+    """The outcomes in their order, the power for the family of arms, and warnings."""
+    analysis, estimator = study.analyses[protocol], study.primary(protocol)
+    named = [f"{place}. {LABELS[name]}" for place, name in enumerate(analysis.outcomes, 1)]
+    others = [name for name in analysis.estimators if name != estimator]
+    rest = f"; then the first under {', '.join(others)}, if informative" if others else ""
+    lines = [
+        f"{protocol}: outcomes in the order fixed beforehand, under {estimator}: "
+        f"{'; '.join(named)}{rest}.",
+    ]
+    arms, seeds = own["arm"].nunique(), int(own["seeds"].min())
+    if seeds >= fewest_seeds(arms):
+        power = sign_flip_power(1.0, seeds, tests=arms)
+        lines.append(
+            f"{protocol}: with {seeds} seeds and Holm over {arms} arms, a difference of one "
+            f"standard deviation of the seeds' differences is found with probability {power:.2f}, "
+            "and a smaller one less often; the photos lower this further."
+        )
+    skewed = own[np.abs(own["skewness"]) > MAX_SKEWNESS]
+    if len(skewed):
+        lines.append(
+            f"{protocol}: the seeds' differences are skewed beyond ±{MAX_SKEWNESS:g} in "
+            f"{len(skewed)} of {len(own)} comparisons (marked by their skewness in the table)."
+        )
+    return lines

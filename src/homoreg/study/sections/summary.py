@@ -1,0 +1,200 @@
+"""The first screen: the answer in words, one figure, one table."""
+
+from collections.abc import Hashable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from homoreg.study import seed_figures
+from homoreg.study.arms import PROTOCOLS, order_arms
+from homoreg.study.claims import MIN_SEEDS
+from homoreg.study.data import BASELINE, StudyData
+from homoreg.study.document import (
+    Column,
+    Figure,
+    Part,
+    Section,
+    Table,
+    escape,
+    number,
+    probability,
+    view,
+    with_interval,
+)
+from homoreg.study.statistics import OUTCOMES, Outcome, fewest_seeds, levels
+
+EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
+
+
+def summary(study: StudyData) -> Section | None:
+    """About the corrected protocol where it was run."""
+    protocol = next((name for name in reversed(study.protocols) if len(study.rows_of(name))), None)
+    if protocol is None:
+        return None
+    analysis = study.analyses[protocol]
+    rows = study.rows_of(protocol)
+    rows = rows[~rows["arm"].isin(study.trials)]
+    outcomes = {name: OUTCOMES[name] for name in [*analysis.outcomes, "failure_rate"]}
+    table = levels(rows, outcomes).assign(protocol=protocol)
+    table["failed_percent"] = 100 * table["failure_rate_mean"]
+    primary, estimator = analysis.outcomes[0], study.primary(protocol)
+    own = study.comparisons
+    if len(own):
+        own = own[(own["protocol"] == protocol) & (own["metric"] == primary)]
+    parts: list[Part] = []
+    if len(own):
+        parts.append(_answer(own, estimator, OUTCOMES[primary]))
+    else:
+        parts.append(
+            f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
+        )
+    parts.append(_reading(table[table["estimator"] == estimator], primary))
+    if len(own) and protocol not in study.crowded():
+        names = [name for name in analysis.estimators if name in set(own["estimator"])]
+        shown = pd.concat([own[own["estimator"] == name] for name in names or [estimator]])
+        parts.append(
+            Figure(
+                "primary",
+                f"{OUTCOMES[primary].label}, {PROTOCOLS[protocol]}: difference of each arm from "
+                f"{BASELINE}, with its 95 % interval over seeds and photos. Left is better. Gray: "
+                "within the margin of equivalence. Lines: baselines.",
+                "comparisons",
+                partial(
+                    seed_figures.primary_figure,
+                    shown,
+                    _references(table, primary),
+                    OUTCOMES[primary].label,
+                    study.styles,
+                ),
+            )
+        )
+    columns = [
+        Column("arm", "model"),
+        Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–"),
+        Column("pairs", "n"),
+        with_interval(primary, OUTCOMES[primary].label.partition(",")[0], number(2)),
+        *(
+            with_interval(name, OUTCOMES[name].label.partition(" (")[0], number(1))
+            for name in analysis.outcomes[1:]
+        ),
+        Column("failed_percent", "failed (%)", number(1)),
+    ]
+    shown = table[table["estimator"] == estimator]
+    if protocol not in study.crowded():
+        parts.append(
+            Table(
+                "answer",
+                f"Arms and baselines, {estimator}, {PROTOCOLS[protocol]}, with 95 % intervals over "
+                "seeds and photos (photos alone for what was not trained). Compare arms by their "
+                "differences, whose intervals are narrower. Other estimators are in the CSV.",
+                "levels",
+                view(shown, columns),
+            )
+        )
+    frames = {"levels": table}
+    return Section("summary", "Summary", parts, frames, open=True)
+
+
+def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
+    """What differs, by how much, with what certainty and under which estimators."""
+    primary = own[own["estimator"] == estimator]
+    others = own[own["estimator"] != estimator]
+    seeds, photos = int(primary["seeds"].min()), int(primary["photos"].iloc[0])
+    needed = fewest_seeds(len(primary))
+    ranks = {verdict: place for place, verdict in enumerate(("higher", "lower", "equivalent"))}
+    ordered = primary.sort_values("verdict", key=lambda v: v.map(ranks).fillna(9), kind="stable")
+    text = [
+        f"By the primary outcome ({outcome.label.partition(',')[0]}; {estimator}, {seeds} "
+        f"seed{'s' * (seeds != 1)}, {primary['pairs'].iloc[0]} pairs of {photos} photos), "
+        + "; ".join(_says(row, outcome) for row in ordered.to_dict("records"))
+        + "."
+    ]
+    if seeds < needed:
+        text.append(
+            f"With {seeds} seed{'s' * (seeds != 1)} nothing can be tested: comparing "
+            f"{len(primary)} arm{'s' * (len(primary) != 1)} with {BASELINE} takes at least "
+            f"{needed} seeds, and the original study's claims {MIN_SEEDS}. The intervals are all "
+            "that there is."
+        )
+    else:
+        text += [_under_others(primary, others)]
+        skewed = primary.loc[primary["skewness"].abs() > 1, "arm"]
+        if len(skewed):
+            text.append(
+                f"The differences of {', '.join(map(escape, skewed))} are skewed over the seeds "
+                "(beyond ±1): their p may be too small."
+            )
+    text.append(
+        "These runs cannot tell whether the same holds at another dose, after longer training, for "
+        "another network, or on other kinds of photographs."
+    )
+    return " ".join(filter(None, text))
+
+
+def _says(row: dict[Hashable, Any], outcome: Outcome) -> str:
+    """One arm's result as a clause."""
+    arm = f"**{escape(str(row['arm']))}**"
+    if row["verdict"] == "not informative":
+        return f"{arm} is not informative: the outcome is at its floor or ceiling, or infinite"
+    difference, low, high, margin = (row[key] for key in ("difference", "low", "high", "margin"))
+    if outcome.log10:
+        show = number(2)
+        size, ends = show(10**difference), f"{show(10**low)} to {show(10**high)}"
+        limit = f"a factor of {10**margin:.2f}"
+        amount = f"{size} times the error of {BASELINE}"
+    else:
+        show = number(1)
+        size, ends = show(difference), f"{show(low)} to {show(high)}"
+        limit = f"±{margin:g}"
+        amount = f"a difference of {size} from {BASELINE}"
+    interval = f"95 % interval {ends}" if np.isfinite(low) else "no interval"
+    verdict = str(row["verdict"])
+    if verdict in ("higher", "lower"):
+        p = probability(row["p_holm"])
+        return f"{arm} has {amount} ({interval}; p {p if p[0] == '<' else f'= {p}'})"
+    if verdict == "equivalent":
+        return f"{arm} is equivalent to {BASELINE} within {limit} ({amount}, {interval})"
+    return f"{arm} cannot be told from {BASELINE} ({amount}, {interval})"
+
+
+def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:
+    """Whether the other estimators agree."""
+    if others.empty:
+        return ""
+    verdicts = primary.set_index("arm")["verdict"]
+    differ = [
+        f"{escape(row['arm'])} is {row['verdict']} under {row['estimator']}"
+        for row in others.to_dict("records")
+        if row["verdict"] != verdicts[row["arm"]]
+    ]
+    names = ", ".join(dict.fromkeys(others["estimator"]))
+    if not differ:
+        return f"Under {names} the verdicts are the same."
+    return f"This depends on the estimator: {'; '.join(differ)}."
+
+
+def _reading(table: pd.DataFrame, primary: str) -> str:
+    """The levels in pixels, and a hint where the pairs are too easy."""
+    sentences = []
+    if OUTCOMES[primary].log10:
+        means = table.set_index("arm")[f"{primary}_mean"]
+        named = [f"{escape(arm)} {10 ** means[arm]:.2f}" for arm in order_arms(means.index)]
+        sentences.append(f"Geometric mean error in pixels: {', '.join(named[:12])}.")
+    trained = table[table["seeds"] > 0]
+    if "auc_1px_mean" in table and (trained["auc_1px_mean"] > EASY_AUC).any():
+        sentences.append(
+            f"AUC at 1 px exceeds {EASY_AUC:g}: these pairs are easy, and a harder warp would tell "
+            "the arms apart better."
+        )
+    return " ".join(sentences)
+
+
+def _references(table: pd.DataFrame, primary: str) -> pd.DataFrame:
+    """Each baseline's difference from the baseline arm, by estimator."""
+    value = f"{primary}_mean"
+    arm = table[table["arm"] == BASELINE].set_index("estimator")[value]
+    baselines = table[table["seeds"] == 0]
+    difference = baselines[value] - baselines["estimator"].map(arm)
+    return baselines.assign(difference=difference)[["estimator", "arm", "difference"]].dropna()
