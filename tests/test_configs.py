@@ -77,7 +77,7 @@ def differences(first: dict, second: dict) -> set[str]:
 def test_all_corrections_leave_the_notebook_s_window_and_amount_of_training() -> None:
     corrected = protocol()
     mended = protocol("experiment=notebook", "correction=all")
-    left = differences(corrected, mended) - {k for k in corrected if k.startswith("estimators.")}
+    left = differences(corrected, mended) - {k for k in corrected if "estimators" in k}
     assert left == {
         *("patch.support", "patch.size", "data.support", "data.size"),
         *("evaluation.patch.support", "evaluation.patch.size", "evaluation.every_n_epochs"),

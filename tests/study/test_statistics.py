@@ -13,8 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from tests.study.simulated import study
 
 from homoreg.aggregates import corner_error_auc
-from homoreg.errors import HomoregError
-from homoreg.hydra_app import one_line
+from homoreg.errors import HomoregError, one_line
 from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.statistics import (

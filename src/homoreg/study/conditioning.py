@@ -1,8 +1,8 @@
-"""Which conditioning number tracks the true error, and how the predicted error is calibrated.
+"""Which conditioning number tracks the true error, and whether the predicted one is calibrated.
 
 Takes an evaluation's rows, with or without the column ``arm``. The true error is
-``corner_error_rms_px``, since the prediction is an RMS. A failed estimate has an infinite error, and
-rows without a number are counted with the reason.
+``corner_error_rms_px``, since the prediction is an RMS. A failed estimate has an infinite error,
+and rows without a number are counted with the reason.
 """
 
 from collections.abc import Iterator, Sequence
