@@ -279,12 +279,14 @@ def panels(
     height: float = 2.2,
     sharex: bool = False,
     sharey: bool = True,
+    most: int = COLUMNS,
 ) -> Figure:
-    """A panel per name, at most four side by side, each ``height`` inches."""
-    columns = min(COLUMNS, len(names))
+    """A panel per name, at most ``most`` side by side, each ``height`` inches."""
+    columns = min(most, len(names))
     lines = -(-len(names) // columns)
     with plot_style():
-        figure = Figure(figsize=(WIDTH_IN * max(columns, 2) / COLUMNS, 0.6 + height * lines))
+        width = WIDTH_IN * min(1.0, max(columns, 2) / most)
+        figure = Figure(figsize=(width, 0.6 + height * lines))
         grid = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey)
         axes = grid.flatten()
         for ax, name in zip(axes, names, strict=False):

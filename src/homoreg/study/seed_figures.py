@@ -60,16 +60,11 @@ def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, ArmS
         ax.set_xlim(-0.5, len(names) - 0.3)
         ax.grid(axis="x", visible=False)
         ax.set_title(estimator, loc="left", fontweight="bold", parse_math=False)
-        ax.set_ylabel("AUC of the corner error, 5 px (0 to 100)")
+        ax.set_ylabel("AUC at 5 px (0 to 100)")
 
     estimators = list(dict.fromkeys(models["estimator"]))
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN, 3.4 + 0.8 * (len(names) > 5)))
-        for ax, estimator in zip(
-            figure.subplots(1, len(estimators), squeeze=False)[0], estimators, strict=True
-        ):
-            panel(ax, estimator)
-    return figure
+    height = 3.0 + 0.8 * (len(names) > 5)
+    return panels(estimators, panel, height, sharey=False, most=len(estimators))
 
 
 def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict) -> Figure:
