@@ -1,6 +1,7 @@
 """Tests and intervals against known answers, references, and simulated studies."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from tests.study.simulated import study
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError, one_line
-from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis
+from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.statistics import (
     ALPHA,
@@ -332,7 +333,7 @@ def test_analysis_options():
     assert Analysis(max_kappa=2e7).apply(rows).index.tolist() == [0, 2]
     assert NOTEBOOK.apply(rows).index.tolist() == [0, 1]
     assert ANALYSES["corrected"] == Analysis()
-    assert set(Analysis().outcomes) < set(OUTCOMES)
+    assert get_args(OutcomeName) == tuple(OUTCOMES)
     with pytest.raises(ValidationError) as caught:
         Analysis(kappa="dop")
     assert one_line(caught.value).startswith("analysis.kappa: Input should be 'kappa' or")

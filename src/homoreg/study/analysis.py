@@ -11,6 +11,23 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+# The keys of homoreg.study.statistics.OUTCOMES, which need not be imported to check a config.
+OutcomeName = Literal[
+    "log10_corner_error",
+    "auc_1px",
+    "auc_3px",
+    "auc_5px",
+    "log10_predicted_corner_error",
+    "log10_kappa",
+    "match_count",
+    "failure_rate",
+    "precision_3px",
+    "recall_3px",
+    "log10_kappa_notebook",
+    "log10_rmse_notebook",
+    "log10_rmse",
+]
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", title="analysis"))
 class Analysis:
@@ -39,7 +56,9 @@ class Analysis:
     drop_failures: bool = False
     max_kappa: Annotated[float, Field(gt=0)] | None = None
     estimators: tuple[str, ...] = ("magsac", "dlt")
-    outcomes: tuple[str, ...] = ("log10_corner_error", "auc_1px", "auc_3px", "auc_5px")
+    outcomes: Annotated[tuple[OutcomeName, ...], Field(min_length=1)] = (
+        *("log10_corner_error", "auc_1px", "auc_3px", "auc_5px"),
+    )
     smallest_effect: Annotated[float, Field(gt=0)] = 0.02
     floor_percent: Annotated[float, Field(ge=0, lt=50)] = 5.0
 
