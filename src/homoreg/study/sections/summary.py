@@ -36,8 +36,8 @@ def summary(study: StudyData) -> Section | None:
     analysis = study.analyses[protocol]
     rows = study.rows_of(protocol)
     rows = rows[~rows["arm"].isin(study.trials)]
-    outcomes = {name: OUTCOMES[name] for name in [*analysis.outcomes, "failure_rate"]}
-    table = levels(rows, outcomes).assign(protocol=protocol)
+    names: list[str] = [*analysis.outcomes, "failure_rate"]
+    table = levels(rows, {name: OUTCOMES[name] for name in names}).assign(protocol=protocol)
     table["failed_percent"] = 100 * table["failure_rate_mean"]
     primary, estimator = analysis.outcomes[0], study.primary(protocol)
     own = study.comparisons
