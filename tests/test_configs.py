@@ -83,7 +83,7 @@ def test_all_corrections_leave_the_notebook_s_window_and_amount_of_training() ->
         *("evaluation.patch.support", "evaluation.patch.size", "evaluation.every_n_epochs"),
         *("data.batch_size", "data.pairs_per_view", "data.validation_pairs", "trainer.max_epochs"),
         *("warp.shift", "warp.corner_jitter", "warp.min_overlap"),
-        "analysis.protocol",
+        *("analysis.protocol", "matcher.mutual"),
     }
     assert set(mended) >= {k for k in corrected if k.startswith("estimators.dlt.")}
 

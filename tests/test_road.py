@@ -166,7 +166,7 @@ class TestASweep:
         table = evaluate_manifest(
             homoreg.load_descriptor(run),
             sweep.parents[1] / "data" / "pairs_eval.json",
-            EvaluationProtocol(ShiTomasi(), RatioMatcher(), estimators),
+            EvaluationProtocol(ShiTomasi(), RatioMatcher(mutual=True), estimators),
         )
         stored = read_evaluation(run / "evaluation" / "eval.csv")
         pd.testing.assert_frame_equal(table.drop(columns=TIMES), stored.drop(columns=TIMES))

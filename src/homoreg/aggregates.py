@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from homoreg.metrics import METRICS
 
 AUC_THRESHOLDS_PX = (1, 3, 5, 10)
+ERROR_RANGE_PX = 0.05, 100.0
 MODEL_COLUMNS = ("descriptor", "regularizer", "seed", "estimator")
 
 
@@ -42,6 +43,16 @@ def with_failures(values: pd.Series) -> pd.Series:
     values = values.astype(float)
     failure = METRICS[str(values.name)].failure
     return values.dropna() if failure is None else values.fillna(failure)
+
+
+def clipped_log10(errors_px: ArrayLike) -> np.ndarray:
+    """log10 of corner errors clipped to 0.05 … 100 px; a failure, infinite or NaN, counts 100 px.
+
+    >>> clipped_log10([0.0, 1.0, np.inf]).round(2).tolist()
+    [-1.3, 0.0, 2.0]
+    """
+    low, high = ERROR_RANGE_PX
+    return np.log10(np.clip(np.nan_to_num(np.asarray(errors_px, float), nan=high), low, high))
 
 
 def summarize(table: pd.DataFrame, by: Sequence[str] = MODEL_COLUMNS) -> list[dict[str, Any]]:

@@ -20,6 +20,8 @@ ID_COLUMNS = (
     "estimator",
     "status",
 )
+# Descriptors that learned nothing, or that know the truth.
+CONTROLS = ("untrained", "raw_patches", "oracle")
 # Why there is no estimate; "ok" where there is one.
 FAILURES = ("no_keypoints", "too_few_matches", "degenerate", "not_finite")
 
@@ -173,6 +175,14 @@ METRICS: dict[str, Metric] = {
         "Expected RMS corner error from the inliers' residuals; compare `corner_error_rms_px`.",
         unit="px",
         better="lower",
+        logarithmic=True,
+    ),
+    "bound_90_px": Metric(
+        "90 % bound",
+        "Calibrated on validation pairs: 90 % of the estimates have a smaller RMS corner error.",
+        unit="px",
+        better="lower",
+        failure=None,
         logarithmic=True,
     ),
     "hull_fraction": Metric(

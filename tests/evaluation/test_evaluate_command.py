@@ -191,7 +191,7 @@ def test_baselines_on_sequences_from_the_command_line(sequences: Path, tmp_path:
     )  # fmt: skip
     said = ended.stdout + ended.stderr
     assert said.count("tfeat is left out") == 1
-    for heading in ("AUC 1", "AUC 10", "MMA 10", "M. score", "repeat.", "Spread of a corner"):
+    for heading in ("AUC", "@10", "MMA", "M. score", "repeat.", "Spread of a corner"):
         assert heading in said
     out = tmp_path / "out"
     table = read_evaluation(out / "evaluation" / "hpatches.csv")

@@ -87,7 +87,12 @@ def test_a_row_for_each_descriptor_with_the_numbers_of_the_table() -> None:
     text = texts(figure)
     for descriptor in descriptors:
         _, row = evaluate_pair(
-            descriptor, PHOTO, VIEW2, TRUTH, estimators=PROTOCOL.estimators, pair_id="1"
+            descriptor,
+            PHOTO,
+            VIEW2,
+            TRUTH,
+            matcher=PROTOCOL.matcher,
+            estimators=PROTOCOL.estimators,
         )
         assert (
             f"{descriptor.name}: {row['match_count']} matches, {row['correct_3px']} within 3 px"

@@ -1,12 +1,16 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from skimage import data as photographs
-from tests.baselines import RootSift
+from tests.baselines import Orb, RawPatches, RootSift
 
+from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.evaluation import evaluate_pair
 from homoreg.geometry import Estimate, Estimator, transform_points
@@ -193,6 +197,31 @@ def test_an_image_of_another_kind_is_refused(image: np.ndarray) -> None:
         evaluate_pair(Oracle(), PHOTO, image, TRUTH)
 
 
+@pytest.mark.parametrize("name", ["rootsift", "orb", "raw_patches", "network"])
+@pytest.mark.parametrize(
+    ("image", "keypoints", "named"),
+    [
+        (PHOTO[..., 0], np.zeros((4, 2)), "the image is (240, 320) of uint8"),
+        (PHOTO / 255, np.zeros((4, 2)), "of float64"),
+        (np.dstack([PHOTO, PHOTO[..., :1]]), np.zeros((4, 2)), "(240, 320, 4) of uint8"),
+        (PHOTO, np.zeros(8), "the keypoints are (8,)"),
+        (PHOTO, np.zeros((2, 3)), "the keypoints are (2, 3)"),
+    ],
+)
+def test_describe_refuses_what_it_cannot_describe(
+    name: str, image: np.ndarray, keypoints: np.ndarray, named: str
+) -> None:
+    window = PatchWindow(32, 16)
+    described = {
+        "rootsift": RootSift(support=32),
+        "orb": Orb(),
+        "raw_patches": RawPatches(32, 16),
+        "network": NetworkDescriptor(torch.nn.Flatten(), window, "network", device="cpu"),
+    }
+    with pytest.raises(HomoregError, match=re.escape(named)):
+        described[name].describe(image, keypoints)
+
+
 def test_a_truth_that_sends_a_part_of_the_view_to_infinity() -> None:
     """Nothing beyond the horizon is repeatable or right, and there is no finite corner error."""
     truth = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 250, 0, 1]])  # x = 250 goes to infinity
@@ -253,7 +282,7 @@ def test_any_numbers_will_do() -> None:
         Typed.kind = kind
         (row,) = evaluate_pair(Typed(), PHOTO, VIEW2, TRUTH)
         same = [key for key in row if not key.endswith("_ms")]
-        assert [row[key] for key in same] == [expected[key] for key in same]
+        np.testing.assert_equal(*({key: one[key] for key in same} for one in (row, expected)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -158,6 +159,38 @@ def test_an_estimate_that_tears_the_view_apart_is_counted() -> None:
     assert entry["groups"]["i"]["failures"] == {"degenerate": 1}
     assert entry["groups"]["v"]["failure_rate"] == 0.5
     assert entry["median"]["corner_error_px"] == np.inf
+
+
+def test_the_oracle_finds_all_true_matches(prepared: Path, table: pd.DataFrame) -> None:
+    benchmark = ManifestBenchmark(prepared / "pairs_eval.json")
+    both = evaluate_benchmark(RootSift(support=32), benchmark, PROTOCOL, oracle=True)
+    oracle, rootsift = (both[both["descriptor"] == name] for name in ("oracle", "rootsift"))
+    assert len(oracle) == len(rootsift) == 4 * 2
+    assert (oracle["precision_3px"] == 1).all()
+    # A true match is mutual, a repeatable keypoint may share its counterpart.
+    assert (oracle["recall_3px"] > 0.9).all()
+    assert (oracle["corner_error_px"].to_numpy() < 3).all()
+    columns = [c for c in COLUMNS if not c.endswith("_ms")]
+    expected = table[table["descriptor"] == "rootsift"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rootsift.reset_index(drop=True)[columns], expected[columns])
+    renamed = RootSift(support=32)
+    renamed.name = "oracle"
+    with pytest.raises(HomoregError, match="a descriptor is called oracle"):
+        evaluate_benchmark(renamed, benchmark, PROTOCOL, oracle=True)
+
+
+def test_homographies_the_wrong_way_round_are_warned_of(
+    prepared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Inverted(ManifestBenchmark):
+        def _read(self, index: int) -> ViewPair:
+            pair = super()._read(index)
+            return replace(pair, homography=np.linalg.inv(pair.homography))
+
+    for kind, warned in ((ManifestBenchmark, False), (Inverted, True)):
+        caplog.clear()
+        evaluate_benchmark(RootSift(support=32), kind(prepared / "pairs_eval.json"))
+        assert ("from view 2 to view 1" in caplog.text) == warned
 
 
 def test_two_descriptors_of_one_name_are_refused(prepared: Path) -> None:

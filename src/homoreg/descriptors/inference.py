@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from homoreg.descriptors.cnn import to_network
+from homoreg.descriptors.descriptor import check_input
 from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
 
@@ -48,6 +49,7 @@ class NetworkDescriptor:
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """See :class:`Descriptor`; keypoints outside the image get a row of NaN."""
+        check_input(image, keypoints)
         return self.describe_patches(self.window.cut(image, keypoints))
 
     @torch.inference_mode()

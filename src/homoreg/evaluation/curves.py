@@ -21,6 +21,7 @@ from homoreg.matching import RatioMatcher, precision_recall, ratio_precision
 from homoreg.plotting import arm_styles, plot_style
 
 MMA_THRESHOLDS_PX = tuple(range(1, 11))
+RECALLS = (0.1, 0.2, 0.3, 0.5)
 # The last point is without the test: a ratio of exactly 1 is two equal distances.
 RATIOS = np.append(np.arange(0.01, 0.995, 0.01), np.inf)
 
@@ -31,7 +32,7 @@ class PairQuality:
 
     Attributes:
         group: of the pair, may be empty.
-        errors_px: ``(M,)`` of the matches that the table's rows are about.
+        errors_px: ``(M,)`` of all mutual nearest neighbors, for MMA.
         matching_score: see :func:`matching_score`.
         repeatability: see :func:`repeatability`.
         repeatable: keypoints of view 1 that could be matched.
@@ -56,10 +57,12 @@ class MatchingQuality:
 
     def record(self, evaluation: PairEvaluation) -> None:
         pair, observation, matches = evaluation.pair, evaluation.observation, evaluation.matches
-        nearest = evaluation.match(without_ratio_test(evaluation.protocol))
+        matcher = without_ratio_test(evaluation.protocol)
+        nearest = evaluation.match(matcher)
+        mutual = nearest if matcher.mutual else evaluation.match(replace(matcher, mutual=True))
         quality = PairQuality(
             pair.group,
-            matches.errors_px,
+            mutual.errors_px,
             matching_score(pair, observation, matches),
             repeatability(pair, observation),
             observation.repeatable,
@@ -72,8 +75,10 @@ class MatchingQuality:
         """One entry for each descriptor, in plain values, with ``groups`` where the pairs have any.
 
         ``mma`` by threshold, ``matching_score`` and ``repeatability`` are means over pairs in
-        [0, 1]; ``average_precision`` and ``curve`` (lists over the thresholds of the ratio test,
-        the last of which is without it) are of the matches of all pairs.
+        [0, 1]. MMA is that of the HPatches benchmarks (D2-Net): of mutual nearest neighbors without
+        ratio test, whatever the matcher. ``average_precision``, ``precision_at_recall`` and
+        ``curve`` (lists over the thresholds of the ratio test, the last of which is without it) are
+        of the matches of all pairs.
         """
         entries = []
         for model, pairs in self._seen.items():
@@ -145,6 +150,10 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
         "matching_score": _mean([pair.matching_score for pair in pairs]),
         "repeatability": _mean([pair.repeatability for pair in pairs]),
         "average_precision": average_precision(ratios, correct, repeatable),
+        "precision_at_recall": {
+            f"{recall:g}": precision_at_recall(ratios, correct, repeatable, recall)
+            for recall in RECALLS
+        },
         "curve": {
             "ratio": np.round(RATIOS, 2).tolist(),
             "precision": precision.tolist(),
@@ -176,6 +185,34 @@ def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) 
     """
     precision, recall, _ = precision_recall(ratios, correct, repeatable)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision)) if repeatable else float("nan")
+
+
+def precision_at_recall(
+    ratios: np.ndarray, correct: np.ndarray, repeatable: int, recall: float
+) -> float:
+    """Precision at the strictest ratio threshold that reaches a recall.
+
+    It compares descriptors at equal recall, where one fixed ratio keeps different shares of their
+    matches.
+
+    Args:
+        ratios: ``(K,)`` of every nearest neighbor.
+        correct: ``(K,)`` bool.
+        repeatable: keypoints that could have been matched.
+        recall: in (0, 1].
+
+    Returns:
+        [0, 1]; NaN where the recall is not reached.
+
+    >>> ratios, correct = np.array([0.2, 0.5, 0.9]), np.array([True, False, True])
+    >>> precision_at_recall(ratios, correct, repeatable=2, recall=0.5)
+    1.0
+    >>> precision_at_recall(ratios, correct, repeatable=4, recall=0.75)
+    nan
+    """
+    precision, reached, _ = precision_recall(ratios, correct, repeatable)
+    enough = np.flatnonzero(reached >= recall)
+    return float(precision[enough[0]]) if len(enough) else float("nan")
 
 
 def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | None) -> Figure:

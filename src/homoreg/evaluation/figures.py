@@ -17,11 +17,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from homoreg.data.images import limit_side
 from homoreg.descriptors.descriptor import Descriptor
+from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.pair import (
     CORRECT_PX,
     Observation,
     PairMatches,
     ViewPair,
+    condition_estimate,
     estimate_from,
     match_pair,
     observe,
@@ -32,7 +34,6 @@ from homoreg.geometry import (
     Estimate,
     Estimator,
     align_back,
-    conditioning,
     corner_error,
     corner_error_rms,
     corner_errors,
@@ -71,6 +72,7 @@ def pair_figure(
     descriptors: Sequence[Descriptor],
     protocol: EvaluationProtocol,
     estimator_name: str | None = None,
+    calibration: Calibration | None = None,
 ) -> Figure:
     """One row for each descriptor: matches, overlay of the views, corners, singular values.
 
@@ -78,9 +80,11 @@ def pair_figure(
         pair: the views and the truth.
         descriptors: those to show, from the top.
         protocol: detector, matcher and estimators.
-        estimator_name: whose homography is shown; the first of the protocol by default.
+        estimator_name: whose homography is shown; the protocol's main estimator by default.
+        calibration: the ratios of the estimators.
     """
-    name = estimator_name or next(iter(protocol.estimators))
+    name = estimator_name or protocol.main_estimator
+    calibration = calibration or Calibration()
     observation = observe(pair, protocol.detector)
     row_height = 6.6 * _height_to_width(pair) + 0.5
     figure = Figure(
@@ -92,7 +96,8 @@ def pair_figure(
     for row, descriptor in zip(axes, descriptors, strict=True):
         matches = match_pair(descriptor, pair, observation, protocol.matcher)
         _draw_matches(row[0], pair, observation, matches, f"{label(identity(descriptor))}: ")
-        solved = _solve(pair, observation, matches, name, protocol.estimators[name])
+        estimators = calibration.estimators(label(identity(descriptor)), protocol.estimators)
+        solved = _solve(pair, observation, matches, name, estimators[name])
         _draw_estimate(row[1:], pair, solved)
     _draw_error_scale(figure, axes[:, 0])
     figure.suptitle(f"pair {pair.id}, homography by {name}")
@@ -136,14 +141,7 @@ def _solve(
     estimator: Estimator,
 ) -> Solved:
     estimate = estimate_from(estimator, matches)
-    used = estimate.inliers
-    numbers = conditioning(
-        matches.points1[used],
-        matches.points2[used],
-        estimate.homography,
-        pair.size1,
-        estimate.configuration,
-    )
+    numbers = condition_estimate(pair, matches, estimate)
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
     if observation.lacks_keypoints:
         failure = "no keypoints"

@@ -13,9 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark
+from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.figures import card_figure
 from homoreg.evaluation.pair import match_pair, observe
-from homoreg.evaluation.table import EvaluationProtocol, identity, label
+from homoreg.evaluation.table import EvaluationProtocol, identity, label, ranked_pairs
 from homoreg.files import atomic_path, write_text
 from homoreg.metrics import METRICS
 from homoreg.progress import progress
@@ -54,8 +55,8 @@ ID_COLUMNS = (
 # Metrics that are shown from the start; the others are shown on demand.
 MAIN_METRICS = (
     *("match_count", "precision_3px", "recall_3px"),
-    *("corner_error_px", "corner_error_rms_px", "predicted_corner_error_px", "inliers"),
-    *("kappa", "fit_gap", "hull_fraction", "rmse_gray", "ssim"),
+    *("corner_error_px", "corner_error_rms_px", "predicted_corner_error_px", "bound_90_px"),
+    *("inliers", "kappa", "fit_gap", "hull_fraction", "rmse_gray", "ssim"),
 )
 PAGE_COLUMNS = (
     *ID_COLUMNS,
@@ -74,6 +75,7 @@ def write_gallery(
     folder: Path,
     max_pictures: int,
     command: str = "python -m homoreg.evaluate runs=…",
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write ``index.html`` with every row of an evaluation, and ``pairs/*.jpg`` of its worst pairs.
 
@@ -87,6 +89,7 @@ def write_gallery(
         folder: of the gallery alone; pictures of an earlier gallery are removed.
         max_pictures: at most so many pairs get pictures, from the worst.
         command: that made the evaluation; with ``pair=ID`` it draws any other pair.
+        calibration: of the evaluation.
 
     Returns:
         The page's path.
@@ -94,7 +97,7 @@ def write_gallery(
     ranked = worst_first(_with_labels(table))
     for old in (folder / "pairs").glob("*.jpg"):
         old.unlink()
-    chosen = ranked["pair_id"].drop_duplicates().tolist()[:max_pictures]
+    chosen = ranked_pairs(table, protocol.main_estimator)[::-1][:max_pictures]
     pictures: dict[str, dict[str, str]] = {}
     for pair_id in progress(chosen, "pictures of the worst pairs"):
         pair = benchmark.pair(pair_id)
@@ -102,11 +105,13 @@ def write_gallery(
         pictures[pair_id] = {}
         for number, descriptor in enumerate(descriptors, start=1):
             matches = match_pair(descriptor, pair, observation, protocol.matcher)
-            figure = card_figure(pair, observation, matches, protocol.estimators)
+            name = label(identity(descriptor))
+            estimators = (calibration or Calibration()).estimators(name, protocol.estimators)
+            figure = card_figure(pair, observation, matches, estimators)
             file = f"pairs/{_file_stem(pair_id)}_{number:02d}.jpg"
             with atomic_path(folder / file) as temporary:
                 figure.savefig(temporary, pil_kwargs={"quality": JPEG_QUALITY})
-            pictures[pair_id][label(identity(descriptor))] = file
+            pictures[pair_id][name] = file
     write_text(folder / "index.html", render_page(ranked, benchmark.name, pictures, command))
     return folder / "index.html"
 

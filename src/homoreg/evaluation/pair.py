@@ -16,6 +16,7 @@ from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.geometry import (
+    Conditioning,
     Estimate,
     Estimator,
     align_back,
@@ -36,6 +37,7 @@ from homoreg.matching import (
     detect,
     match_errors,
     repeatable_count,
+    true_matches,
 )
 
 # Two sets of descriptors (N, D) and (M, D) and their metric → matches.
@@ -197,7 +199,7 @@ def evaluate_pair(
         image2: ``(H2, W2, 3)`` uint8 RGB.
         homography: ``(3, 3)``, the true map from view 1 to view 2.
         detector: Shi-Tomasi corners by default.
-        matcher: nearest neighbor with ratio 0.8 by default.
+        matcher: mutual nearest neighbors with ratio 0.8 by default.
         estimators: by name; plain DLT by default.
         pair_id: for the rows.
 
@@ -208,7 +210,7 @@ def evaluate_pair(
     """
     pair = ViewPair(pair_id, image1, image2, np.asarray(homography, np.float64))
     observation = observe(pair, detector or ShiTomasi())
-    matches = match_pair(descriptor, pair, observation, matcher or RatioMatcher())
+    matches = match_pair(descriptor, pair, observation, matcher or RatioMatcher(mutual=True))
     return evaluate_matches(pair, observation, matches, estimators or {"dlt": Estimator()})
 
 
@@ -339,14 +341,32 @@ def match_described(
     )
 
 
+def oracle_matches(pair: ViewPair, observation: Observation) -> PairMatches:
+    """All true matches of the keypoints: what an ideal descriptor would find."""
+    seen = np.flatnonzero(observation.seen1)
+    keypoints1 = observation.keypoints1[seen]
+    rows = true_matches(keypoints1, observation.keypoints2, pair.homography, CORRECT_PX)
+    points1 = read_only(keypoints1[rows[:, 0]])
+    points2 = read_only(observation.keypoints2[rows[:, 1]])
+    errors_px = match_errors(points1, points2, pair.homography)
+    return PairMatches(points1, points2, errors_px, np.zeros(len(rows)), 0.0, 0.0)
+
+
 def estimate_from(estimator: Estimator, matches: PairMatches) -> Estimate:
-    """The homography of a pair's matches, which are sorted by ratio where order has a meaning."""
-    if not getattr(estimator, "best_first", False):
-        return estimator(matches.points1, matches.points2)
-    order = np.argsort(matches.ratios, kind="stable")
-    estimate = estimator(matches.points1[order], matches.points2[order])
-    inliers = np.zeros(len(order), bool)
-    inliers[order] = estimate.inliers
+    """The homography that an estimator finds from a pair's matches.
+
+    An estimator with a ``max_ratio`` gets the matches up to that ratio, all others every match; one
+    that samples in order gets them best first. The inliers are a mask of all matches.
+    """
+    rows = np.arange(len(matches.ratios))
+    max_ratio = getattr(estimator, "max_ratio", None)
+    if isinstance(max_ratio, float):  # "auto" is replaced by a number where there is a calibration
+        rows = rows[matches.ratios <= max_ratio]
+    if getattr(estimator, "best_first", False):
+        rows = rows[np.argsort(matches.ratios[rows], kind="stable")]
+    estimate = estimator(read_only(matches.points1[rows]), read_only(matches.points2[rows]))
+    inliers = np.zeros(len(matches.ratios), bool)
+    inliers[rows] = estimate.inliers
     return replace(estimate, inliers=inliers)
 
 
@@ -355,8 +375,17 @@ def evaluate_matches(
     observation: Observation,
     matches: PairMatches,
     estimators: Mapping[str, Estimator],
+    factors: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each estimator, all from the same matches."""
+    """A row for each estimator, all from the same matches.
+
+    Args:
+        pair: the views and the truth.
+        observation: their keypoints.
+        matches: of a descriptor.
+        estimators: by name.
+        factors: by estimator, how many times the predicted corner error bounds the true one.
+    """
     shared = (
         {"pair_id": pair.id, "photo": pair.photo, "group": pair.group}
         | _match_columns(observation, matches)
@@ -376,7 +405,7 @@ def evaluate_matches(
         rows.append(
             shared
             | {"estimator": name, "status": status, "estimate_ms": estimate_ms}
-            | _estimate_columns(pair, matches, estimate)
+            | _estimate_columns(pair, matches, estimate, (factors or {}).get(name, np.nan))
         )
     return rows
 
@@ -397,27 +426,34 @@ def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, 
     }
 
 
-def _estimate_columns(pair: ViewPair, matches: PairMatches, estimate: Estimate) -> dict[str, Any]:
-    """Errors, conditioning and pictures; an infinite error and NaN without an estimate."""
+def condition_estimate(pair: ViewPair, matches: PairMatches, estimate: Estimate) -> Conditioning:
+    """The conditioning of the points that the final solve used."""
     used = estimate.inliers
+    points1, points2 = matches.points1[used], matches.points2[used]
+    return conditioning(points1, points2, estimate.homography, pair.size1, estimate.configuration)
+
+
+def _estimate_columns(
+    pair: ViewPair, matches: PairMatches, estimate: Estimate, factor: float
+) -> dict[str, Any]:
+    """Errors, conditioning and pictures; an infinite error and NaN without an estimate."""
     H = estimate.homography
-    numbers = conditioning(
-        matches.points1[used], matches.points2[used], H, pair.size1, estimate.configuration
-    )
+    numbers = condition_estimate(pair, matches, estimate)
     aligned = compare_aligned(pair.image1, pair.image2, H)
     return {
         "corner_error_px": corner_error(H, pair.homography, pair.size1),
         "corner_error_rms_px": corner_error_rms(H, pair.homography, pair.size1),
-        "inliers": int(used.sum()),
+        "inliers": int(estimate.inliers.sum()),
         "kappa": numbers.kappa,
         "fit_gap": numbers.fit_gap,
         "kappa_raw": numbers.kappa_raw,
         # Of all matches, as the study had it.
         "kappa_notebook": numbers.kappa_notebook
-        if used.all()
+        if estimate.inliers.all()
         else kappa_notebook(matches.points1, matches.points2),
         "dop": numbers.dop,
         "predicted_corner_error_px": numbers.predicted_corner_error_px,
+        "bound_90_px": factor * numbers.predicted_corner_error_px,
         "hull_fraction": numbers.hull_fraction,
         "rmse_gray": aligned.rmse_gray,
         "ssim": aligned.ssim,

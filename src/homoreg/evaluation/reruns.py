@@ -30,7 +30,7 @@ class Reruns:
         if not self.count:
             return
         matches, size1 = evaluation.matches, evaluation.pair.size1
-        for name, estimator in evaluation.protocol.estimators.items():
+        for name, estimator in evaluation.estimators.items():
             if not isinstance(estimator, Estimator) or estimator.method in DETERMINISTIC:
                 continue
             spread = robust_spread(

@@ -3,21 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.evaluation.table import label
-from homoreg.metrics import METRICS
+from homoreg.metrics import CONTROLS, METRICS
 
+WIDTH = 100  # columns that a table may take at least, also where the output is a file
 # Headings and what they show of an entry.
 Columns = Mapping[str, Callable[[dict[str, Any]], str]]
 
 
-def _at_thresholds(heading: str, key: str, form: str) -> Columns:
+def _at(key: str, form: str, positions: Sequence[str], unit: str = "") -> Columns:
+    """A column for each threshold of an entry's ``key``."""
     return {
-        f"{heading} {t}": lambda entry, t=t: format(entry[key][f"{t}px"], form)  # type: ignore[misc]
-        for t in AUC_THRESHOLDS_PX
+        f"@{place}": lambda entry, place=place: format(entry[key][f"{place}{unit}"], form)  # type: ignore[misc]
+        for place in positions
     }
 
 
@@ -25,49 +28,50 @@ def _median(name: str) -> Callable[[dict[str, Any]], str]:
     return lambda entry: f"{entry['median'][name]:.{METRICS[name].decimals}f}"
 
 
-def _failures(entry: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in entry["failures"].items())
-
-
+THRESHOLDS = [str(threshold) for threshold in AUC_THRESHOLDS_PX]
 HOMOGRAPHIES: Columns = {
-    **_at_thresholds("AUC", "auc", ".1f"),
-    "error px": lambda entry: f"{entry['median']['corner_error_px']:.3g}",
+    **_at("auc", ".1f", THRESHOLDS, "px"),
+    "error": lambda entry: f"{entry['median']['corner_error_px']:.3g}",
     "matches": _median("match_count"),
     "prec.": _median("precision_3px"),
     "recall": _median("recall_3px"),
-    "failures": _failures,
+    "failed": lambda entry: f"{100 * entry['failure_rate']:.1f} %",
 }
 MATCHES: Columns = {
-    **_at_thresholds("MMA", "mma", ".3f"),
+    **_at("mma", ".3f", THRESHOLDS, "px"),
     "M. score": lambda entry: f"{entry['matching_score']:.3f}",
     "repeat.": lambda entry: f"{entry['repeatability']:.3f}",
     "AP": lambda entry: f"{entry['average_precision']:.3f}",
+    "P at R .1": lambda entry: f"{entry['precision_at_recall']['0.1']:.3f}",
+    "P at R .3": lambda entry: f"{entry['precision_at_recall']['0.3']:.3f}",
 }
 RERUNS: Columns = {
     "seeds": lambda entry: str(entry["seeds"]),
     "25 %": lambda entry: f"{entry['corner_spread_px']['quartile_1']:.3g}",
     "median": lambda entry: f"{entry['corner_spread_px']['median']:.3g}",
     "75 %": lambda entry: f"{entry['corner_spread_px']['quartile_3']:.3g}",
-    "failed %": lambda entry: f"{100 * entry['failed_share']:.1f}",
+    "failed": lambda entry: f"{100 * entry['failed_share']:.1f} %",
 }
 
 
 def print_summary(
     entries: Sequence[dict[str, Any]], details: Mapping[str, Sequence[dict[str, Any]]]
 ) -> None:
-    """Print the entries of ``summarize`` by estimator, best AUC at 5 px first, and the details.
+    """Print the entries of ``summarize``, robust estimators and best AUC first, and the details.
 
     Args:
         entries: one for each descriptor and estimator.
         details: ``matching`` and ``reruns`` as in ``summary.json``.
     """
+    estimators = list(dict.fromkeys(entry["estimator"] for entry in entries))
+    estimators.sort(key=lambda name: name.startswith("dlt"))
     _print(
-        "AUC (0–100) of the corner error at px, failures infinite; medians over pairs",
-        sorted(entries, key=lambda entry: (entry["estimator"], -entry["auc"]["5px"])),
+        "Corner error: AUC (0–100) @px, median px; matches at 3 px: medians; failures count",
+        sorted(entries, key=lambda e: (estimators.index(e["estimator"]), -e["auc"]["5px"])),
         HOMOGRAPHIES,
     )
     _print(
-        "Matches at 3 px: means over pairs; AP of all pairs' nearest neighbors",
+        "Matches: MMA @px of mutual nearest neighbors; precision at equal recall, 3 px",
         sorted(details["matching"], key=lambda entry: -entry["mma"]["3px"]),
         MATCHES,
     )
@@ -77,17 +81,29 @@ def print_summary(
 
 def _print(title: str, entries: Sequence[dict[str, Any]], columns: Columns) -> None:
     """A line for each entry, and below it one for each of its groups of pairs."""
-    table = Table(title=title)
+    pairs = max((entry["pairs"] for entry in entries), default=0)
+    controls = any(entry["descriptor"] in CONTROLS for entry in entries)
+    table = Table(
+        title=f"{title}; {pairs} pairs",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption="* control" if controls else None,
+    )
+    table.add_column("descriptor", overflow="fold", max_width=30)
     by = any("estimator" in entry for entry in entries)
-    for heading in ("descriptor", *(["by"] if by else []), "pairs"):
-        table.add_column(heading, no_wrap=True)
+    if by:
+        table.add_column("by", no_wrap=True)
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
+    previous = None
     for entry in entries:
-        parts = {label(entry): entry} | {f"  {n}": e for n, e in entry.get("groups", {}).items()}
-        for name, part in parts.items():
-            estimator = [entry["estimator"]] if by else []
-            values = [show(part) for show in columns.values()]
-            table.add_row(name, *estimator, str(part["pairs"]), *values)
-    # Wide enough for every column also where the output is a file.
-    Console(width=max(Console().width, 170)).print(table)
+        estimator = [entry["estimator"]] if by else []
+        if previous not in (None, estimator):
+            table.add_section()
+        previous = estimator
+        name = label(entry) + (" *" if entry["descriptor"] in CONTROLS else "")
+        groups = {f"  {n} ({e['pairs']})": e for n, e in entry.get("groups", {}).items()}
+        for line, part in {name: entry, **groups}.items():
+            table.add_row(line, *estimator, *(show(part) for show in columns.values()))
+    Console(width=max(Console().width, WIDTH)).print(table)

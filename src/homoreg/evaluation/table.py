@@ -1,19 +1,21 @@
 """A benchmark → a table: a row for each pair, descriptor and estimator."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 
-from homoreg.aggregates import summarize
+from homoreg.aggregates import failed, summarize
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.pair import (
     Cuts,
     Matcher,
@@ -25,6 +27,7 @@ from homoreg.evaluation.pair import (
     evaluate_matches,
     match_described,
     observe,
+    oracle_matches,
 )
 from homoreg.files import atomic_path, write_json
 from homoreg.geometry import Estimator, folds
@@ -33,6 +36,8 @@ from homoreg.metrics import COLUMNS, METRICS
 from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
+
+ORACLE = {"descriptor": "oracle", "regularizer": "", "seed": None}
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,15 @@ class EvaluationProtocol:
         if not isinstance(self.detector, CachedDetector):
             object.__setattr__(self, "detector", CachedDetector(self.detector))
 
+    @property
+    def main_estimator(self) -> str:
+        """The estimator that ranks pairs and is drawn: the first robust one, or the first."""
+        return main_estimator(self.estimators)
+
     @classmethod
     def default(cls) -> "EvaluationProtocol":
-        """Shi-Tomasi corners, ratio 0.8, plain DLT."""
-        return cls(ShiTomasi(), RatioMatcher(), {"dlt": Estimator()})
+        """Shi-Tomasi corners, ratio 0.8 with mutual check, plain DLT."""
+        return cls(ShiTomasi(), RatioMatcher(mutual=True), {"dlt": Estimator()})
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> "EvaluationProtocol":
@@ -79,6 +89,7 @@ class PairEvaluation:
         descriptors: of these keypoints.
         matches: those that the rows are about.
         protocol: detector, matcher and estimators.
+        estimators: those of the protocol with the ratios of this descriptor.
     """
 
     model: Mapping[str, Any]
@@ -87,6 +98,7 @@ class PairEvaluation:
     descriptors: PairDescriptors
     matches: PairMatches
     protocol: EvaluationProtocol
+    estimators: Mapping[str, Estimator]
 
     def match(self, matcher: Matcher) -> PairMatches:
         """Matches of the same descriptors by another matcher."""
@@ -115,6 +127,9 @@ def evaluate_benchmark(
     benchmark: Benchmark,
     protocol: EvaluationProtocol | None = None,
     recorders: Sequence[Recorder] = (),
+    *,
+    oracle: bool = False,
+    calibration: Calibration | None = None,
 ) -> pd.DataFrame:
     """Evaluate descriptors on every pair of a benchmark.
 
@@ -125,6 +140,9 @@ def evaluate_benchmark(
         benchmark: the pairs.
         protocol: detector, matcher and estimators; :meth:`EvaluationProtocol.default` by default.
         recorders: collect what the table has no column for; nothing is described again for them.
+        oracle: add rows of the descriptor ``"oracle"``, which finds all true matches of the same
+            keypoints: what these and the estimators allow.
+        calibration: ratios of the estimators and factors of ``bound_90_px``.
 
     Returns:
         A table of :data:`homoreg.metrics.COLUMNS`. A descriptor's rows do not depend on which
@@ -133,15 +151,57 @@ def evaluate_benchmark(
     Raises:
         HomoregError: two descriptors that the table could not tell apart.
     """
+    protocol = protocol or EvaluationProtocol.default()
+    calibration = calibration or Calibration()
     chosen = descriptors if isinstance(descriptors, Sequence) else [descriptors]
-    models = [identity(descriptor) for descriptor in chosen]
+    if oracle and ORACLE in map(identity, chosen):
+        raise HomoregError("a descriptor is called oracle: rename it, or give oracle=false")
+    head = {"benchmark": benchmark.name}
+    rows: list[dict[str, Any]] = []
+    last = ""
+    for evaluation in each_evaluation(chosen, benchmark, protocol, calibration, warn=True):
+        pair, observation = evaluation.pair, evaluation.observation
+        if oracle and pair.id != last:
+            last = pair.id
+            every = oracle_matches(pair, observation)
+            found = evaluate_matches(pair, observation, every, protocol.estimators)
+            rows += [ORACLE | head | row for row in found]
+        name = label(evaluation.model)
+        factors = calibration.factors(name, protocol.estimators)
+        found = evaluate_matches(
+            pair, observation, evaluation.matches, evaluation.estimators, factors
+        )
+        rows += [{**evaluation.model} | head | row for row in found]
+        for recorder in recorders:
+            recorder.record(evaluation)
+    table = make_table(rows)
+    warn_of_inverse(table, benchmark.name)
+    return table
+
+
+def each_evaluation(
+    descriptors: Sequence[Descriptor],
+    benchmark: Benchmark,
+    protocol: EvaluationProtocol,
+    calibration: Calibration | None = None,
+    warn: bool = False,
+) -> Iterator[PairEvaluation]:
+    """The matches of every descriptor on every pair, pair by pair.
+
+    Args:
+        descriptors: with different names.
+        benchmark: the pairs; each is read and detected in once.
+        protocol: detector, matcher and estimators.
+        calibration: ratios of the estimators.
+        warn: log a line for each pair whose true homography folds the view.
+    """
+    models = [identity(descriptor) for descriptor in descriptors]
     for model in models:
         if models.count(model) > 1:
             raise HomoregError(f"two descriptors are called {label(model)}: give each its own name")
-    protocol = protocol or EvaluationProtocol.default()
-    rows: list[dict[str, Any]] = []
+    calibration = calibration or Calibration()
     for pair in progress(benchmark, f"evaluating on {benchmark.name}", total=len(benchmark)):
-        if folds(pair.homography, pair.size1):
+        if warn and folds(pair.homography, pair.size1):
             log.warning(
                 "pair %s: the true homography sends a part of view 1 to infinity, so every "
                 "estimate's corner error is infinite",
@@ -149,18 +209,25 @@ def evaluate_benchmark(
             )
         observation = observe(pair, protocol.detector)
         cuts: Cuts = {}
-        for descriptor, model in zip(chosen, models, strict=True):
+        for descriptor, model in zip(descriptors, models, strict=True):
             described = describe_pair(descriptor, pair, observation, cuts)
             matches = match_described(described, pair, observation, protocol.matcher)
-            head = model | {"benchmark": benchmark.name}
-            rows += [
-                head | row
-                for row in evaluate_matches(pair, observation, matches, protocol.estimators)
-            ]
-            evaluation = PairEvaluation(model, pair, observation, described, matches, protocol)
-            for recorder in recorders:
-                recorder.record(evaluation)
-    return make_table(rows)
+            estimators = calibration.estimators(label(model), protocol.estimators)
+            yield PairEvaluation(model, pair, observation, described, matches, protocol, estimators)
+
+
+def warn_of_inverse(table: pd.DataFrame, benchmark: str) -> None:
+    """Warn in one line if aligning by the true homographies is worse than not aligning at all."""
+    pairs = table.drop_duplicates("pair_id")[["rmse_oracle_gray", "rmse_identity_gray"]].dropna()
+    oracle, identity = pairs["rmse_oracle_gray"].median(), pairs["rmse_identity_gray"].median()
+    if oracle > identity:
+        log.warning(
+            "benchmark %s: aligned by the true homographies the views differ more (RMSE %.1f gray "
+            "levels) than unaligned (%.1f): are these homographies from view 2 to view 1?",
+            benchmark,
+            oracle,
+            identity,
+        )
 
 
 def make_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -182,6 +249,43 @@ def check_columns(what: str, columns: Any) -> None:
         raise HomoregError(f"{what} lacks {', '.join(missing)} of the registry homoreg/metrics.py")
     if unknown:
         raise HomoregError(f"{what} has {', '.join(unknown)}: register it in homoreg/metrics.py")
+
+
+def main_estimator(names: Iterable[str]) -> str:
+    """The first robust estimator, or the first if there is none.
+
+    >>> main_estimator(["dlt", "magsac", "ransac"]), main_estimator(["dlt"])
+    ('magsac', 'dlt')
+    """
+    return min(names, key=lambda name: name.startswith("dlt"))
+
+
+def ranked_pairs(table: pd.DataFrame, estimator: str) -> list[str]:
+    """Pair ids, best first, by the corner error of one estimator.
+
+    Of several descriptors the worst counts. Ties, such as infinite errors, are broken by the number
+    of failures under all estimators, then by the largest finite error.
+
+    >>> rows = [("a", "magsac", 2.0), ("b", "magsac", np.inf), ("c", "magsac", np.inf)]
+    >>> rows += [("a", "dlt", 9.0), ("b", "dlt", np.inf), ("c", "dlt", 5.0)]
+    >>> table = pd.DataFrame(rows, columns=["pair_id", "estimator", "corner_error_px"])
+    >>> ranked_pairs(table, "magsac")
+    ['a', 'c', 'b']
+    """
+    errors = table["corner_error_px"].astype(float)
+    keys = pd.DataFrame(
+        {
+            "pair_id": table["pair_id"],
+            "error": errors.where(table["estimator"] == estimator),
+            "failures": failed(table),
+            "finite": errors.where(np.isfinite(errors)),
+        }
+    )
+    by_pair = keys.groupby("pair_id", sort=False).agg(
+        {"error": "max", "failures": "sum", "finite": "max"}
+    )
+    order = by_pair.sort_values(["error", "failures", "finite"], kind="stable")
+    return order.index.tolist()
 
 
 def identity(descriptor: Descriptor) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Keypoints and matches: detect, match, and tell correct matches from wrong ones by the truth."""
 
-from homoreg.matching.correctness import match_errors, repeatable_count
+from homoreg.matching.correctness import match_errors, repeatable_count, true_matches
 from homoreg.matching.curves import precision_recall, ratio_precision
 from homoreg.matching.detection import (
     CachedDetector,
@@ -31,4 +31,5 @@ __all__ = [
     "precision_recall",
     "ratio_precision",
     "repeatable_count",
+    "true_matches",
 ]

@@ -24,6 +24,37 @@ def match_errors(points1: np.ndarray, points2: np.ndarray, homography: np.ndarra
     return np.where(np.isfinite(errors), errors, np.inf)
 
 
+def true_matches(
+    keypoints1: np.ndarray,
+    keypoints2: np.ndarray,
+    homography: np.ndarray,
+    threshold_px: float = 3.0,
+) -> np.ndarray:
+    """The matches of an ideal descriptor: mutual nearest keypoints under the true homography.
+
+    Args:
+        keypoints1: ``(N, 2)`` pixels of view 1.
+        keypoints2: ``(M, 2)`` pixels of view 2.
+        homography: ``(3, 3)``, the truth, view 1 to view 2.
+        threshold_px: largest distance from the true place in view 2.
+
+    Returns:
+        ``(K, 2)`` int64, rows of ``keypoints1`` and ``keypoints2``.
+
+    >>> true_matches(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.2, 0.0]]), np.eye(3)).tolist()
+    [[1, 0]]
+    """
+    places = transform_points(keypoints1, homography)
+    rows1 = np.flatnonzero(np.isfinite(places).all(1))
+    if not len(rows1) or not len(keypoints2):
+        return np.empty((0, 2), np.int64)
+    distances, nearest2 = cKDTree(keypoints2).query(places[rows1])
+    _, nearest1 = cKDTree(places[rows1]).query(keypoints2)
+    mutual = nearest1[nearest2] == np.arange(len(rows1))
+    kept = mutual & (distances <= threshold_px)
+    return np.column_stack([rows1[kept], nearest2[kept]]).astype(np.int64)
+
+
 def repeatable_count(
     keypoints1: np.ndarray,
     keypoints2: np.ndarray,

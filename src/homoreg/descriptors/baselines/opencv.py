@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from homoreg.data.patches import inside_image
+from homoreg.descriptors.descriptor import check_input
 from homoreg.errors import HomoregError
 
 
@@ -67,6 +68,7 @@ class OpenCvDescriptor:
         A row is NaN where the keypoint lies outside the image, where OpenCV refuses it, or where
         there is no gradient to describe.
         """
+        check_input(image, keypoints)
         inside = inside_image(image, keypoints)
         described = np.full((len(keypoints), self.dimension), np.nan, np.float32)
         # OpenCV drops and reorders keypoints. The response is the one field that every extractor

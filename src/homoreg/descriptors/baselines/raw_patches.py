@@ -4,6 +4,7 @@ import numpy as np
 
 from homoreg.data.patches import cut_patches, inside_image
 from homoreg.descriptors.baselines.opencv import check_support
+from homoreg.descriptors.descriptor import check_input
 from homoreg.errors import HomoregError
 
 
@@ -39,6 +40,7 @@ class RawPatches:
             ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is outside the
             image or its patch is of one color.
         """
+        check_input(image, keypoints)
         inside = inside_image(image, keypoints)
         patches = cut_patches(image, keypoints[inside], support=self._support, size=self._size)
         described = np.full((len(keypoints), 3 * self._size**2), np.nan, np.float32)

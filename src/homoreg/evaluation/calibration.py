@@ -1,0 +1,77 @@
+"""What was chosen on validation pairs, and how it is applied and recorded."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from homoreg.files import write_json
+from homoreg.geometry import Estimator
+
+COVERAGE = 0.9
+# With fewer calibration pairs a bound is flagged.
+ENOUGH_PAIRS = 50
+Key = tuple[str, str]  # a descriptor's label and an estimator's name
+
+
+@dataclass(frozen=True)
+class Bound:
+    """``factor · predicted_corner_error_px`` bounds the RMS corner error.
+
+    Attributes:
+        factor: infinite where there are too few pairs.
+        pairs: with an estimate, that it was calibrated on.
+        photos: of these pairs.
+    """
+
+    factor: float
+    pairs: int
+    photos: int
+
+    @property
+    def is_small(self) -> bool:
+        return self.pairs < ENOUGH_PAIRS
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Ratios and bounds for each descriptor and estimator of one detector and matcher."""
+
+    max_ratios: Mapping[Key, float] = field(default_factory=dict)
+    bounds: Mapping[Key, Bound] = field(default_factory=dict)
+
+    def estimators(
+        self, descriptor: str, estimators: Mapping[str, Estimator]
+    ) -> dict[str, Estimator]:
+        """Estimators with the ratios of a descriptor, given by its label."""
+        ratios = {name: self.max_ratios.get((descriptor, name)) for name in estimators}
+        return {
+            name: estimator
+            if ratios[name] is None
+            else replace(cast(Any, estimator), max_ratio=ratios[name])
+            for name, estimator in estimators.items()
+        }
+
+    def factors(self, descriptor: str, estimators: Iterable[str]) -> dict[str, float]:
+        """The factors of the bounds by estimator; NaN where none was calibrated."""
+        bounds = {name: self.bounds.get((descriptor, name)) for name in estimators}
+        return {name: bound.factor if bound else math.nan for name, bound in bounds.items()}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """One entry for each descriptor and estimator, in plain values."""
+        entries = []
+        for key in dict.fromkeys([*self.max_ratios, *self.bounds]):
+            bound = self.bounds.get(key)
+            entry: dict[str, Any] = {"descriptor": key[0], "estimator": key[1]}
+            entry["max_ratio"] = self.max_ratios.get(key)
+            if bound:
+                entry |= {"factor": bound.factor, "pairs": bound.pairs, "photos": bound.photos}
+                entry["small"] = bound.is_small
+            entries.append(entry)
+        return entries
+
+    def write(self, folder: Path, detector: Any, matcher: Any) -> None:
+        """Write ``calibration.json`` into an evaluation's folder."""
+        content = {"coverage": COVERAGE, "detector": repr(detector), "matcher": repr(matcher)}
+        write_json(folder / "calibration.json", content | {"entries": self.entries()})

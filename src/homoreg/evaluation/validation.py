@@ -1,0 +1,181 @@
+"""Choices made on validation pairs: each descriptor's ``max_ratio``, and bounds on corner errors.
+
+Tuning and calibration use different photographs, neither of which was trained on, and no pair of a
+benchmark.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from homoreg.aggregates import clipped_log10
+from homoreg.data.datamodule import validation_photos
+from homoreg.data.manifest import PairManifest
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration
+from homoreg.evaluation.pair import condition_estimate, estimate_from
+from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, each_evaluation, label
+from homoreg.geometry import Estimator, corner_error, corner_error_rms
+from homoreg.keyed import keyed_seed
+
+log = logging.getLogger(__name__)
+
+# Candidates for a max_ratio that is "auto".
+RATIOS = tuple(np.round(np.arange(0.5, 0.96, 0.05), 2).tolist())
+
+
+def validation_benchmarks(
+    data: Mapping[str, Any], count: int
+) -> tuple[ManifestBenchmark, ManifestBenchmark] | None:
+    """Pairs for tuning and for calibration, of different validation photos.
+
+    Args:
+        data: ``root`` of the training pairs, and ``validation_share`` and ``validation_split`` as
+            the networks were trained with.
+        count: at most so many pairs, half of them for either.
+
+    Returns:
+        None, with one line in the log, where there are no such pairs: no training manifest with
+        homographies, no validation photos of its own (``validation_split=sample``), or ``count``
+        is below 2.
+    """
+    path = Path(data["root"]) / "pairs_train.json"
+    reason = ""
+    if count < 2:
+        reason = f"validation_pairs={count}"
+    elif data.get("validation_split", "photo") != "photo":
+        reason = "training held out no photos (data.validation_split)"
+    elif not path.is_file():
+        reason = f"there is no {path}"
+    if reason:
+        log.info("no ratio is tuned and no bound calibrated: %s", reason)
+        return None
+    manifest = PairManifest.load(path)
+    if any(pair.homography is None for pair in manifest.pairs):
+        log.info("no ratio is tuned and no bound calibrated: %s has no homographies", path)
+        return None
+    photos = {pair.photo for pair in manifest.pairs}
+    held_out = validation_photos(photos, data.get("validation_share", 0.1))
+    ordered = sorted(held_out, key=lambda photo: keyed_seed("calibration", photo))
+    halves = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
+    tuning, calibration = (
+        _benchmark(manifest, half, count // 2, name)
+        for half, name in zip(halves, ("tuning", "calibration"), strict=True)
+    )
+    return tuning, calibration
+
+
+def _benchmark(
+    manifest: PairManifest, photos: Iterable[str], count: int, name: str
+) -> ManifestBenchmark:
+    """At most ``count`` pairs of some photos, one of each photo first."""
+    chosen = set(photos)
+    pairs = [pair for pair in manifest.pairs if pair.photo in chosen]
+    pairs.sort(key=lambda pair: keyed_seed("calibration", pair.id))
+    seen: dict[str, int] = {}
+    turns = []
+    for pair in pairs:
+        seen[pair.photo] = seen.get(pair.photo, 0) + 1
+        turns.append(seen[pair.photo])
+    kept = [pairs[i] for i in np.argsort(turns, kind="stable")[:count]]
+    return ManifestBenchmark(PairManifest(manifest.path, kept, manifest.hash), name=name)
+
+
+def calibrate(
+    descriptors: Sequence[Descriptor],
+    tuning: Benchmark,
+    calibration: Benchmark,
+    protocol: EvaluationProtocol,
+) -> Calibration:
+    """Choose the ratios of a protocol's estimators, then calibrate bounds on the corner error.
+
+    Args:
+        descriptors: those to be evaluated.
+        tuning: pairs that choose the ``max_ratio`` of estimators that have ``"auto"``.
+        calibration: pairs of other photographs, for the bounds.
+        protocol: detector, matcher and estimators of the evaluation.
+    """
+    tuned = Calibration(tune_ratios(descriptors, tuning, protocol), {})
+    scores: dict[tuple[str, str], list[float]] = {}
+    photos: dict[tuple[str, str], set[str]] = {}
+    for evaluation in each_evaluation(descriptors, calibration, protocol, tuned):
+        pair = evaluation.pair
+        for name, estimator in evaluation.estimators.items():
+            key = label(evaluation.model), name
+            estimate = estimate_from(estimator, evaluation.matches)
+            numbers = condition_estimate(pair, evaluation.matches, estimate)
+            predicted = numbers.predicted_corner_error_px
+            scores.setdefault(key, [])
+            photos.setdefault(key, set())
+            if 0 < predicted < math.inf:
+                true = corner_error_rms(estimate.homography, pair.homography, pair.size1)
+                scores[key].append(true / predicted)
+                photos[key].add(pair.photo)
+    bounds = {
+        key: Bound(conformal_factor(values, COVERAGE), len(values), len(photos[key]))
+        for key, values in scores.items()
+    }
+    small = [bound.pairs for bound in bounds.values() if bound.is_small]
+    if small:
+        log.warning(
+            "bounds on the corner error rest on as few as %d validation pairs: give more "
+            "photographs or warps for training",
+            min(small),
+        )
+    return Calibration(tuned.max_ratios, bounds)
+
+
+def tune_ratios(
+    descriptors: Sequence[Descriptor], pairs: Benchmark, protocol: EvaluationProtocol
+) -> dict[tuple[str, str], float]:
+    """For each descriptor and estimator with ``max_ratio="auto"``, the best ratio of a fixed grid.
+
+    The best has the lowest mean log10 corner error (:func:`~homoreg.aggregates.clipped_log10`), the
+    stricter one if equal.
+    """
+    auto = {
+        name: estimator
+        for name, estimator in protocol.estimators.items()
+        if getattr(estimator, "max_ratio", None) == "auto"
+    }
+    errors: dict[tuple[str, str], list[list[float]]] = {}
+    if not auto:
+        return {}
+    for evaluation in each_evaluation(descriptors, pairs, protocol):
+        for name, estimator in auto.items():
+            key = label(evaluation.model), name
+            errors.setdefault(key, []).append(
+                [
+                    _error(evaluation, replace(cast(Any, estimator), max_ratio=ratio))
+                    for ratio in RATIOS
+                ]
+            )
+    return {
+        key: RATIOS[int(clipped_log10(np.array(rows)).mean(0).argmin())]
+        for key, rows in errors.items()
+    }
+
+
+def _error(evaluation: PairEvaluation, estimator: Estimator) -> float:
+    pair = evaluation.pair
+    estimate = estimate_from(estimator, evaluation.matches)
+    return corner_error(estimate.homography, pair.homography, pair.size1)
+
+
+def conformal_factor(scores: Sequence[float], coverage: float) -> float:
+    """The split-conformal quantile: a new score is below it with probability ``coverage`` or more.
+
+    It is the ``⌈(n + 1) · coverage⌉``-th smallest of n exchangeable scores (Vovk et al., 2005; Lei
+    et al., JASA 2018), infinite where n is too small.
+
+    >>> conformal_factor([3.0, 1.0, 2.0, 4.0], 0.8), conformal_factor([1.0], 0.8)
+    (4.0, inf)
+    """
+    rank = math.ceil((len(scores) + 1) * coverage)
+    return sorted(scores)[rank - 1] if rank <= len(scores) else math.inf
