@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -17,11 +18,14 @@ import pytest
 import torch
 import yaml
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 import homoreg
 from homoreg.cli import compose
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
+from homoreg.descriptors.regularizers import Regularizer
 from homoreg.evaluation import evaluate_manifest, read_evaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.geometry import Estimator
@@ -223,7 +227,7 @@ class TestASweep:
             sweep.parents[1], "train", "-m", "regularizer=l2", "trainer.max_epochs=3", *common
         )
         assert other.returncode == 2
-        assert "holds a run with another config" in other.stderr
+        assert "holds another training: trainer.max_epochs (2, now 3)" in other.stderr
         assert weights.stat().st_mtime_ns == before
 
 
@@ -329,7 +333,6 @@ def test_two_processes_train_as_one_does(
     assert files[0] == files[1]
     records = [json.loads((run / "run.json").read_text()) for run in (one, two)]
     assert records[1]["status"] == "done"
-    assert records[0]["config_hash"] == records[1]["config_hash"]
 
 
 @pytest.mark.slow
@@ -397,13 +400,226 @@ def test_a_run_that_broke_in_its_evaluation_is_completed(prepared: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_other_pairs_than_asked_for_are_used_with_a_warning(photos: Path, tmp_path: Path) -> None:
+class TestReadingApartFromTraining:
+    def test_another_reading_evaluates_again_and_trains_nothing(
+        self, prepared: Path, tmp_path: Path
+    ) -> None:
+        common = ["experiment=debug", f"data.root={prepared}", "hydra.run.dir=out"]
+        succeed(tmp_path, "train", *common)
+        out = tmp_path / "out"
+        weights = (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+        record = json.loads((out / "run.json").read_text())
+        same = succeed(tmp_path, "train", *common)
+        assert "is done already" in same.stdout
+        assert json.loads((out / "run.json").read_text()) == record
+        other = [
+            "matcher=mutual",
+            "detector=fast",
+            "estimators=[lmeds]",
+            "evaluation.best_epoch=true",
+        ]
+        again = succeed(tmp_path, "train", *common, *other)
+        assert "is trained already and evaluated again" in again.stdout
+        assert "Epoch" not in again.stdout
+        assert table_of(out)["estimator"].unique().tolist() == ["lmeds"]
+        reread = json.loads((out / "run.json").read_text())
+        assert reread["training"] == record["training"]
+        assert {k for k in reread["metrics"] if not k.startswith(("val/", "train/"))} == {
+            k.replace("dlt/", "lmeds/") for k in record["metrics"] if k.startswith("dlt/")
+        }
+        options = ["descriptors=none", "benchmark.limit=2", "hydra.run.dir=other"]
+        succeed(tmp_path, "evaluate", "runs=out", *options)
+        pd.testing.assert_frame_equal(table_of(tmp_path / "other"), table_of(out))
+        succeed(tmp_path, "train", *common, *other, "analysis.drop_failures=true")
+        assert json.loads((out / "run.json").read_text())["analysis"]["drop_failures"]
+        assert (out / "checkpoints" / "last.ckpt").stat().st_mtime_ns == weights
+
+    def test_jobs_of_a_sweep_that_differ_in_their_reading_share_one_training(
+        self, prepared: Path, tmp_path: Path
+    ) -> None:
+        arms = ["-m", "study=mine", "matcher=ratio,mutual", "seed=0", "experiment=debug"]
+        ended = succeed(tmp_path, "train", *arms, f"data.root={prepared}")
+        ratio, mutual = (
+            tmp_path / "multirun/mine" / f"matcher-{m}+seed-0" for m in ("ratio", "mutual")
+        )
+        taker, donor = (mutual, ratio) if "mutual+seed-0 takes" in ended.stdout else (ratio, mutual)
+        assert f"{taker} takes its weights from {donor.name}" in ended.stdout
+        record = json.loads((taker / "run.json").read_text())
+        assert record["weights_from"] == donor.name
+        assert record["training"] == json.loads((donor / "run.json").read_text())["training"]
+        assert len(table_of(taker)) == len(table_of(donor))
+        alone = ["experiment=debug", f"data.root={prepared}", "hydra.run.dir=alone", "seed=0"]
+        name = taker.name.removeprefix("matcher-").partition("+")[0]
+        succeed(tmp_path, "train", *alone, f"matcher={name}")
+        pd.testing.assert_frame_equal(table_of(tmp_path / "alone"), table_of(taker))
+        first, second = weights_of(tmp_path / "alone"), weights_of(taker)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+    def test_a_folder_of_an_older_format_is_refused(self, prepared: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "run.json").write_text('{"status": "done"}')
+        (tmp_path / "out" / "config.yaml").write_text("{}")
+        training = ["experiment=debug", f"data.root={prepared}", "hydra.run.dir=out"]
+        for command, *options in (
+            ["evaluate", "runs=out"],
+            ["report", "runs=out"],
+            ["train", *training],
+        ):
+            ended = run(tmp_path, command, *options)
+            assert ended.returncode == 2, ended.stderr
+            assert "run.json has format 1" in ended.stderr
+            assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_run_records_what_its_pairs_were_made_with(photos: Path, tmp_path: Path) -> None:
     source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
-    succeed(tmp_path, "prepare", *source)
-    silent = succeed(tmp_path, "train", "experiment=debug", "evaluation=none")
-    assert "is used as it is" not in silent.stdout
-    warned = succeed(tmp_path, "train", "experiment=debug", "evaluation=none", "warp=notebook")
-    assert "is used as it is: it was prepared with" in warned.stdout
+    succeed(tmp_path, "prepare", *source, "warp.shift=0.1", "prepare.seed=7")
+    common = ["experiment=debug", "evaluation=none", "hydra.run.dir=out"]
+    succeed(tmp_path, "train", *common)
+    manifest = json.loads((tmp_path / "data" / "pairs_train.json").read_text())
+    config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    for recorded in (config, record):
+        assert recorded["warp"] == manifest["warp"]
+        assert recorded["prepare"]["seed"] == manifest["seed"] == 7
+        assert recorded["source"]["place"] == str(photos)
+    for asked in (
+        ["experiment=notebook"],
+        ["warp=default"],
+        ["warp.shift=0.2"],
+        ["prepare.seed=42"],
+        ["source=sample"],
+        ["source=folder", "source.root=elsewhere"],
+    ):
+        refused = run(tmp_path, "train", *asked, "hydra.run.dir=refused")
+        assert refused.returncode == 2, (asked, refused.stderr)
+        assert "holds pairs made with" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    succeed(tmp_path, "train", *common, *source, "warp.shift=0.1")
+
+
+class Recorder(Logger):
+    """A logger that Lightning and homoreg do not know."""
+
+    seen: ClassVar[dict[str, Any]] = {}
+    name, version = "recorder", "0"
+
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        self.seen["hyperparameters"] = params
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.seen.setdefault("metrics", set()).update(metrics)
+
+    def log_image(self, key: str, images: list[Any]) -> None:
+        self.seen.setdefault("images", []).append(key)
+
+
+@pytest.mark.slow
+def test_any_logger_gets_hyperparameters_metrics_and_pictures(
+    prepared: Path, tmp_path: Path
+) -> None:
+    common = ["experiment=debug", f"data.root={prepared}", "trainer.log_every_n_steps=1"]
+    mine = ["logger=[tensorboard,csv]", f"+logger.mine._target_={__name__}.Recorder"]
+    succeed(tmp_path, "train", *common, *mine, "hydra.run.dir=all")
+    seen = Recorder.seen
+    assert seen["hyperparameters"]["regularizer.weight_decay"] == 0
+    assert {"train/loss_step", "train/loss", "val/loss", "hp/dlt/auc_5px"} <= seen["metrics"]
+    assert "patch pairs" in seen["images"]
+    assert any(name.startswith("held-out pair") for name in seen["images"])
+    assert "train/loss_step" in pd.read_csv(tmp_path / "all" / "csv_logger" / "metrics.csv")
+    fast = ["logger=none", "trainer.fast_dev_run=true", "trainer.profiler=simple"]
+    ended = succeed(tmp_path, "train", *common, *fast, "hydra.run.dir=none")
+    assert not (tmp_path / "none" / "tb").exists()
+    assert len(pd.read_csv(tmp_path / "none" / "csv" / "metrics.csv")) == 1
+    (profile,) = (tmp_path / "none").glob("*profile*.txt")
+    assert profile.read_text().strip() in ended.stdout
+    assert len(table_of(tmp_path / "none")) == 4
+
+
+def own_model(name: str) -> list[str]:
+    """Options for a network of this module, which takes none of the default's options."""
+    unused = [key for key in compose("train").model if key != "_target_"]
+    return [f"model._target_=tests.test_road.{name}", *(f"~model.{key}" for key in unused)]
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+
+class TwoOutputs(Own):
+    def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return patches, patches
+
+
+class Flat(Own):
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return patches.mean()
+
+
+class NotFinite(Own):
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return patches.flatten(1) * self.weight * torch.nan
+
+
+class Penalty(Regularizer):
+    """A regularizer with an option and a penalty of its own."""
+
+    def __init__(self, name: str, weight: float, dropout: float, weight_decay: float) -> None:
+        super().__init__(name, weight_decay, dropout)
+        self.weight = weight
+
+    def penalty(
+        self, network: nn.Module, descriptors1: torch.Tensor, descriptors2: torch.Tensor
+    ) -> torch.Tensor:
+        return self.weight * descriptors1.square().sum(1).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["optimizer.lr=1e30"], "the loss is nan after 1 steps: lower optimizer.lr=1e\\+30"),
+        (["+loss.reduction=none"], "loss._target_=.*CosineEmbeddingLoss gives a tensor .64,."),
+        (own_model("TwoOutputs"), "TwoOutputs gives a tuple for 128"),
+        (own_model("Flat"), r"Flat gives a tensor \(\) for 128"),
+        (own_model("NotFinite"), "NotFinite gives descriptors that are"),
+        (["trainer.precision=banana"], "trainer: Precision 'banana' is invalid"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs"),
+        (["trainer.strategy=x"], "trainer.strategy"),
+        (["trainer.compile_mode=x"], "trainer.compile_mode: Input should be 'default'"),
+        (["benchmark.limit=0"], "benchmark.limit=0"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_training_that_cannot_work_ends_in_one_line(
+    options: list[str], line: str, prepared: Path, tmp_path: Path
+) -> None:
+    ended = run(tmp_path, "train", "experiment=debug", f"data.root={prepared}",
+                "trainer.enable_progress_bar=false", "logger=none", *options)  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    assert re.search(line, ended.stderr.splitlines()[-1]), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_penalty_is_logged_apart_and_its_options_are_recorded(
+    prepared: Path, tmp_path: Path
+) -> None:
+    common = ["experiment=debug", f"data.root={prepared}", "evaluation=none", "logger=none"]
+    mine = ["regularizer._target_=tests.test_road.Penalty", "+regularizer.weight=0.5"]
+    for name, options in (("plain", []), ("penalty", mine)):
+        succeed(tmp_path, "train", *common, *options, f"hydra.run.dir={name}")
+    epochs = [pd.read_csv(tmp_path / n / "csv" / "metrics.csv") for n in ("plain", "penalty")]
+    assert epochs[1]["train/penalty"].iloc[0] == pytest.approx(0.5, rel=1e-3)
+    # The first batch is the only one: its loss is that of the initial weights.
+    assert epochs[0]["train/loss"].iloc[0] == epochs[1]["train/loss"].iloc[0]
+    assert "train/penalty" not in epochs[0]
+    record = json.loads((tmp_path / "penalty" / "run.json").read_text())
+    assert record["training"]["weight"] == 0.5
 
 
 @pytest.mark.slow

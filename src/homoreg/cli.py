@@ -14,8 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pydantic import TypeAdapter, ValidationError
 
 from homoreg.errors import HomoregError, exit_with
@@ -105,8 +106,25 @@ def compose(config_name: str, overrides: Sequence[str] = (), hydra_too: bool = F
         hydra_too: with Hydra's own config under ``hydra``.
     """
     register_resolvers()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
+    running = get_gh_backup()  # a command may compose a second config
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+    finally:
+        restore_gh_from_backup(running)
+    with open_dict(cfg):
+        if "network" in cfg:  # refers to Hydra's config, which only a command has
+            cfg.network = cfg.hydra.runtime.choices.model
+        if not hydra_too:
+            del cfg.hydra
+    return cfg
+
+
+def given_options() -> set[str]:
+    """The options and groups that the command line or the sweep sets for this job."""
+    overrides = list(HydraConfig.get().overrides.task)
+    return {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
 
 
 def command_lines(config_name: str, arguments: Sequence[str]) -> list[list[str]]:

@@ -1,37 +1,33 @@
 """python -m homoreg.evaluate: judge finished runs, controls and baselines on a benchmark."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.aggregates import summarize
-from homoreg.cli import command
+from homoreg.cli import command, given_options
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.descriptors.inference import NetworkDescriptor, pick_device
+from homoreg.descriptors.inference import pick_device
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.errors import HomoregError, one_line
-from homoreg.evaluation.curves import MatchingQuality, curves_figure
+from homoreg.evaluation.curves import curves_figure
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.gallery import write_gallery
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.patch_metrics import patch_metrics
-from homoreg.evaluation.reruns import Reruns
+from homoreg.evaluation.run import evaluate_into
 from homoreg.evaluation.shift import shift_figure, shift_response
 from homoreg.evaluation.show import print_summary
 from homoreg.evaluation.table import (
     EvaluationProtocol,
-    evaluate_benchmark,
     identity,
-    write_evaluation,
     write_summary,
 )
 from homoreg.plotting import arm_styles
@@ -70,7 +66,7 @@ def main(cfg: DictConfig) -> None:
     pick_device(cfg.device)  # one that is not there is refused before anything is read
     runs = finished_runs(cfg)
     if runs:
-        adopt(cfg, runs, HydraConfig.get().overrides.task)
+        adopt(cfg, runs, given_options())
     descriptors = load_runs(cfg, runs) + build_baselines(cfg)
     if not descriptors:
         raise HomoregError("there is nothing to judge: give runs=PATH or descriptors=[NAME]")
@@ -81,27 +77,24 @@ def main(cfg: DictConfig) -> None:
     figures.mkdir(parents=True, exist_ok=True)
 
     if cfg.pair is not None:
-        pair = benchmark.pair(pair_id(cfg.pair, HydraConfig.get().overrides.task))
+        pair = benchmark.pair(str(cfg.pair))
         file = figures / f"pair_{pair.id.replace('/', '_')}.png"
         pair_figure(pair, descriptors, protocol).savefig(file)
         log.info("wrote %s", file)
         return
 
-    matching, reruns = MatchingQuality(), Reruns(cfg.reruns)
-    table = evaluate_benchmark(descriptors, benchmark, protocol, [matching, reruns])
-    details = {"matching": matching.entries(), "reruns": reruns.entries()}
+    table, details = evaluate_into(folder, descriptors, benchmark, protocol, cfg.reruns)
     ratio = getattr(protocol.matcher, "ratio", None)
     curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
     curves.savefig(figures / f"curves_{benchmark.name}.png")
-    path = write_evaluation(table, folder / "evaluation", benchmark.name, details)
     print_summary(summarize(table), details)
-    log.info("wrote %s", path)
+    log.info("wrote %s", folder / "evaluation" / f"{benchmark.name}.csv")
 
     details |= judge_conditioning(table, figures)
     if cfg.patch_pairs:
         pairs = list(islice(benchmark, cfg.patch_pairs))
         details |= judge_patches(descriptors, pairs, protocol, figures)
-    write_summary(table, path.parent, benchmark.name, details)
+    write_summary(table, folder / "evaluation", benchmark.name, details)
     if cfg.gallery:
         command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
         page = write_gallery(
@@ -139,25 +132,24 @@ def judge_patches(
 
 
 def finished_runs(cfg: DictConfig) -> list[RunFolder]:
-    """The runs to judge; one that is not done is named and left out."""
+    """The runs to evaluate; one that is not trained is named and left out."""
     if cfg.runs is None or cfg.runs == []:
         return []
     runs = find_runs(cfg.runs)
-    finished = [run for run in runs if run.status == "done"]
+    finished = [run for run in runs if run.trained]
     for run in runs:
-        if run.status != "done":
+        if not run.trained:
             log.warning("%s is left out: its status is %s", run.path, run.status)
     if not finished:
-        raise HomoregError(f"runs={cfg.runs}: none of the {len(runs)} runs there is done")
+        raise HomoregError(f"runs={cfg.runs}: none of the {len(runs)} runs there is trained")
     return finished
 
 
-def adopt(cfg: DictConfig, runs: Sequence[RunFolder], overrides: Sequence[str]) -> None:
-    """Set in ``cfg`` what the first run was trained with, where the command line is silent."""
-    asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
+def adopt(cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str]) -> None:
+    """Set in ``cfg`` the first run's options, except those given on the command line."""
     first = OmegaConf.create(runs[0].config)
     for key, place in ADOPTED.items():
-        if any(a == key or a.startswith(f"{key}.") for a in asked):
+        if any(option == key or option.startswith(f"{key}.") for option in given):
             continue
         OmegaConf.update(cfg, key, OmegaConf.select(first, place), merge=False, force_add=True)
         others = [run.name for run in runs if run.config.get(key) != runs[0].config.get(key)]
@@ -185,15 +177,6 @@ def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
     return loaded
 
 
-@dataclass
-class Baseline:
-    """Any object that describes keypoints, under its key in the config."""
-
-    name: str
-    metric: str
-    describe: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
 def build_baselines(cfg: DictConfig) -> list[Descriptor]:
     """The baselines and controls of ``descriptors``; one that is missing is named and left out.
 
@@ -214,17 +197,10 @@ def _available_baselines(cfg: DictConfig) -> Iterator[Descriptor]:
             continue
         if not callable(getattr(baseline, "describe", None)):
             raise HomoregError(f"descriptors.{name} has no method describe(image, keypoints)")
-        if isinstance(baseline, NetworkDescriptor):  # wrapped it would not share its patches
-            baseline.name = str(name)
-            yield baseline
-            continue
-        yield Baseline(str(name), getattr(baseline, "metric", "l2"), baseline.describe)
-
-
-def pair_id(value: Any, overrides: Sequence[str]) -> str:
-    """A pair's id as text: the command line's own, since YAML reads 000001 as a number."""
-    typed = [o.partition("=")[2] for o in overrides if o.startswith("pair=")]
-    return typed[-1].strip("'\"") if typed else str(value)
+        baseline.name = str(name)
+        if not hasattr(baseline, "metric"):
+            baseline.metric = "l2"
+        yield baseline
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from homoreg.study.tables import gather_rows, read_epochs
 Done = list[tuple[dict[str, Any], RunFolder]]  # finished runs and their rows of the table of runs
 # Parts of a config that tell no runs apart: names, places, and how fast or loud a run is.
 NOT_COMPARED = [
-    *("study", "ckpt", "paths", "hydra", "logger", "regularizer.name", "data.num_workers"),
+    *("study", "ckpt", "paths", "hydra", "logger", "network", "regularizer.name"),
+    "data.num_workers",
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 ]
 

@@ -10,10 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from homoreg.errors import HomoregError
 from homoreg.files import write_json
+
+# Of run.json and of everything beside it; raised where an older run can no longer be read.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -75,22 +79,44 @@ class RunFolder:
 
     @property
     def record(self) -> dict[str, Any]:
-        """``run.json`` as it is now; empty where the run has not begun."""
+        """``run.json`` as it is now; empty where the run has not begun.
+
+        Raises:
+            HomoregError: the file is damaged, or another version of homoreg wrote it.
+        """
         if not self.record_file.is_file():
             return {}
         try:
-            return dict(json.loads(self.record_file.read_text(encoding="utf-8")))
-        except ValueError as error:
+            record = dict(json.loads(self.record_file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise HomoregError(f"{self.record_file} is not valid JSON: {error}") from error
+        if record.get("format") != FORMAT:
+            raise HomoregError(
+                f"{self.record_file} has format {record.get('format', 1)}, and this version of "
+                f"homoreg reads {FORMAT}: train the run again in another folder"
+            )
+        return record
 
     @property
     def status(self) -> str:
         """``running``, ``done``, ``failed``, or ``absent`` where nothing has begun."""
         return str(self.record.get("status", "absent"))
 
+    @property
+    def trained(self) -> bool:
+        """Whether the training is finished, evaluated or not."""
+        return bool(self.record.get("training"))
+
     def update_record(self, **fields: Any) -> None:
         """Set fields of ``run.json``, leaving the others."""
-        write_json(self.record_file, self.record | fields)
+        write_json(self.record_file, {"format": FORMAT} | self.record | fields)
+
+    def training_metrics(self) -> dict[str, float]:
+        """The last value of every column of the epoch table."""
+        if not self.metrics_csv.is_file():
+            raise HomoregError(f"{self.metrics_csv} is missing: callbacks.epoch_table writes it")
+        epochs = pd.read_csv(self.metrics_csv).drop(columns=["epoch", "step"]).ffill()
+        return {str(name): float(value) for name, value in epochs.iloc[-1].items()}
 
 
 def find_runs(paths: str | Path | Iterable[str | Path]) -> list[RunFolder]:

@@ -1,25 +1,18 @@
 """python -m homoreg.train: photographs to trained descriptors and their homography metrics.
 
-One job trains one network under one regularizer; ``-m`` makes a sweep of them.
+One job trains one network under one regularizer and evaluates it; ``-m`` makes a sweep of jobs.
 """
 
 import gc
-import hashlib
-import json
 import logging
-import os
-import platform
-import socket
-import subprocess
 import time
 import warnings
-from importlib.metadata import version
-from math import nan
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -28,51 +21,37 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from homoreg.cli import command
+from homoreg.cli import command, given_options
 from homoreg.data.datamodule import PatchPairDataModule
-from homoreg.data.pairs import RECORD, manifest_path, prepare_pairs, prepared_differs
-from homoreg.descriptors.callbacks import LossBeforeCheckpoint, Throughput, tensorboards
+from homoreg.descriptors.callbacks import Throughput, log_figure
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
+from homoreg.descriptors.inference import pick_device
 from homoreg.descriptors.module import DescriptorModule
+from homoreg.descriptors.window import PatchWindow
+from homoreg.environment import environment_info
 from homoreg.errors import HomoregError, one_line
+from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.callback import HomographyEvaluation
+from homoreg.evaluation.run import evaluate_run, final_metrics
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import write_text
+from homoreg.identity import hash_options, reading_options, training_options
+from homoreg.loggers import log_result, log_start
 from homoreg.machine import limit_threads
+from homoreg.provenance import use_pairs
+from homoreg.resume import Plan, plan_run, take_weights
 from homoreg.runs import RunFolder
 from homoreg.study.analysis import Analysis
+from homoreg.targets import packages_of
 
 log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python -m
 
-# Where and how fast a run is computed, and what it is called, is no part of what it computes.
-NOT_HASHED = {
-    "": ("paths", "study", "optimized_metric", "ckpt", "source", "warp", "prepare", "logger"),
-    "data": ("root", "num_workers", "fill_bank"),
-    "benchmark": ("manifest", "root"),
-    "trainer": (
-        "accelerator",
-        "devices",
-        "num_nodes",
-        "strategy",
-        "compile",
-        "compile_mode",
-        "enable_progress_bar",
-        "log_every_n_steps",
-        "enable_model_summary",
-        "profiler",
-    ),
-}
-
-# What tells the runs of any two studies apart, beside what a sweep varies.
-HYPERPARAMETERS = (
-    *("regularizer.name", "regularizer.weight_decay", "regularizer.dropout", "seed"),
-    *("optimizer.lr", "data.batch_size", "trainer.max_epochs", "patch.size", "analysis.protocol"),
-)
+Config = dict[str, Any]
 
 
 @command("train")
 def main(cfg: DictConfig) -> dict[str, float] | float:
-    """Train one job; returns its final metrics, or to a search the one that it goes by."""
+    """Train one job; returns its final metrics, or the one that a search optimizes."""
     metrics = train(cfg)
     if HydraConfig.get().runtime.choices["hydra/sweeper"] == "basic":
         return metrics
@@ -84,46 +63,60 @@ def main(cfg: DictConfig) -> dict[str, float] | float:
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """A run from its photographs to its final metrics, or those of a run that is done already."""
-    share_the_machine(cfg)
+    """One run: pairs, training, evaluation. What its folder holds already is not done again."""
+    limit_resources(cfg)
+    check_options(cfg)
     run = RunFolder(Path(cfg.paths.run))
-    if not 0 <= cfg.seed < 2**32:
-        raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
-    # The run can be judged from another folder than the one that it was started in.
-    cfg.data.root = str(Path(cfg.data.root).absolute())
-    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    Analysis(**config["analysis"])  # refuse what the report could not read
-    if getattr(rank_zero_only, "rank", 0):
-        # Lightning started this process to share the run; its first process prepared everything.
-        resumed = run.record["resumed_from"]
-        return fit(cfg, config, run, instantiate(cfg.data), resumed and Path(resumed), {})
-    started = time.perf_counter()
-    prepare_missing(cfg)
-    seconds = {"prepare": time.perf_counter() - started}
-
+    seconds: dict[str, float] = {}
+    with timed(seconds, "prepare"):
+        # Absolute, so that the run can be evaluated from any folder.
+        cfg.data.root = str(Path(cfg.data.root).absolute())
+        pairs = use_pairs(cfg)
+    config = cast(Config, OmegaConf.to_container(cfg, resolve=True))
     data = instantiate(cfg.data)
-    started = time.perf_counter()
-    data.setup()
-    seconds["bank"] = time.perf_counter() - started
+    if getattr(rank_zero_only, "rank", 0):
+        # A process that Lightning started to share the training; the first one does all the rest.
+        resumed = run.record["resumed_from"]
+        fit(cfg, config, run, data, [], resumed and Path(resumed))
+        return {}
 
-    identity = {"config_hash": config_hash(config), "manifest_hash": data.manifest.hash}
-    checkpoint = resume_point(run, identity, cfg.ckpt)
-    log.info("%s %s", run.path, how_it_starts(run, checkpoint))
-    if run.status == "done":
+    benchmark = open_benchmark(cfg)
+    identity = {
+        "training_hash": hash_options(training_options(config), pairs.hash),
+        "manifest_hash": pairs.hash,
+        "reading_hash": reading_hash(config, benchmark) if benchmark else None,
+    }
+    table = run.evaluation_csv(benchmark.name) if benchmark else None
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    plan = plan_run(run, config, identity, table=table, in_sweep=in_sweep)
+    log.info("%s %s", run.path, plan.message)
+    if plan.done:
+        if run.record["analysis"] != config["analysis"]:
+            save_config(run, config)
+        if run.status != "done":  # a start with other options failed here
+            run.update_record(status="done", error=None)
         return dict(run.record["metrics"])
 
-    write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
-    about = {"seed": cfg.seed, "analysis": config["analysis"], **identity, **surroundings()}
-    about["resumed_from"] = checkpoint and str(checkpoint.absolute())
-    run.update_record(status="running", error=None, **about)
+    save_config(
+        run,
+        config,
+        status="running",
+        error=None,
+        metrics=None,
+        seed=cfg.seed,
+        resumed_from=plan.checkpoint and str(plan.checkpoint.absolute()),
+        **identity | {"reading_hash": None},  # what is on disk until then is another evaluation
+        **environment_info(),
+    )
     try:
-        metrics = fit(cfg, config, run, data, checkpoint, seconds)
+        metrics = carry_out(plan, cfg, config, run, data, benchmark, seconds)
+        run.update_record(status="done", reading_hash=identity["reading_hash"])
     except Exception as error:
         run.update_record(status="failed", error=one_line(error))
         log.info("%s failed: %s", run.path, one_line(error))
         raise
     except SystemExit as ended:
-        # What Lightning makes of Ctrl-C and of SIGTERM; the run broke off and can be resumed.
+        # Lightning's reaction to Ctrl-C and SIGTERM; the run can be resumed.
         raise KeyboardInterrupt from ended
     finally:
         # The jobs of a sweep share this process and its devices.
@@ -134,8 +127,41 @@ def train(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def share_the_machine(cfg: DictConfig) -> None:
-    """Take a part of it where a launcher runs several jobs, and no more devices than a job may.
+def carry_out(
+    plan: Plan,
+    cfg: DictConfig,
+    config: Config,
+    run: RunFolder,
+    data: PatchPairDataModule,
+    benchmark: Benchmark | None,
+    seconds: dict[str, float],
+) -> dict[str, float]:
+    """Train and evaluate as planned; records and returns the run's final metrics."""
+    loggers = build_loggers(cfg, plan.checkpoint)
+    try:
+        if plan.donor:
+            take_weights(run, plan.donor)
+        if plan.train:
+            run.update_record(training=None, weights_from=None)
+            with timed(seconds, "bank"):
+                data.setup()
+            with timed(seconds, "fit"):
+                fit(cfg, config, run, data, loggers, plan.checkpoint)
+        metrics = run.training_metrics()
+        if benchmark and plan.evaluate:
+            with timed(seconds, "evaluation"):
+                metrics |= evaluate(cfg, run, benchmark, loggers)
+        log_result(loggers, cfg, metrics, run.record["training"]["epochs"])
+    finally:
+        for logger in loggers:
+            logger.finalize("done")
+    rounded = {phase: round(value, 2) for phase, value in seconds.items()}
+    run.update_record(seconds=run.record.get("seconds", {}) | rounded, metrics=metrics)
+    return metrics
+
+
+def limit_resources(cfg: DictConfig) -> None:
+    """Take a share of the machine where a launcher runs several jobs, and one device in a sweep.
 
     Raises:
         HomoregError: a job of a sweep asks for several devices.
@@ -149,102 +175,120 @@ def share_the_machine(cfg: DictConfig) -> None:
         )
     if "n_jobs" in hydra.launcher:
         cores = limit_threads(hydra.launcher.n_jobs)
-        if not any(o.startswith("data.num_workers=") for o in hydra.overrides.task):
+        if "data.num_workers" not in given_options():
             # One core less for each process that cuts patches; with a single core, none.
             cfg.data.num_workers = min(cfg.data.num_workers, cores - 1)
 
 
-def prepare_missing(cfg: DictConfig) -> None:
-    """Make the pairs that ``data.root`` lacks; warn where it holds others than are asked for.
+def check_options(cfg: DictConfig) -> None:
+    """HomoregError for what would be noticed only after the training."""
+    Analysis(**OmegaConf.to_container(cfg.analysis))
+    if not 0 <= cfg.seed < 2**32:
+        raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
+    if not cfg.trainer.limit_val_batches:
+        raise HomoregError("trainer.limit_val_batches=0: a run needs its validation")
+    if cfg.evaluation.checkpoint not in ("last", "best"):
+        raise HomoregError(f"evaluation.checkpoint={cfg.evaluation.checkpoint}: give last or best")
 
-    Only what the command line says of photographs and warps counts as asked for.
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Add the wall-clock time of a phase to ``seconds``."""
+    started = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - started
+
+
+def open_benchmark(cfg: DictConfig) -> Benchmark | None:
+    """The held-out pairs; None under ``evaluation=none``.
+
+    Raises:
+        HomoregError: there are no pairs.
     """
-    source, warp = instantiate(cfg.source), instantiate(cfg.warp)
-    root, options = cfg.data.root, dict(cfg.prepare)
-    complete = all(manifest_path(root, side).is_file() for side in ("train", "eval"))
-    handmade = manifest_path(root, "train").is_file() and not (Path(root) / RECORD).is_file()
-    if not complete and not handmade:
-        prepare_pairs(source, warp, root, **options)
-        return
-    overrides = HydraConfig.get().overrides.task
-    if any(override.startswith(("source", "warp", "prepare.")) for override in overrides):
-        recipe = {key: options[key] for key in ("seed", "jpeg_quality", "store_views")}
-        difference = prepared_differs(source, warp, root, **recipe)
-        if difference:
-            log.warning("%s is used as it is: it %s", root, difference)
+    if not cfg.evaluation.enabled:
+        return None
+    benchmark = instantiate(cfg.benchmark)
+    if not len(benchmark):
+        raise HomoregError(
+            f"the benchmark {benchmark.name} has no pairs to evaluate on: prepare some "
+            "(source.eval), or leave the evaluation out with evaluation=none"
+        )
+    return benchmark
+
+
+def reading_hash(config: Config, benchmark: Benchmark) -> str:
+    """Hash of all that determines an evaluation beside the weights."""
+    manifest = getattr(benchmark, "manifest", None)
+    return hash_options(reading_options(config), manifest and manifest.hash)
+
+
+def save_config(run: RunFolder, config: Config, **record: Any) -> None:
+    """Write ``config.yaml``, and fields of ``run.json`` beside what the report reads from there."""
+    write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
+    about = {key: config[key] for key in ("analysis", "source", "warp", "prepare")}
+    run.update_record(**record, **about)
+
+
+def build_loggers(cfg: DictConfig, checkpoint: Path | None) -> list[Logger]:
+    """The loggers of the group ``logger``; TensorBoard forgets what came after the checkpoint."""
+    if checkpoint is None or "tensorboard" not in cfg.logger:
+        return list(instantiate(cfg.logger).values())
+    step = read_checkpoint(checkpoint)["global_step"]
+    return list(instantiate(cfg.logger, tensorboard={"purge_step": step}).values())
 
 
 def fit(
     cfg: DictConfig,
-    config: dict[str, Any],
+    config: Config,
     run: RunFolder,
     data: PatchPairDataModule,
+    loggers: list[Logger],
     checkpoint: Path | None,
-    seconds: dict[str, float],
-) -> dict[str, float]:
-    """Train, evaluate, and complete the run's record; returns its final metrics."""
-    # Lightning tells its own options over again; what a run is made of stands in its config.
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's use of torch, not ours
-    # Devices that share a run log the same numbers, so there is nothing to average.
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    warnings.filterwarnings("ignore", message=".*all_gather is deprecated.*")  # Lightning's as well
+) -> None:
+    """Train, and record what the training table shows of the run."""
+    silence_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, config)
-    throughput = Throughput()
-    callbacks = [throughput, LossBeforeCheckpoint(), *instantiate(cfg.callbacks).values()]
-    evaluation = build_evaluation(cfg, run)
-    if evaluation:
-        callbacks.append(evaluation)
+    callbacks = list(instantiate(cfg.callbacks).values())
+    if cfg.evaluation.enabled:
+        callbacks.append(build_watch(cfg))
     trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
-        logger=list(loggers(cfg, checkpoint).values()),
+        logger=loggers,
         default_root_dir=str(run.path),
     )
     data.check_devices(trainer.world_size)
-    log_start(trainer, cfg, config)
-    # What is there by now stays for the whole run. A collector that walked through the manifest's
-    # objects would take seconds at 80,000 pairs and copy pages that the loader's process shares.
+    if trainer.is_global_zero:
+        log_start(loggers, cfg, config)
+    # Objects that live as long as the run. A collector that walked through the manifest's would
+    # take seconds at 80,000 pairs and copy pages that the loader's process shares.
     gc.freeze()
-    try:
-        started = time.perf_counter()
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-        evaluation_seconds = evaluation.seconds if evaluation else 0.0
-        seconds["fit"] = time.perf_counter() - started - evaluation_seconds
-        seconds["evaluation"] = evaluation_seconds
-        if not trainer.is_global_zero:
-            return {}
-        logged = last_logged(trainer, run)
-        metrics = logged | (evaluation.final_metrics() if evaluation else {})
-        run.update_record(
-            status="done",
-            error=None,
-            seconds={k: round(v, 2) for k, v in seconds.items()},
-            patch_pairs_per_second=throughput.patch_pairs_per_second,
-            metrics=metrics,
-            training=training_row(cfg, trainer, logged),
-            best_after_epochs=best_after_epochs(run),
-        )
-        for board in tensorboards(trainer):
-            for name in known_by(cfg):
-                board.add_scalar(f"hp/{name}", metrics.get(name, nan), trainer.current_epoch)
-    finally:
-        for logger in trainer.loggers:
-            logger.finalize("done")
-    return metrics
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    if not trainer.is_global_zero:
+        return
+    for profile in run.path.glob("*profile*.txt"):
+        log.info("%s\n%s", profile, profile.read_text(encoding="utf-8"))
+    speeds = [c.patch_pairs_per_second for c in callbacks if isinstance(c, Throughput)]
+    best = run.checkpoints / "best.ckpt"
+    run.update_record(
+        training=training_row(cfg, trainer, run.training_metrics()),
+        patch_pairs_per_second=speeds[0] if speeds else None,
+        best_after_epochs=read_checkpoint(best)["epoch"] + 1 if best.is_file() else None,
+    )
 
 
-def loggers(cfg: DictConfig, checkpoint: Path | None) -> dict[str, Logger]:
-    """The run's loggers; what TensorBoard was told after the checkpoint is void."""
-    if checkpoint is None or "tensorboard" not in cfg.logger:
-        return instantiate(cfg.logger)
-    step = read_checkpoint(checkpoint)["global_step"]
-    return instantiate(cfg.logger, tensorboard={"purge_step": step})
+def silence_lightning() -> None:
+    """Lightning's banner and its warnings about its own code; config.yaml has all options."""
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    for message in ("LeafSpec", "all_gather is deprecated", "is smaller than the logging interval"):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+    # Devices that share a run log equal numbers: there is nothing to average.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
 
 
-def build_module(cfg: DictConfig, config: dict[str, Any]) -> DescriptorModule:
+def build_module(cfg: DictConfig, config: Config) -> DescriptorModule:
     """The network and everything that trains it; arms of one seed start with equal weights."""
     return DescriptorModule(
         network=build_network(cfg.model, cfg.seed),
@@ -254,189 +298,61 @@ def build_module(cfg: DictConfig, config: dict[str, Any]) -> DescriptorModule:
         scheduler=instantiate(cfg.scheduler),
         augmentation=instantiate(cfg.augmentation),
         seed=cfg.seed,
-        identity={key: config[key] for key in ("model", "regularizer", "seed")}
+        identity={key: config[key] for key in ("network", "model", "regularizer", "seed")}
         | {"patch": config["evaluation"]["patch"]},
+        channels_last=cfg.trainer.channels_last,
+        compile_mode=cfg.trainer.compile_mode if cfg.trainer.compile else None,
     )
 
 
-def build_evaluation(cfg: DictConfig, run: RunFolder) -> HomographyEvaluation | None:
-    """The callback that judges the run; None under ``evaluation=none``."""
-    options = dict(cfg.evaluation)
-    if not options.pop("enabled"):
-        return None
-    protocol = EvaluationProtocol.from_config(cfg)
-    return HomographyEvaluation(run.path, lambda: instantiate(cfg.benchmark), protocol, **options)
+def build_watch(cfg: DictConfig) -> HomographyEvaluation:
+    """The callback that evaluates a few validation pairs during training."""
+    return HomographyEvaluation(
+        EvaluationProtocol.from_config(cfg),
+        PatchWindow(**cfg.evaluation.patch),
+        every_n_epochs=cfg.evaluation.every_n_epochs,
+        subset=cfg.evaluation.subset,
+        needs_best=cfg.evaluation.best_epoch or cfg.evaluation.checkpoint == "best",
+    )
 
 
-def best_after_epochs(run: RunFolder) -> int | None:
-    """How many epochs lie behind the best weights; None where none are kept."""
-    best = run.checkpoints / "best.ckpt"
-    return read_checkpoint(best)["epoch"] + 1 if best.is_file() else None
-
-
-def resume_point(run: RunFolder, identity: dict[str, str], ckpt: str | None) -> Path | None:
-    """The checkpoint to go on from: the one asked for, or a broken run's own.
-
-    Raises:
-        HomoregError: the folder holds another run, or one that another process is writing.
-    """
-    record = run.record
-    own = run.checkpoints / "last.ckpt"
-    for key, value in identity.items():
-        # What broke off before its first checkpoint holds nothing that could be lost.
-        if own.is_file() and record.get(key, value) != value:
-            what = "config" if key == "config_hash" else "pairs"
-            raise HomoregError(
-                f"{run.path} holds a run with another {what}: choose another study or hydra.run.dir"
-            )
-    if run.status == "running" and _alive(record):
-        raise HomoregError(f"{run.path} is being written by process {record['process']}")
-    if ckpt is not None:
-        if not Path(ckpt).is_file():
-            raise HomoregError(f"ckpt={ckpt}: there is no such file")
-        read_checkpoint(Path(ckpt))
-        return Path(ckpt)
-    if run.status in ("running", "failed") and own.is_file():
-        return own
-    return None
-
-
-def how_it_starts(run: RunFolder, checkpoint: Path | None) -> str:
-    """What a run does with what its folder holds, as the end of a line that names the folder."""
-    if run.status == "done":
-        return "is done already"
-    begins = {
-        "absent": "is new",
-        "running": "broke off and is resumed",
-        "failed": f"failed ({run.record.get('error')}) and is retried",
-    }[run.status]
-    if checkpoint is None:
-        return begins
-    epochs = read_checkpoint(checkpoint)["epoch"] + 1
-    return f"{begins}, going on from {checkpoint} after {epochs} epochs"
-
-
-def _alive(record: dict[str, Any]) -> bool:
-    """Whether the process that claims a run still lives on this machine."""
-    process = record.get("process")
-    if record.get("host") != socket.gethostname() or process in (None, os.getpid()):
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """SHA-256 of what a run computes: its config without paths, workers and device."""
-    kept = {k: v for k, v in config.items() if k not in NOT_HASHED[""]}
-    for group, keys in NOT_HASHED.items():
-        if group:
-            kept[group] = {k: v for k, v in kept[group].items() if k not in keys}
-    kept["callbacks"] = {
-        name: {k: v for k, v in options.items() if k not in ("dirpath", "folder")}
-        for name, options in kept["callbacks"].items()
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def surroundings() -> dict[str, Any]:
-    """Where a run is computed and with what."""
-    packages = ("homoreg", "torch", "lightning", "hydra-core", "opencv-python", "numpy", "kornia")
-    cuda = torch.cuda.is_available()
-    return {
-        "git_revision": git_revision(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if cuda else None,
-        },
-    }
-
-
-def git_revision() -> str | None:
-    """The commit that the code is at, ``+`` behind it where files differ; None outside git."""
-
-    def git(*arguments: str) -> str:
-        folder = Path(__file__).parent
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def log_start(trainer: pl.Trainer, cfg: DictConfig, config: dict[str, Any]) -> None:
-    """Put the resolved config and the hyperparameters on TensorBoard, their metrics to come."""
-    nothing_yet = {f"hp/{name}": nan for name in known_by(cfg)}
-    for logger in trainer.loggers:
-        if hasattr(logger, "experiment"):
-            logger.log_hyperparams(hyperparameters(cfg), nothing_yet)
-    for board in tensorboards(trainer):
-        board.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
-
-
-def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """The run's columns among TensorBoard's hparams: who it is, and whatever its sweep varies."""
-    varied: dict[str, str] = {}
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        hydra = HydraConfig.get()
-        constant = hydra.job.config.override_dirname.exclude_keys
-        told = dict(override.lstrip("+").partition("=")[::2] for override in hydra.overrides.task)
-        varied = {key: text for key, text in told.items() if key not in constant}
-    values = {key: OmegaConf.select(cfg, key) for key in (*HYPERPARAMETERS, *varied)}
-    return {
-        # A choice of a group, such as regularizer=l2, is known by its name.
-        key: value if isinstance(value, (bool, int, float, str)) else varied.get(key, str(value))
-        for key, value in values.items()
-    }
-
-
-def known_by(cfg: DictConfig) -> list[str]:
-    """The final metrics beside the hyperparameters: few enough to be looked at together."""
-    held_out = ("auc_5px", "corner_error_px", "predicted_corner_error_px", "kappa")
-    estimators = cfg.estimators if cfg.evaluation.enabled else ()
-    judged = [f"{estimator}/{metric}" for estimator in estimators for metric in held_out]
-    return ["val/nn_accuracy", "val/loss", "val/gap", *judged]
-
-
-def last_logged(trainer: pl.Trainer, run: RunFolder) -> dict[str, float]:
-    """The training's metrics as they were logged last; plain floats.
-
-    A run that broke off in its evaluation trains no more when it goes on: its table has them.
-    """
-    if trainer.callback_metrics:
-        return {k: float(v) for k, v in trainer.callback_metrics.items()}
-    epochs = pd.read_csv(run.metrics_csv).drop(columns=["epoch", "step"]).ffill()
-    return {str(k): float(v) for k, v in epochs.iloc[-1].items()}
-
-
-def training_row(cfg: DictConfig, trainer: pl.Trainer, logged: dict[str, float]) -> dict[str, Any]:
-    """The run's row in the study's training table; both losses in evaluation mode."""
+def training_row(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> dict[str, Any]:
+    """The run's row of the training table; both losses in evaluation mode."""
+    regularizer = {k: v for k, v in cfg.regularizer.items() if k not in ("_target_", "name")}
     return {
         "regularizer": cfg.regularizer.name,
-        "final_train_loss": logged["train/loss_eval"],
-        "final_val_loss": logged["val/loss"],
+        "final_train_loss": metrics["train/loss_eval"],
+        "final_val_loss": metrics["val/loss"],
         "epochs": trainer.current_epoch,
         "patch": f"{cfg.patch.size}x{cfg.patch.size} of {cfg.patch.support}x{cfg.patch.support}",
         "offset_px": cfg.patch.jitter_px,
         "batch": cfg.data.batch_size,
         "optimizer": str(cfg.optimizer._target_).rpartition(".")[2],
-        "weight_decay": cfg.regularizer.weight_decay,
-        "dropout": cfg.regularizer.dropout,
+        **cast(Config, OmegaConf.to_container(OmegaConf.create(regularizer))),
         "device": str(trainer.strategy.root_device),
         "precision": str(cfg.trainer.precision),
     }
+
+
+def evaluate(
+    cfg: DictConfig, run: RunFolder, benchmark: Benchmark, loggers: list[Logger]
+) -> dict[str, float]:
+    """Evaluate the trained network into the run's folder; returns its held-out metrics."""
+    options = cfg.evaluation
+    step = run.record["training"]["epochs"]
+    table = evaluate_run(
+        run,
+        benchmark,
+        EvaluationProtocol.from_config(cfg),
+        checkpoint=options.checkpoint,
+        best_epoch=options.best_epoch,
+        figure_pairs=options.figure_pairs,
+        shift_pairs=options.shift_pairs,
+        device=str(pick_device("cpu" if cfg.trainer.accelerator == "cpu" else None)),
+        packages=packages_of(run.config["model"]),  # the user chose this model
+        show=lambda name, figure: log_figure(loggers, name, figure, step),
+    )
+    return dict(final_metrics(table))
 
 
 if __name__ == "__main__":

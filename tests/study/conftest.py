@@ -14,7 +14,7 @@ from PIL import Image
 from homoreg.evaluation.shift import SHIFTS_PX
 from homoreg.metrics import COLUMNS
 from homoreg.report import gather, report
-from homoreg.runs import find_runs
+from homoreg.runs import FORMAT, find_runs
 from homoreg.study.data import StudyData
 from homoreg.study.document import Section
 from homoreg.study.page import SECTIONS
@@ -134,7 +134,8 @@ def write_run(
     weight_decay = 1e-4 if regularizer in ("l2", "hybrid") else 0.0
     run = {
         "status": status,
-        "config_hash": f"{regularizer}{seed}".encode().hex(),
+        "format": FORMAT,
+        "training_hash": f"{regularizer}{seed}".encode().hex(),
         "manifest_hash": "0123456789abcdef",
         "seed": seed,
         "git_revision": "deadbeef",
@@ -229,7 +230,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_run(folder / f"regularizer-{regularizer}+seed-{seed}", regularizer, seed)
     write_run(folder / "regularizer-none+seed-2", "none", 2, status="failed")
     (folder / "regularizer-none+seed-3").mkdir()
-    (folder / "regularizer-none+seed-3" / "run.json").write_text('{"status": "running"}')
+    (folder / "regularizer-none+seed-3" / "run.json").write_text(
+        json.dumps({"format": FORMAT, "status": "running"})
+    )
     (folder / "regularizer-none+seed-3" / "config.yaml").write_text('{"seed": 3}')
     return folder
 

@@ -1,6 +1,7 @@
-"""What a training run leaves behind beside its weights: a table of epochs, a speed, pictures."""
+"""Callbacks of a training: the table of epochs, the throughput, pictures of patches."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import pandas as pd
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from homoreg.data.sheets import patch_sheet
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.files import atomic_path
 
-# TensorBoard's "custom scalars" page: a section for each question of the study, in whose charts the
-# runs of a sweep lie over each other. Names are patterns, searched for in a scalar's name.
+# TensorBoard's "custom scalars" page: a section for each question, whose charts show all runs of a
+# sweep. Names are regular expressions for the scalars' names.
 LAYOUT = {
     "Does it generalize?": {
         "loss in evaluation mode": ["Multiline", ["train/loss_eval", "^val/loss"]],
@@ -47,76 +49,49 @@ LAYOUT = {
 }
 
 
-class EpochTable(Logger):
+class EpochTable(pl.Callback):
     """A CSV with one row an epoch and a column for everything that was logged in it.
 
-    Lightning's own starts again when a run resumes; this one keeps the epochs before.
+    The row is written before the epoch's checkpoint, so that a run that is killed in between lacks
+    no epoch when it goes on from the checkpoint; a resumed run keeps the rows before.
 
     Args:
         path: of the CSV.
     """
 
     def __init__(self, path: str | Path) -> None:
-        super().__init__()
         self.path = Path(path)
-        self.rows: dict[int, dict[Any, Any]] = {}
+        self.rows: list[dict[Any, Any]] = []
+        self._before: dict[str, Any] = {}
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.path.is_file():
-            table = pd.read_csv(self.path)
-            self.rows = {int(row["epoch"]): row for row in table.to_dict("records")}
-
-    @property
-    def name(self) -> str:
-        return ""
-
-    @property
-    def version(self) -> str:
-        return ""
+            self.rows = pd.read_csv(self.path).to_dict("records")
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Hyperparameters stand in the run's config."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if "epoch" not in metrics:
-            return
-        epoch = int(metrics["epoch"])
-        # A run that went back to an earlier checkpoint writes its later epochs again.
-        self.rows = {e: row for e, row in self.rows.items() if e <= epoch}
-        row = self.rows.setdefault(epoch, {})
-        row.update({"epoch": epoch, "step": step or 0} | metrics | {"epoch": epoch})
-
-    @rank_zero_only
-    def save(self) -> None:
-        if not self.rows:
-            return
-        with atomic_path(self.path) as temporary:
-            pd.DataFrame([self.rows[e] for e in sorted(self.rows)]).to_csv(temporary, index=False)
-
-
-class LossBeforeCheckpoint(pl.Callback):
-    """Puts an epoch's training loss into the table before the epoch's checkpoint is written.
-
-    Lightning tells its loggers afterwards, so a run killed in between would go on from the
-    checkpoint and never learn that loss.
-    """
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before = dict(trainer.callback_metrics)
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["train/loss"])
-        for logger in trainer.loggers:
-            if isinstance(logger, EpochTable):
-                row = {"epoch": trainer.current_epoch, "train/loss": loss}
-                logger.log_metrics(row, trainer.global_step - 1)
-                logger.save()
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step - 1} | {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            # What was not computed in this epoch is still the same tensor.
+            if value is not self._before.get(name) and not name.endswith("_step")
+        }
+        # A run that went back to an earlier checkpoint writes its later epochs again.
+        self.rows = [*(r for r in self.rows if r["epoch"] < row["epoch"]), row]
+        with atomic_path(self.path) as temporary:
+            pd.DataFrame(self.rows).to_csv(temporary, index=False)
 
 
 class Throughput(pl.Callback):
-    """Patch pairs per second over steady training steps.
+    """Patch pairs per second over steady training steps, of all devices together.
 
-    The first steps of an epoch, in which workers start and kernels are chosen, are left out, and so
-    are validation and evaluation. No step waits for the device; the clock is read at the edges. The
-    pairs of all devices count.
+    The first steps of an epoch, in which workers start and kernels are chosen, validation and
+    evaluation are left out. The device is synchronized only at the ends of the interval.
 
     Args:
         warm_up: steps of each epoch that are left out.
@@ -153,14 +128,14 @@ class Throughput(pl.Callback):
 
 
 def _now(device: torch.device) -> float:
-    """The time at which the device has done what it was given."""
+    """The time, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 class TrainingPictures(pl.Callback):
-    """A sheet of patch pairs before training; similarities as histograms while it goes on.
+    """A sheet of patch pairs before training, and histograms of similarities on TensorBoard.
 
     Args:
         folder: where ``patch_pairs.png`` goes.
@@ -179,22 +154,34 @@ class TrainingPictures(pl.Callback):
         sheet = patch_sheet(first, second, batch["label"].numpy(), self.rows)
         self.folder.mkdir(parents=True, exist_ok=True)
         sheet.savefig(self.folder / "patch_pairs.png")
-        for board in tensorboards(trainer):
+        log_figure(trainer.loggers, "patch pairs", sheet)
+        for board in tensorboards(trainer.loggers):
             board.add_custom_scalars(LAYOUT)
-            board.add_figure("patch pairs", sheet, close=False)
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DescriptorModule)
         output = pl_module.validation_output("val_same_photo")
         positive = output["label"] > 0
-        for board in tensorboards(trainer):
+        for board in tensorboards(trainer.loggers):
             for name, which in (("same place", positive), ("same photo", ~positive)):
                 values = output["similarity"][which]
                 if len(values):
                     board.add_histogram(f"similarity/{name}", values, trainer.current_epoch)
 
 
-def tensorboards(trainer: pl.Trainer) -> list[SummaryWriter]:
-    """The writers of a trainer's TensorBoard loggers; none where it logs elsewhere."""
-    return [x.experiment for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
+def log_figure(loggers: Iterable[Logger], name: str, figure: Figure, step: int = 0) -> None:
+    """Send a figure to every logger that takes pictures, each in its own way."""
+    for logger in loggers:
+        experiment: Any = getattr(logger, "experiment", None)
+        if hasattr(experiment, "add_figure"):  # TensorBoard
+            experiment.add_figure(name, figure, step, close=False)
+        elif hasattr(logger, "log_image"):  # Weights & Biases
+            logger.log_image(name, [figure])
+        elif hasattr(experiment, "log_figure"):  # MLflow
+            experiment.log_figure(logger.run_id, figure, f"{name}.png")  # type: ignore[attr-defined]
+
+
+def tensorboards(loggers: Iterable[Logger]) -> list[SummaryWriter]:
+    """The writers of the TensorBoard loggers among these."""
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]

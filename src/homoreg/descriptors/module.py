@@ -22,6 +22,8 @@ from homoreg.descriptors.regularizers import Regularizer
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
 
+CHECK_EVERY_N_STEPS = 10  # for a loss that is not finite; each check waits for the device
+
 
 class DescriptorModule(pl.LightningModule):
     """A network, the loss on its descriptors, and how it is optimized.
@@ -35,6 +37,12 @@ class DescriptorModule(pl.LightningModule):
         augmentation: changes ``(N, 3, S, S)`` float patches in [0, 1] while training.
         seed: key of the dropout masks.
         identity: plain values that a checkpoint carries, enough to build the network again.
+        channels_last: memory format of weights and patches, which convolutions read faster.
+        compile_mode: of ``torch.compile``, which generates the network's kernels; None for not.
+
+    Raises:
+        HomoregError: in training, the network gives no ``(N, D)`` tensor, the loss gives no scalar,
+            or either is not finite.
     """
 
     def __init__(
@@ -47,6 +55,8 @@ class DescriptorModule(pl.LightningModule):
         augmentation: nn.Module,
         seed: int,
         identity: dict[str, Any],
+        channels_last: bool = True,
+        compile_mode: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -57,21 +67,19 @@ class DescriptorModule(pl.LightningModule):
         self.augmentation = augmentation
         self.seed = seed
         self.identity = identity
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.compile_mode = compile_mode
         # What each validation set gave, for the epoch's metrics and the callbacks' pictures.
         self.validation_outputs: dict[str, list[dict[str, torch.Tensor]]] = {}
 
     def setup(self, stage: str) -> None:
-        self.memory_format = torch.contiguous_format
-        if getattr(self.trainer, "channels_last", False):
-            self.memory_format = torch.channels_last
         self.network.to(memory_format=self.memory_format)
-        compile_mode = getattr(self.trainer, "compile_mode", None)
-        if compile_mode:
-            self.network.compile(mode=compile_mode)
+        if self.compile_mode:
+            self.network.compile(mode=self.compile_mode)
 
-    def describe_both(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Descriptors of a batch's first and second patches, in one pass of the network."""
-        patches = to_network(batch["patches"])
+    def describe_patches(self, patches: torch.Tensor) -> torch.Tensor:
+        """Descriptors ``(N, D)`` float32 of patches ``(N, S, S, 3)`` uint8."""
+        patches = to_network(patches)
         if self.training:
             patches = self.augmentation(patches)
         try:
@@ -81,9 +89,14 @@ class DescriptorModule(pl.LightningModule):
             raise HomoregError(
                 f"trainer.compile=true: the network cannot be compiled here ({reason}); give false"
             ) from error
-        # A CUDA graph writes its output where it wrote the last one's.
-        first, second = descriptors.clone().chunk(2)
-        return first, second
+        described = isinstance(descriptors, torch.Tensor) and descriptors.ndim == 2
+        if not described or len(descriptors) != len(patches):
+            raise HomoregError(
+                f"model._target_={_name(self.network)} gives {_shape(descriptors)} for "
+                f"{len(patches)} patches: a network gives a tensor ({len(patches)}, D)"
+            )
+        # Cloned, since a CUDA graph writes its next output to the same place.
+        return descriptors.float().clone()
 
     def describe(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Descriptors, labels and photos of a batch, of all of it where devices share it.
@@ -92,7 +105,7 @@ class DescriptorModule(pl.LightningModule):
         samples. The mean over devices that DDP makes of the gradients is then the gradient of one
         process: gathering adds up what each device's loss says of a descriptor.
         """
-        first, second = self.describe_both(batch)
+        first, second = self.describe_patches(batch["patches"]).chunk(2)
         described = {"first": first, "second": second}
         described |= {"label": batch["label"], "photo": batch["photo"]}
         if self.trainer.world_size == 1:
@@ -104,32 +117,69 @@ class DescriptorModule(pl.LightningModule):
             described[key] = shares.transpose(0, 1).flatten(0, 1)
         return described
 
+    def loss_of(self, described: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of a batch, a scalar without the regularizer's penalty."""
+        loss = self.loss(described["first"], described["second"], described["label"])
+        if not isinstance(loss, torch.Tensor) or loss.ndim:
+            raise HomoregError(
+                f"loss._target_={_name(self.loss)} gives {_shape(loss)}: a loss gives a scalar "
+                "tensor, such as the mean over the batch"
+            )
+        return loss
+
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's own stream; here it becomes a function of seed and epoch.
         # Devices that share a batch hold different samples, which need masks of their own.
         device = (self.global_rank,) if self.global_rank else ()
         torch.manual_seed(keyed_seed(self.seed, "dropout", self.current_epoch, *device))
 
-    def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
+        self.log("train/learning_rate", self._learning_rate())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         described = self.describe(batch)
-        first, second, label = (described[key] for key in ("first", "second", "label"))
-        loss = self.loss(first, second, label)
-        loss = loss + self.regularizer.penalty(self.network, first, second)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(first))
-        return {"loss": loss, "pairs": len(first)}
+        first, second = described["first"], described["second"]
+        loss = self.loss_of(described)
+        # NaN in the weights stays there.
+        if self.trainer.is_last_batch or batch_idx % CHECK_EVERY_N_STEPS == 0:
+            self._check_finite(loss, described)
+        self.log("train/loss_step", loss, prog_bar=True)
+        count = len(first)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=count)
+        penalty = self.regularizer.penalty(self.network, first, second)
+        if isinstance(penalty, torch.Tensor):
+            self.log("train/penalty", penalty, on_step=False, on_epoch=True, batch_size=count)
+        return {"loss": loss + penalty, "pairs": count}
+
+    def _learning_rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def _check_finite(self, loss: torch.Tensor, described: dict[str, torch.Tensor]) -> None:
+        if torch.isfinite(loss):
+            return
+        if self.global_step == 0 and not torch.isfinite(described["first"]).all():
+            raise HomoregError(
+                f"model._target_={_name(self.network)} gives descriptors that are not finite"
+            )
+        raise HomoregError(
+            f"the loss is {loss.item()} after {self.global_step} steps: lower "
+            f"optimizer.lr={self._learning_rate()}, set trainer.gradient_clip_val, or check "
+            f"loss._target_={_name(self.loss)}"
+        )
 
     def on_validation_epoch_start(self) -> None:
         self.validation_outputs = {name: [] for name in PatchPairDataModule.VALIDATION_SETS}
 
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
         described = self.describe(batch)
-        first, second, label = (described[key] for key in ("first", "second", "label"))
+        first, second = described["first"], described["second"]
+        loss = self.loss_of(described)
+        self._check_finite(loss, described)
         name = PatchPairDataModule.VALIDATION_SETS[dataloader_idx]
         self.validation_outputs[name].append(
             described
             | {
                 "similarity": F.cosine_similarity(first, second),
-                "loss_sum": self.loss(first, second, label) * len(first),
+                "loss_sum": loss * len(first),
             }
         )
 
@@ -178,3 +228,13 @@ class DescriptorModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["homoreg"] = self.identity
+
+
+def _name(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

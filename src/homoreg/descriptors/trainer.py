@@ -1,66 +1,99 @@
-"""Lightning's trainer, with the memory format beside the precision."""
+"""Lightning's trainer, its options checked."""
 
 import ctypes
 import os
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, validate_call
 
 from homoreg.errors import HomoregError
 
-STRATEGIES = ("auto", "ddp")
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+Batches = PositiveInt | Annotated[float, Field(gt=0, le=1)]
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
-class Trainer(pl.Trainer):
-    """A ``lightning.pytorch.Trainer`` that also says how weights and patches lie in memory.
+@validate_call(config=ConfigDict(title="trainer"))
+def build_trainer(
+    *,
+    max_epochs: PositiveInt,
+    devices: PositiveInt = 1,
+    strategy: Literal["auto", "ddp"] = "auto",
+    fast_dev_run: bool | PositiveInt = False,
+    limit_train_batches: Batches = 1.0,
+    limit_val_batches: Literal[0] | Batches = 1.0,
+    check_val_every_n_epoch: PositiveInt = 1,
+    log_every_n_steps: PositiveInt = 10,
+    num_sanity_val_steps: NonNegativeInt = 0,
+    gradient_clip_val: PositiveFloat | None = None,
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None,
+    default_root_dir: str = ".",
+    channels_last: bool = True,
+    compile: bool = False,
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
+    **options: Any,
+) -> pl.Trainer:
+    """A ``lightning.pytorch.Trainer``.
 
     Args:
-        channels_last: the channels of a pixel side by side, which convolutions read faster.
-        devices: a number; more than one share each batch and need the strategy ``"ddp"``.
+        max_epochs: epochs.
+        devices: more than one share each batch and need the strategy ``"ddp"``.
         strategy: Lightning's; ``"auto"`` for one device.
-        compile: let ``torch.compile`` write the network's kernels.
+        fast_dev_run: one epoch of one batch (or so many), with everything that follows a training;
+            Lightning's own leaves out checkpoints and loggers.
+        limit_train_batches: share or number of an epoch's batches.
+        limit_val_batches: share or number of each validation set's batches.
+        check_val_every_n_epoch: epochs between two validations.
+        log_every_n_steps: steps between two points of what is logged by step.
+        num_sanity_val_steps: validation batches before training.
+        gradient_clip_val: largest norm of the gradient; None for any.
+        profiler: writes its table into ``default_root_dir``.
+        default_root_dir: the run's folder.
+        channels_last: for the module, as the two below; only checked here.
+        compile: whether ``torch.compile`` generates the network's kernels.
         compile_mode: its mode; ``"reduce-overhead"`` makes CUDA graphs.
         options: Lightning's own.
 
     Raises:
-        HomoregError: a number of devices that the strategy does not fit, an unknown mode, or no
-            epoch to train.
+        pydantic.ValidationError: a value outside its range.
+        HomoregError: devices and strategy do not fit, or Lightning refuses an option.
     """
-
-    def __init__(
-        self,
-        *,
-        channels_last: bool = True,
-        devices: int = 1,
-        strategy: str = "auto",
-        compile: bool = False,
-        compile_mode: str = "default",
-        **options: Any,
-    ) -> None:
-        if devices < 1:
-            raise HomoregError(f"trainer.devices={devices}: give at least 1 device")
-        if strategy not in STRATEGIES:
-            raise HomoregError(f"trainer.strategy={strategy}: give {' or '.join(STRATEGIES)}")
-        if devices > 1 and strategy == "auto":
-            raise HomoregError(f"trainer.devices={devices}: more than one needs trainer=ddp")
-        if compile_mode not in COMPILE_MODES:
-            raise HomoregError(
-                f"trainer.compile_mode={compile_mode}: give one of {', '.join(COMPILE_MODES)}"
-            )
-        max_epochs = options.get("max_epochs")
-        if max_epochs is None or max_epochs < 1:
-            raise HomoregError(f"trainer.max_epochs={max_epochs}: give at least 1 epoch")
-        super().__init__(
-            use_distributed_sampler=False, devices=devices, strategy=strategy, **options
+    if devices > 1 and strategy == "auto":
+        raise HomoregError(f"trainer.devices={devices}: more than one needs trainer=ddp")
+    if fast_dev_run:
+        max_epochs, limit_train_batches, limit_val_batches = 1, int(fast_dev_run), int(fast_dev_run)
+    try:
+        trainer = pl.Trainer(
+            max_epochs=max_epochs,
+            devices=devices,
+            strategy=strategy,
+            use_distributed_sampler=False,
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            check_val_every_n_epoch=check_val_every_n_epoch,
+            log_every_n_steps=log_every_n_steps,
+            num_sanity_val_steps=num_sanity_val_steps,
+            gradient_clip_val=gradient_clip_val,
+            profiler=_profiler(profiler, Path(default_root_dir)),
+            default_root_dir=default_root_dir,
+            **options,
         )
-        self.channels_last = channels_last
-        self.compile_mode = compile_mode if compile else None
-        if self.strategy.root_device.type == "cpu":
-            keep_freed_memory()
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise HomoregError(f"trainer: {error}") from error
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
+    return trainer
+
+
+def _profiler(name: str | None, folder: Path) -> Profiler | None:
+    # With a file's name the table goes there and not to Lightning's log.
+    return PROFILERS[name](dirpath=folder, filename="profile") if name else None
 
 
 def keep_freed_memory() -> None:

@@ -47,7 +47,7 @@ def what_was_run(study: StudyData) -> Section:
         parts += [
             Table(
                 "runs",
-                "Every run that was found, the first digits of its config's hash, the wall-clock "
+                "Every run that was found, the first digits of its training's hash, the wall-clock "
                 "seconds of each phase, and the training speed in steady state.",
                 "runs",
                 view(runs, _run_columns(runs)),
@@ -94,7 +94,7 @@ def _run_columns(runs: pd.DataFrame) -> list[Column]:
         Column("run", "run"),
         Column("status", "status"),
         Column("arm", "arm"),
-        Column("config_hash", "config", lambda value: as_text(value)[:8]),
+        Column("training_hash", "training", lambda value: as_text(value)[:8]),
         *(
             Column(name, f"{name.removeprefix('seconds.')} (s)", number(0))
             for name in _phases(runs)

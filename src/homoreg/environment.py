@@ -1,0 +1,58 @@
+"""Where a run is computed and with what, for its record."""
+
+import os
+import platform
+import socket
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("homoreg", "torch", "lightning", "hydra-core", "opencv-python", "numpy", "kornia")
+
+
+def environment_info() -> dict[str, Any]:
+    """Git revision, package versions, host, process and hardware."""
+    cuda = torch.cuda.is_available()
+    return {
+        "git_revision": git_revision(),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if cuda else None,
+        },
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the code, with ``+`` where files differ from it; None outside git."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def process_alive(host: str | None, process: int | None) -> bool:
+    """Whether another process of this machine with this number runs."""
+    if host != socket.gethostname() or process in (None, os.getpid()):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,150 @@
+"""Evaluating a finished training: tables, a summary and figures in the run's folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from homoreg.aggregates import summarize
+from homoreg.descriptors.checkpoint import read_checkpoint
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.descriptors.loading import load_descriptor
+from homoreg.evaluation.benchmarks import Benchmark
+from homoreg.evaluation.curves import MatchingQuality
+from homoreg.evaluation.figures import pair_figure
+from homoreg.evaluation.reruns import Reruns
+from homoreg.evaluation.shift import shift_response
+from homoreg.evaluation.table import (
+    EvaluationProtocol,
+    evaluate_benchmark,
+    write_evaluation,
+    write_summary,
+    write_table,
+)
+from homoreg.runs import RunFolder
+
+# Medians of the table among a run's final metrics, and metrics of the validation photos' pairs.
+WATCHED = (
+    *("corner_error_px", "predicted_corner_error_px", "kappa"),
+    *("precision_3px", "recall_3px", "match_count"),
+)
+
+Details = dict[str, list[dict[Any, Any]]]
+
+
+def evaluate_run(
+    run: RunFolder,
+    benchmark: Benchmark,
+    protocol: EvaluationProtocol,
+    *,
+    checkpoint: str = "last",
+    best_epoch: bool = False,
+    figure_pairs: int = 3,
+    shift_pairs: int = 10,
+    device: str | None = None,
+    packages: Sequence[str] = (),
+    show: Callable[[str, Figure], None] = lambda name, figure: None,
+) -> pd.DataFrame:
+    """Evaluate a run's checkpoint into the run's own folder, in the place of what is there.
+
+    Args:
+        run: a finished training.
+        benchmark: held-out pairs.
+        protocol: detector, matcher and estimators.
+        checkpoint: the weights, ``"last"`` or ``"best"``.
+        best_epoch: evaluate the weights of the best epoch as well, into ``<benchmark>_best.csv``.
+        figure_pairs: pairs that get a figure: the best, the worst, then some between.
+        shift_pairs: pairs on which the response to shifts is measured; 0 for none.
+        device: where the network runs; CUDA if available by default.
+        packages: that the run's network may come from, see :func:`load_descriptor`.
+        show: is called with the name and the figure of each pair that gets one.
+
+    Returns:
+        The rows of ``evaluation/<benchmark>.csv``.
+    """
+    options: dict[str, Any] = {"device": device, "packages": packages}
+    descriptor = load_descriptor(run.path, checkpoint=checkpoint, **options)
+    table, details = evaluate_into(run.path, [descriptor], benchmark, protocol)
+    if shift_pairs:
+        images = (pair.image1 for pair in islice(benchmark, shift_pairs))
+        response = shift_response(descriptor, images, detector=protocol.detector)
+        details["shift_response"] = [vars(response)]
+        write_summary(table, run.path / "evaluation", benchmark.name, details)
+    run.best_evaluation_csv(benchmark.name).unlink(missing_ok=True)
+    if best_epoch:
+        best = table
+        epochs = {read_checkpoint(run.checkpoint(w))["epoch"] for w in ("best", checkpoint)}
+        if len(epochs) > 1:
+            weights = load_descriptor(run.path, checkpoint="best", **options)
+            best = evaluate_benchmark(weights, benchmark, protocol)
+        write_table(best, run.best_evaluation_csv(benchmark.name))
+    run.figures.mkdir(parents=True, exist_ok=True)
+    for file in run.figures.glob("pair_*.png"):
+        file.unlink()
+    for name, pair_id in shown_pairs(table, figure_pairs):
+        figure = pair_figure(benchmark.pair(pair_id), [descriptor], protocol)
+        figure.savefig(run.figures / f"{name}_{pair_id.replace('/', '_')}.png")
+        show(f"held-out {name} {pair_id}", figure)
+    return table
+
+
+def evaluate_into(
+    folder: Path,
+    descriptors: Sequence[Descriptor],
+    benchmark: Benchmark,
+    protocol: EvaluationProtocol,
+    reruns: int = 0,
+) -> tuple[pd.DataFrame, Details]:
+    """Evaluate descriptors and write ``evaluation/<benchmark>.csv`` and ``summary.json``.
+
+    Args:
+        folder: gets ``evaluation/``.
+        descriptors: all of them on every pair.
+        benchmark: the pairs.
+        protocol: detector, matcher and estimators.
+        reruns: estimates of each pair under other seeds, for robust estimators' own spread.
+
+    Returns:
+        The rows, and the summary's entries on ``matching`` and ``reruns``.
+    """
+    matching, spread = MatchingQuality(), Reruns(reruns)
+    table = evaluate_benchmark(descriptors, benchmark, protocol, [matching, spread])
+    details: Details = {"matching": matching.entries(), "reruns": spread.entries()}
+    write_evaluation(table, folder / "evaluation", benchmark.name, details)
+    return table, details
+
+
+def final_metrics(table: pd.DataFrame) -> Mapping[str, float]:
+    """A run's held-out metrics, ``{"dlt/auc_5px": …, "dlt/corner_error_px": …, …}``."""
+    metrics: dict[str, float] = {}
+    for entry in summarize(table):
+        estimator = entry["estimator"]
+        metrics[f"{estimator}/auc_5px"] = entry["auc"]["5px"]
+        metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]
+        for column in WATCHED:
+            metrics[f"{estimator}/{column}"] = entry["median"][column]
+    return metrics
+
+
+def shown_pairs(table: pd.DataFrame, count: int) -> list[tuple[str, str]]:
+    """Names and ids of the pairs that get a figure: the best, the worst, then evenly between.
+
+    Pairs are sorted by the corner error of the last estimator, the robust one where there is one.
+
+    >>> rows = [("a", "dlt", 2.0), ("b", "dlt", 9.0), ("c", "dlt", 1.0)]
+    >>> table = pd.DataFrame(rows, columns=["pair_id", "estimator", "corner_error_px"])
+    >>> shown_pairs(table, 2)
+    [('pair_best', 'c'), ('pair_worst', 'b')]
+    """
+    rows = table[table["estimator"] == table["estimator"].iloc[-1]]
+    ids = rows.sort_values("corner_error_px", kind="stable")["pair_id"].tolist()
+    between = np.linspace(0, len(ids) - 1, max(count, 2)).round().astype(int)[1:-1]
+    places = [("pair_best", 0), ("pair_worst", len(ids) - 1), *(("pair", i) for i in between)]
+    chosen: dict[str, str] = {}
+    for name, place in places[:count]:
+        chosen.setdefault(ids[place], name)
+    return [(name, pair_id) for pair_id, name in chosen.items()]

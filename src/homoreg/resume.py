@@ -1,0 +1,134 @@
+"""What a run's folder holds already, and what is left to do."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homoreg.descriptors.checkpoint import read_checkpoint
+from homoreg.environment import process_alive
+from homoreg.errors import HomoregError
+from homoreg.files import atomic_path
+from homoreg.identity import differences, training_options
+from homoreg.runs import RunFolder
+
+log = logging.getLogger("homoreg.train")
+
+# Fields of run.json that belong to the weights.
+TRAINING_FIELDS = ("training", "patch_pairs_per_second", "best_after_epochs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do of a run.
+
+    Attributes:
+        train: the network has to be trained.
+        evaluate: the network has to be evaluated.
+        message: the plan as the end of a line that starts with the run's folder.
+        checkpoint: where training goes on from; None starts it.
+        donor: a finished training of the same identity, whose weights are taken.
+        done: nothing is left to do.
+    """
+
+    train: bool
+    evaluate: bool
+    message: str = "is new"
+    checkpoint: Path | None = None
+    donor: RunFolder | None = None
+    done: bool = False
+
+
+def plan_run(
+    run: RunFolder,
+    config: dict[str, Any],
+    identity: dict[str, str | None],
+    *,
+    table: Path | None,
+    in_sweep: bool,
+) -> Plan:
+    """Compare what a folder holds with what is asked for.
+
+    Args:
+        run: the folder.
+        config: the resolved config of the run that is asked for.
+        identity: its ``training_hash``, ``manifest_hash`` and ``reading_hash``.
+        table: the evaluation's; None where no evaluation is asked for.
+        in_sweep: the folders beside this one hold jobs of the same sweep.
+
+    Raises:
+        HomoregError: the folder holds another training, or another process is writing it.
+    """
+    record = run.record
+    if run.status == "running" and process_alive(record.get("host"), record.get("process")):
+        raise HomoregError(f"{run.path} is being written by process {record['process']}")
+    same = record.get("training_hash") == identity["training_hash"]
+    if run.trained and same:
+        current = record.get("reading_hash") == identity["reading_hash"]
+        evaluate = table is not None and not (current and table.is_file())
+        if not record.get("metrics"):
+            return Plan(False, evaluate, f"{_begins(run)} after its training")
+        message = "is trained already and evaluated again" if evaluate else "is done already"
+        return Plan(False, evaluate, message, done=not evaluate)
+    evaluate = table is not None
+    own = run.checkpoints / "last.ckpt"
+    # A run that broke off before its first checkpoint holds nothing that could be lost.
+    if not same and own.is_file():
+        raise HomoregError(f"{run.path} holds another training: {_what_differs(run, config)}")
+    donor = _donor(run, identity) if in_sweep else None
+    if donor:
+        return Plan(False, evaluate, f"takes its weights from {donor.name}", donor=donor)
+    checkpoint = own if own.is_file() else _given(config["ckpt"])
+    message = _begins(run)
+    if checkpoint:
+        epochs = read_checkpoint(checkpoint)["epoch"] + 1
+        message += f", going on from {checkpoint} after {epochs} epochs"
+    return Plan(True, evaluate, message, checkpoint)
+
+
+def take_weights(run: RunFolder, donor: RunFolder) -> None:
+    """Copy a finished training of the same identity: checkpoints, epoch table, training row."""
+    for file in (*sorted(donor.checkpoints.glob("*.ckpt")), donor.metrics_csv):
+        with atomic_path(run.path / file.relative_to(donor.path)) as copy:
+            shutil.copyfile(file, copy)
+    record = donor.record
+    taken = {key: record.get(key) for key in TRAINING_FIELDS}
+    run.update_record(**taken, weights_from=record.get("weights_from") or donor.name)
+
+
+def _begins(run: RunFolder) -> str:
+    return {
+        "running": "broke off and is resumed",
+        "failed": f"failed ({run.record.get('error')}) and is retried",
+    }.get(run.status, "is new")
+
+
+def _what_differs(run: RunFolder, config: dict[str, Any]) -> str:
+    differing = differences(training_options(run.config), training_options(config))
+    return (
+        f"{differing or 'other training pairs'}; choose another study or hydra.run.dir, or remove "
+        "the folder"
+    )
+
+
+def _donor(run: RunFolder, identity: dict[str, str | None]) -> RunFolder | None:
+    """A job of the same sweep that has finished the training of this identity."""
+    for folder in sorted(run.path.parent.iterdir()):
+        other = RunFolder(folder)
+        if folder == run.path or not other.record_file.is_file():
+            continue
+        try:
+            if other.trained and other.record.get("training_hash") == identity["training_hash"]:
+                return other
+        except HomoregError as error:
+            log.warning("no weights are taken from %s: %s", folder, error)
+    return None
+
+
+def _given(ckpt: str | None) -> Path | None:
+    if ckpt is None:
+        return None
+    if not Path(ckpt).is_file():
+        raise HomoregError(f"ckpt={ckpt}: there is no such file")
+    return Path(ckpt)

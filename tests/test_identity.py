@@ -1,0 +1,56 @@
+"""What belongs to a run's identity: every option of the composed config, one by one."""
+
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from homoreg.cli import compose
+from homoreg.identity import READING, TRAINING, flatten, placed, reading_options, training_options
+
+# Groups with options of several kinds: each option stands in a table by its own name.
+MIXED = ("data", "trainer", "evaluation", "callbacks")
+
+
+def resolved(*overrides: str) -> dict[str, Any]:
+    cfg = compose("train", ["paths.run=x", "callbacks=early_stopping", *overrides])
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+CONFIG = resolved("augmentation=photometric", "estimators=[dlt,magsac]", "benchmark=hpatches")
+OPTIONS = dict(flatten(CONFIG))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_placed_and_counts_only_where_it_should(option: str) -> None:
+    kind = placed(option)
+    assert kind, f"{option} stands in no table of homoreg.identity"
+    tables = {*TRAINING, *READING} - {*MIXED}
+    if kind in ("training", "reading") and option.partition(".")[0] in MIXED:
+        assert any(option == e or option.startswith(f"{e}.") for e in tables), (
+            f"{option} stands in homoreg.identity only with its whole group"
+        )
+    changed = OmegaConf.create(CONFIG)
+    OmegaConf.update(changed, option, ["another value"], merge=False)
+    other = OmegaConf.to_container(changed)
+    assert (training_options(other) != training_options(CONFIG)) == (kind == "training")
+    assert (reading_options(other) != reading_options(CONFIG)) == (kind == "reading")
+
+
+@pytest.mark.parametrize("option", ["estimators=[lmeds]", "detector=fast", "matcher=mutual"])
+def test_what_the_best_weights_are_selected_by_is_part_of_the_identity(option: str) -> None:
+    assert training_options(resolved(option)) == training_options(resolved())
+    monitor = "callbacks.best_checkpoint.monitor=val/corner_error_px"
+    assert training_options(resolved(monitor, option)) != training_options(resolved(monitor))
+
+
+def test_the_notebook_s_corrections_are_seven_networks() -> None:
+    corrections = (
+        *("none", "correspondence", "scale", "negatives", "keypoints", "input", "validation"),
+        *("solver", "alignment", "conditioning", "failures", "all"),
+    )
+    networks = [
+        str(training_options(resolved("experiment=notebook", f"correction={name}")))
+        for name in corrections
+    ]
+    assert len(set(networks)) == 7
