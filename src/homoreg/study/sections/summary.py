@@ -58,8 +58,9 @@ def summary(study: StudyData) -> Section | None:
             Figure(
                 "primary",
                 f"{OUTCOMES[primary].label}, {PROTOCOLS[protocol]}: difference of each arm from "
-                f"{BASELINE}, with its 95 % interval over seeds and photos. Left is better. Gray: "
-                "within the margin of equivalence. Lines: baselines.",
+                f"{BASELINE}, with its 95 % interval over seeds and photos. "
+                f"{'Left is better. ' if OUTCOMES[primary].log10 else ''}Gray: within the margin "
+                "of equivalence. Lines: baselines.",
                 "comparisons",
                 partial(
                     seed_figures.primary_figure,
