@@ -182,7 +182,7 @@ def limit_resources(cfg: DictConfig) -> None:
 
 def check_options(cfg: DictConfig) -> None:
     """HomoregError for what would be noticed only after the training."""
-    Analysis(**OmegaConf.to_container(cfg.analysis))
+    Analysis(**cast(dict[str, Any], OmegaConf.to_container(cfg.analysis)))
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
     if not cfg.trainer.limit_val_batches:
