@@ -80,6 +80,22 @@ def test_a_sweep_goes_on_and_names_each_job_that_failed(tmp_path: Path) -> None:
     assert "a bug" in (study / "regularizer-l2+seed-2" / "error.txt").read_text()
 
 
+def test_a_job_whose_folder_cannot_be_written_does_not_end_the_sweep(tmp_path: Path) -> None:
+    study = tmp_path / "multirun" / "mine"
+    study.mkdir(parents=True)
+    (study / "seed-3").write_text("in the way")
+    (study / "seed-4" / "run.json").mkdir(parents=True)
+    sweep = run(tmp_path, "-m", "study=mine", "seed=0,3,4,5")
+    assert sweep.returncode == 2
+    assert jobs(study) >= {"seed-0", "seed-5"}
+    lines = [line for line in sweep.stderr.splitlines() if line.startswith("homoreg:")]
+    assert [line.split()[2] for line in lines] == ["seed-3", "seed-4"]
+    assert sweep.stdout.splitlines()[-1].endswith("2 new, 2 failed")
+    (study / "seed-3").unlink()
+    (study / "seed-4" / "run.json").rmdir()
+    assert run(tmp_path, "-m", "study=mine").returncode == 0
+
+
 def test_a_study_goes_on_by_its_name_alone(tmp_path: Path) -> None:
     study = tmp_path / "multirun" / "mine"
     first = run(tmp_path, "-m", "study=mine", "seed=0,3", "patch.size=16")

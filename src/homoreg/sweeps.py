@@ -41,6 +41,7 @@ class SweepRecorder(Callback):
         self.id = uuid.uuid4().hex  # tells this start of a sweep from earlier ones
         self.folder = Path()
         self.where: list[str] = []  # the overrides that name the folder
+        self.lost: dict[str, dict[str, Any]] = {}  # records of jobs that could not be written
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The first code of ours in a launcher's process, before Hydra composes the job's config.
@@ -67,30 +68,35 @@ class SweepRecorder(Callback):
         (run.path / "error.txt").unlink(missing_ok=True)
         if config.hydra.job.config_name != "train":
             run.record_file.unlink(missing_ok=True)  # only a training goes on from what is there
-        self.job: dict[str, Any] = {"sweep": self.id, "start": STARTS.get(run.status, "new")}
-        run.update_record(job=self.job)
+        run.update_record(job={"sweep": self.id, "start": STARTS.get(run.status, "new")})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name == "RUN":
             return
-        run = RunFolder(Path(config.hydra.runtime.output_dir))
+        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         status, line = "done", None
         if job_return.status == JobStatus.FAILED:
             error = job_return._return_value  # the property raises it
             status, line = "failed", one_line(error)
-            text = "\n".join([line, "", *traceback.format_exception(error)])
-            write_text(run.path / "error.txt", text)
-        run.update_record(status=status, error=line, job=self.job | {"ended": True})
+        try:
+            run = RunFolder(folder)
+            job = run.record.get("job", {}) | {"ended": True}
+            run.update_record(status=status, error=line, job=job)
+            if line:
+                text = "\n".join([line, "", *traceback.format_exception(error)])
+                write_text(folder / "error.txt", text)
+        except OSError as refused:
+            # A folder that cannot be written; this process alone knows how the job ended.
+            job = {"sweep": self.id, "start": "new", "ended": True}
+            lost = {"status": "failed", "error": line or one_line(refused), "job": job}
+            self.lost[folder.name] = lost
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The records of the jobs of this start, by the jobs' names."""
         runs = [RunFolder(file.parent) for file in sorted(self.folder.glob("*/run.json"))]
         records = {run.name: run.record for run in runs}
-        return {
-            name: record
-            for name, record in records.items()
-            if record.get("job", {}).get("sweep") == self.id
-        }
+        own = {k: r for k, r in records.items() if r.get("job", {}).get("sweep") == self.id}
+        return own | self.lost
 
 
 def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -> None:

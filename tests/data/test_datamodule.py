@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from homoreg.data import PatchPairDataModule, cut_patches
 from homoreg.data.correspondences import POSITIVE, PairSampling
-from homoreg.data.datamodule import Batch, EpochBatches, validation_photos
+from homoreg.data.datamodule import Batch, EpochBatches, fits_shared_memory, validation_photos
 from homoreg.errors import HomoregError, one_line
 from homoreg.geometry import transform_points
 
@@ -37,6 +38,23 @@ def test_the_number_of_workers_changes_no_sample(prepared: Path) -> None:
         for other in batches[1:]:
             for one, two in zip(batches[0], other, strict=True):
                 assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_workers_send_the_same_batches_where_shared_memory_is_small(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = module(prepared, num_workers=1)
+    shared = epoch_of(data, 0)
+    container = shutil.disk_usage("/")._replace(free=64 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: container)
+    assert fits_shared_memory(2**20)
+    assert not fits_shared_memory(2**24)
+    monkeypatch.setattr("homoreg.data.datamodule.fits_shared_memory", lambda _: False)
+    piped = epoch_of(data, 0)
+    assert all(isinstance(value, np.ndarray) for value in piped[0].values())
+    for one, two in zip(shared, piped, strict=True):
+        two = data.on_before_batch_transfer(two, 0)
+        assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_epochs_differ_unless_they_are_to_be_the_same(prepared: Path) -> None:

@@ -1,6 +1,8 @@
 """Batches of patch pairs for training and validation."""
 
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 # One batch of N patch pairs: "patches" (2N, S, S, 3) uint8, the N first patches, then the N second
 # ones; "label" (N,) float32, ±1; "photo" (N,) int64, the photo of the first patch.
 Batch = dict[str, torch.Tensor]
+
+PREFETCHED = 2  # batches that each worker cuts in advance
 
 # Validation sets are the same for every seed and every arm.
 VALIDATION_SEED = keyed_seed("validation")
@@ -299,6 +303,10 @@ class PatchPairDataModule(pl.LightningDataModule):
             "train_eval": dataset(self.train_members, self.sampling, TRAIN_EVAL_SEED, count),
         }
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Tensors also where workers sent arrays."""
+        return {name: torch.as_tensor(value) for name, value in batch.items()}
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut the patches of a batch that came with their places."""
         if "slots" not in batch:
@@ -348,16 +356,37 @@ class PatchPairDataModule(pl.LightningDataModule):
 
     def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
         dataset.on_device = self.device_bank
+        # Some launchers (joblib's loky) replace Python's way of starting processes by one that a
+        # loader cannot use; workers are forked so that they share the bank.
+        forked = workers > 0 and sys.platform == "linux"
+        queued = PREFETCHED * workers * 2 * self.batch_size * 3 * self.size**2
         return DataLoader(
             dataset,
             sampler=batches,
             batch_size=None,  # the dataset returns whole batches
             num_workers=workers,
+            prefetch_factor=PREFETCHED if workers else None,
+            multiprocessing_context="fork" if forked else None,
+            collate_fn=None if fits_shared_memory(queued) else as_arrays,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             # Its own generator, so that the workers' seed is not drawn from dropout's stream.
             generator=torch.Generator(),
         )
+
+
+def fits_shared_memory(size: int) -> bool:
+    """Whether workers can leave batches of ``size`` bytes in shared memory, with room to spare.
+
+    Where it is full, PyTorch loses the batch and waits for it for ever. Containers have 64 MB.
+    """
+    folder = Path("/dev/shm")
+    return not folder.is_dir() or 4 * size < shutil.disk_usage(folder).free
+
+
+def as_arrays(batch: Batch) -> dict[str, np.ndarray]:
+    """The batch as arrays, which workers send through a pipe instead of through shared memory."""
+    return {name: tensor.numpy() for name, tensor in batch.items()}
 
 
 def squashed_homography(pair: Pair, squash: tuple[int, int] | None) -> np.ndarray:
