@@ -16,7 +16,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from homoreg.aggregates import resampled_auc, resampled_mean, resampled_median
+from homoreg.aggregates import (
+    ERROR_RANGE_PX,
+    resampled_auc,
+    resampled_mean,
+    resampled_median,
+)
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_rng
 from homoreg.metrics import METRICS
@@ -103,21 +108,20 @@ def _auc(threshold: float) -> Outcome:
     )
 
 
-ERROR_LIMITS_PX = (0.05, 100.0)
-LOG_ERROR_RANGE = (float(np.log10(ERROR_LIMITS_PX[0])), float(np.log10(ERROR_LIMITS_PX[1])))
+LOG_ERROR_RANGE = (float(np.log10(ERROR_RANGE_PX[0])), float(np.log10(ERROR_RANGE_PX[1])))
 # The margins: a factor of 1.12 (0.05) in errors and of 1.26 (0.1) in κ, 2 points of AUC, 2 % of
 # pairs or matches, 10 matches.
 OUTCOMES = {
     "log10_corner_error": Outcome(
         "mean log₁₀ corner error (px), clipped to 0.05 … 100, failures 100",
-        *("corner_error_px", resampled_mean, 0.05, ERROR_LIMITS_PX, True, LOG_ERROR_RANGE),
+        *("corner_error_px", resampled_mean, 0.05, ERROR_RANGE_PX, True, LOG_ERROR_RANGE),
     ),
     "auc_1px": _auc(1),
     "auc_3px": _auc(3),
     "auc_5px": _auc(5),
     "log10_predicted_corner_error": Outcome(
         "mean log₁₀ predicted corner error (px), clipped to 0.05 … 100, failures 100",
-        *("predicted_corner_error_px", resampled_mean, 0.05, ERROR_LIMITS_PX, True),
+        *("predicted_corner_error_px", resampled_mean, 0.05, ERROR_RANGE_PX, True),
         range=LOG_ERROR_RANGE,
     ),
     "log10_kappa": Outcome("log₁₀ median κ", "kappa", resampled_median, 0.1, log10=True),

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, quartiles
+from homoreg.aggregates import (
+    AUC_THRESHOLDS_PX,
+    failed,
+    failure_counts,
+    quartiles,
+    summarize_rows,
+)
 from homoreg.metrics import METRICS
 from homoreg.study.arms import sort_models
 from homoreg.study.statistics import t_interval
@@ -42,7 +48,7 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
     What has a seed was trained and belongs to its run's arm; trained rows come first. Anything else
     is a baseline under its own name. A baseline that several runs of a protocol evaluated on the
     same pairs is kept once, with an empty ``run``. An estimate of infinite corner error folds the
-    view: its status becomes ``folded``, a failure, and it loses the values of an estimate.
+    view: its status becomes ``folded``, which is a failure.
 
     Args:
         tables: evaluation tables by run.
@@ -65,11 +71,7 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
         ["run", "protocol", "arm", "estimator", "benchmark", "manifest_hash", "pair_id"],
         ignore_index=True,
     )
-    folded = (rows["status"] == "ok") & ~np.isfinite(rows["corner_error_px"])
-    lost = [name for name, metric in METRICS.items() if metric.failure is not None]
-    lost = [name for name in lost if name in rows and not name.startswith("corner_error")]
-    rows.loc[folded, "status"] = "folded"
-    rows[lost] = rows[lost].astype(float).mask(folded)
+    rows.loc[failed(rows) & (rows["status"] == "ok"), "status"] = "folded"
     return rows
 
 
@@ -99,22 +101,18 @@ def model_table(rows: pd.DataFrame) -> pd.DataFrame:
     corner error, 0 to 100.
     """
     keys = ["protocol", "estimator", "arm", "seed", "run"]
-    reasons = sorted(set(rows["status"]) - {"ok"})
+    reasons = sorted(failure_counts(rows))
     records = []
     for key, group in rows.groupby(keys, dropna=False, sort=False):
+        summary = summarize_rows(group)
         record: dict[str, Any] = dict(zip(keys, key, strict=True))
-        record["pairs"] = len(group)
-        record["failed_percent"] = 100 * float((group["status"] != "ok").mean())
-        for status in reasons:
-            record[f"{status}_percent"] = 100 * float((group["status"] == status).mean())
-        areas = corner_error_auc(group["corner_error_px"], AUC_THRESHOLDS_PX)
-        record |= {f"auc_{t}px": auc for t, auc in zip(AUC_THRESHOLDS_PX, areas, strict=True)}
-        for name, metric in METRICS.items():
-            if name not in group or not metric.summarized:
-                continue
-            values = group[name].astype(float)
-            values = values.dropna() if metric.failure is None else values.fillna(metric.failure)
-            q1, median, q3 = quartiles(values)
+        record["pairs"] = summary["pairs"]
+        record["failed_percent"] = 100 * summary["failure_rate"]
+        for reason in reasons:
+            record[f"{reason}_percent"] = 100 * summary["failures"].get(reason, 0) / len(group)
+        record |= {f"auc_{threshold}": auc for threshold, auc in summary["auc"].items()}
+        for name, median in summary["median"].items():
+            q1, q3 = summary["quartile_1"][name], summary["quartile_3"][name]
             record |= {f"{name}_median": median, f"{name}_q1": q1, f"{name}_q3": q3}
         records.append(record)
     return sort_models(pd.DataFrame(records).astype({"seed": "Int64"}), keys)
