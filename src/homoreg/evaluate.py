@@ -17,6 +17,7 @@ from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.inference import pick_device
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.errors import HomoregError, one_line
+from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import curves_figure
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.gallery import write_gallery
@@ -30,6 +31,7 @@ from homoreg.evaluation.table import (
     identity,
     write_summary,
 )
+from homoreg.evaluation.validation import calibrate_on_validation_photos
 from homoreg.plotting import arm_styles
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
@@ -53,6 +55,8 @@ ADOPTED = {
     "matcher": "matcher",
     "estimators": "estimators",
     "data.root": "data.root",
+    "data.validation_share": "data.validation_share",
+    "data.validation_split": "data.validation_split",
 }
 # Of these, what every descriptor is judged with; a network is always built as its own run says.
 PROTOCOL = ("detector", "matcher", "estimators")
@@ -60,14 +64,15 @@ PROTOCOL = ("detector", "matcher", "estimators")
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    for option in ("patch_pairs", "gallery", "reruns"):
+    for option in ("patch_pairs", "gallery", "reruns", "validation_pairs"):
         if cfg[option] < 0:
             raise HomoregError(f"{option}={cfg[option]}: give 0 or more")
     pick_device(cfg.device)  # one that is not there is refused before anything is read
     runs = finished_runs(cfg)
     if runs:
         adopt(cfg, runs, given_options())
-    descriptors = load_runs(cfg, runs) + build_baselines(cfg)
+    networks, baselines = load_runs(cfg, runs), build_baselines(cfg)
+    descriptors = networks + baselines
     if not descriptors:
         raise HomoregError("there is nothing to judge: give runs=PATH or descriptors=[NAME]")
     protocol = EvaluationProtocol.from_config(cfg)
@@ -79,11 +84,24 @@ def main(cfg: DictConfig) -> None:
     if cfg.pair is not None:
         pair = benchmark.pair(str(cfg.pair))
         file = figures / f"pair_{pair.id.replace('/', '_')}.png"
-        pair_figure(pair, descriptors, protocol).savefig(file)
+        if getattr(protocol.estimators[protocol.main_estimator], "max_ratio", None) == "auto":
+            calibrated = calibrate_all(cfg, runs, networks, baselines, protocol)
+        else:
+            calibrated = Calibration()  # the one estimator that is drawn needs none
+        pair_figure(pair, descriptors, protocol, calibration=calibrated).savefig(file)
         log.info("wrote %s", file)
         return
 
-    table, details = evaluate_into(folder, descriptors, benchmark, protocol, cfg.reruns)
+    calibrated = calibrate_all(cfg, runs, networks, baselines, protocol)
+    table, details = evaluate_into(
+        folder,
+        descriptors,
+        benchmark,
+        protocol,
+        calibrated,
+        reruns=cfg.reruns,
+        oracle=cfg.oracle,
+    )
     ratio = getattr(protocol.matcher, "ratio", None)
     curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
     curves.savefig(figures / f"curves_{benchmark.name}.png")
@@ -98,9 +116,36 @@ def main(cfg: DictConfig) -> None:
     if cfg.gallery:
         command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
         page = write_gallery(
-            table, benchmark, descriptors, protocol, folder / "gallery", cfg.gallery, command
+            table,
+            benchmark,
+            descriptors,
+            protocol,
+            folder / "gallery",
+            cfg.gallery,
+            command,
+            calibrated,
         )
         log.info("wrote %s", page)
+
+
+def calibrate_all(
+    cfg: DictConfig,
+    runs: Sequence[RunFolder],
+    networks: Sequence[Descriptor],
+    baselines: Sequence[Descriptor],
+    protocol: EvaluationProtocol,
+) -> Calibration:
+    """Each network on the validation photos of its own training, baselines on the first run's."""
+    options = [run.config["data"] for run in runs] + [cfg.data] * len(baselines)
+    keys = ("root", "validation_share", "validation_split")
+    groups: dict[tuple[Any, ...], list[Descriptor]] = {}
+    for data, descriptor in zip(options, [*networks, *baselines], strict=True):
+        groups.setdefault(tuple(data[key] for key in keys), []).append(descriptor)
+    merged = Calibration()
+    for values, descriptors in groups.items():
+        data = dict(zip(keys, values, strict=True))
+        merged |= calibrate_on_validation_photos(descriptors, data, cfg.validation_pairs, protocol)
+    return merged
 
 
 def judge_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dict[Any, Any]]]:

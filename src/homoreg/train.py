@@ -348,6 +348,8 @@ def evaluate(
         best_epoch=options.best_epoch,
         figure_pairs=options.figure_pairs,
         shift_pairs=options.shift_pairs,
+        validation_pairs=options.validation_pairs,
+        oracle=options.oracle,
         device=str(pick_device("cpu" if cfg.trainer.accelerator == "cpu" else None)),
         packages=packages_of(run.config["model"]),  # the user chose this model
         show=lambda name, figure: log_figure(loggers, name, figure, step),

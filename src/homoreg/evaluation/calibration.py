@@ -58,6 +58,10 @@ class Calibration:
         bounds = {name: self.bounds.get((descriptor, name)) for name in estimators}
         return {name: bound.factor if bound else math.nan for name, bound in bounds.items()}
 
+    def __or__(self, other: "Calibration") -> "Calibration":
+        """Both together, for different descriptors."""
+        return Calibration({**self.max_ratios, **other.max_ratios}, {**self.bounds, **other.bounds})
+
     def entries(self) -> list[dict[str, Any]]:
         """One entry for each descriptor and estimator, in plain values."""
         entries = []

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from homoreg.aggregates import quartiles, with_failures
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.inference import NetworkDescriptor
@@ -76,7 +77,7 @@ class HomographyEvaluation(pl.Callback):
         )
         table = evaluate_benchmark(snapshot, self._watched_pairs(data), watched)
         for column in WATCHED:
-            pl_module.log(f"val/{column}", float(np.median(table[column])))
+            pl_module.log(f"val/{column}", quartiles(with_failures(table[column]))[1])
 
     def _watched_pairs(self, data: PatchPairDataModule) -> Benchmark:
         """A fixed subset of the validation photos' pairs, from as many photos as possible."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from homoreg.aggregates import failed
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.calibration import Calibration
@@ -48,7 +49,7 @@ ID_COLUMNS = (
     Column("pair_id", "pair", "The pair's id in its benchmark."),
     Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline by its name."),
     Column("estimator", "by", "How the homography was estimated from the matches."),
-    Column("status", "status", "ok, or why there is no estimate."),
+    Column("status", "status", "ok, or why the estimate failed."),
     Column("photo", "photo", "The photograph or sequence that the pair is of.", main=False),
     Column("group", "group", "The group of pairs that it is summarized with.", main=False),
 )
@@ -177,10 +178,11 @@ def render_page(
 
 
 def _with_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """``descriptor`` becomes the label that tells all descriptors of the table apart."""
+    """``descriptor`` as the label that tells all of them apart, ``status`` with ``"folded"``."""
     models = table[["descriptor", "regularizer", "seed"]].astype(object)
     labels = models.where(models.notna(), None).apply(lambda row: label(row.to_dict()), axis=1)
-    return table.assign(descriptor=labels).reset_index(drop=True)
+    status = table["status"].mask(failed(table) & (table["status"] == "ok"), "folded")
+    return table.assign(descriptor=labels, status=status).reset_index(drop=True)
 
 
 def _plain(value: Any) -> Any:

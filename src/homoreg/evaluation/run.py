@@ -14,17 +14,22 @@ from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.evaluation.benchmarks import Benchmark
+from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import MatchingQuality
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.reruns import Reruns
 from homoreg.evaluation.shift import shift_response
 from homoreg.evaluation.table import (
+    ORACLE,
     EvaluationProtocol,
+    Recorder,
     evaluate_benchmark,
+    ranked_pairs,
     write_evaluation,
     write_summary,
     write_table,
 )
+from homoreg.evaluation.validation import calibrate_on_validation_photos
 from homoreg.runs import RunFolder
 
 # Medians of the table among a run's final metrics, and metrics of the validation photos' pairs.
@@ -45,6 +50,8 @@ def evaluate_run(
     best_epoch: bool = False,
     figure_pairs: int = 3,
     shift_pairs: int = 10,
+    validation_pairs: int = 200,
+    oracle: bool = True,
     device: str | None = None,
     packages: Sequence[str] = (),
     show: Callable[[str, Figure], None] = lambda name, figure: None,
@@ -59,6 +66,9 @@ def evaluate_run(
         best_epoch: evaluate the weights of the best epoch as well, into ``<benchmark>_best.csv``.
         figure_pairs: pairs that get a figure: the best, the worst, then some between.
         shift_pairs: pairs on which the response to shifts is measured; 0 for none.
+        validation_pairs: pairs of the run's validation photos that choose ratios and calibrate
+            bounds; 0 for neither.
+        oracle: add rows of all true matches of the same keypoints.
         device: where the network runs; CUDA if available by default.
         packages: that the run's network may come from, see :func:`load_descriptor`.
         show: is called with the name and the figure of each pair that gets one.
@@ -68,7 +78,13 @@ def evaluate_run(
     """
     options: dict[str, Any] = {"device": device, "packages": packages}
     descriptor = load_descriptor(run.path, checkpoint=checkpoint, **options)
-    table, details = evaluate_into(run.path, [descriptor], benchmark, protocol)
+    calibration = calibrate_on_validation_photos(
+        [descriptor], run.config["data"], validation_pairs, protocol
+    )
+    table, details = evaluate_into(
+        run.path, [descriptor], benchmark, protocol, calibration, oracle=oracle
+    )
+    own = table[table["descriptor"] == descriptor.name]
     if shift_pairs:
         images = (pair.image1 for pair in islice(benchmark, shift_pairs))
         response = shift_response(descriptor, images, detector=protocol.detector)
@@ -76,17 +92,21 @@ def evaluate_run(
         write_summary(table, run.path / "evaluation", benchmark.name, details)
     run.best_evaluation_csv(benchmark.name).unlink(missing_ok=True)
     if best_epoch:
-        best = table
+        best = own
         epochs = {read_checkpoint(run.checkpoint(w))["epoch"] for w in ("best", checkpoint)}
         if len(epochs) > 1:
             weights = load_descriptor(run.path, checkpoint="best", **options)
-            best = evaluate_benchmark(weights, benchmark, protocol)
+            tuned = calibrate_on_validation_photos(
+                [weights], run.config["data"], validation_pairs, protocol
+            )
+            best = evaluate_benchmark(weights, benchmark, protocol, calibration=tuned)
         write_table(best, run.best_evaluation_csv(benchmark.name))
     run.figures.mkdir(parents=True, exist_ok=True)
     for file in run.figures.glob("pair_*.png"):
         file.unlink()
-    for name, pair_id in shown_pairs(table, figure_pairs):
-        figure = pair_figure(benchmark.pair(pair_id), [descriptor], protocol)
+    for name, pair_id in shown_pairs(own, protocol.main_estimator, figure_pairs):
+        pair = benchmark.pair(pair_id)
+        figure = pair_figure(pair, [descriptor], protocol, calibration=calibration)
         figure.savefig(run.figures / f"{name}_{pair_id.replace('/', '_')}.png")
         show(f"held-out {name} {pair_id}", figure)
     return table
@@ -97,31 +117,43 @@ def evaluate_into(
     descriptors: Sequence[Descriptor],
     benchmark: Benchmark,
     protocol: EvaluationProtocol,
+    calibration: Calibration,
+    *,
     reruns: int = 0,
+    oracle: bool = False,
 ) -> tuple[pd.DataFrame, Details]:
-    """Evaluate descriptors and write ``evaluation/<benchmark>.csv`` and ``summary.json``.
+    """Evaluate descriptors and write ``evaluation/``.
+
+    It holds ``<benchmark>.csv``, ``summary.json`` and, unless it is empty, ``calibration.json``.
 
     Args:
         folder: gets ``evaluation/``.
         descriptors: all of them on every pair.
         benchmark: the pairs.
         protocol: detector, matcher and estimators.
+        calibration: ratios of the estimators and factors of the bounds.
         reruns: estimates of each pair under other seeds, for robust estimators' own spread.
+        oracle: add rows of all true matches of the same keypoints.
 
     Returns:
         The rows, and the summary's entries on ``matching`` and ``reruns``.
     """
     matching, spread = MatchingQuality(), Reruns(reruns)
-    table = evaluate_benchmark(descriptors, benchmark, protocol, [matching, spread])
+    recorders: list[Recorder] = [matching, spread]
+    table = evaluate_benchmark(
+        descriptors, benchmark, protocol, recorders, oracle=oracle, calibration=calibration
+    )
     details: Details = {"matching": matching.entries(), "reruns": spread.entries()}
     write_evaluation(table, folder / "evaluation", benchmark.name, details)
+    if calibration.entries():
+        calibration.write(folder / "evaluation", protocol.detector, protocol.matcher)
     return table, details
 
 
 def final_metrics(table: pd.DataFrame) -> Mapping[str, float]:
     """A run's held-out metrics, ``{"dlt/auc_5px": …, "dlt/corner_error_px": …, …}``."""
     metrics: dict[str, float] = {}
-    for entry in summarize(table):
+    for entry in summarize(table[table["descriptor"] != ORACLE["descriptor"]]):
         estimator = entry["estimator"]
         metrics[f"{estimator}/auc_5px"] = entry["auc"]["5px"]
         metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]
@@ -130,18 +162,17 @@ def final_metrics(table: pd.DataFrame) -> Mapping[str, float]:
     return metrics
 
 
-def shown_pairs(table: pd.DataFrame, count: int) -> list[tuple[str, str]]:
+def shown_pairs(table: pd.DataFrame, estimator: str, count: int) -> list[tuple[str, str]]:
     """Names and ids of the pairs that get a figure: the best, the worst, then evenly between.
 
-    Pairs are sorted by the corner error of the last estimator, the robust one where there is one.
+    Pairs are sorted by the corner error of one estimator, see :func:`ranked_pairs`.
 
     >>> rows = [("a", "dlt", 2.0), ("b", "dlt", 9.0), ("c", "dlt", 1.0)]
     >>> table = pd.DataFrame(rows, columns=["pair_id", "estimator", "corner_error_px"])
-    >>> shown_pairs(table, 2)
+    >>> shown_pairs(table, "dlt", 2)
     [('pair_best', 'c'), ('pair_worst', 'b')]
     """
-    rows = table[table["estimator"] == table["estimator"].iloc[-1]]
-    ids = rows.sort_values("corner_error_px", kind="stable")["pair_id"].tolist()
+    ids = ranked_pairs(table, estimator)
     between = np.linspace(0, len(ids) - 1, max(count, 2)).round().astype(int)[1:-1]
     places = [("pair_best", 0), ("pair_worst", len(ids) - 1), *(("pair", i) for i in between)]
     chosen: dict[str, str] = {}

@@ -30,6 +30,17 @@ log = logging.getLogger(__name__)
 RATIOS = tuple(np.round(np.arange(0.5, 0.96, 0.05), 2).tolist())
 
 
+def calibrate_on_validation_photos(
+    descriptors: Sequence[Descriptor],
+    data: Mapping[str, Any],
+    count: int,
+    protocol: EvaluationProtocol,
+) -> Calibration:
+    """:func:`calibrate` on the pairs of :func:`validation_benchmarks`, empty if there are none."""
+    halves = validation_benchmarks(data, count)
+    return calibrate(descriptors, *halves, protocol) if halves else Calibration()
+
+
 def validation_benchmarks(
     data: Mapping[str, Any], count: int
 ) -> tuple[ManifestBenchmark, ManifestBenchmark] | None:
