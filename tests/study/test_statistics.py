@@ -180,13 +180,17 @@ def test_holm_over_contrasts_with_one_baseline_errs_in_one_study_of_twenty(draw:
     assert rate <= ALPHA + error
 
 
-def test_one_seed_has_the_variance_of_the_photos_alone():
+def test_a_baseline_has_the_variance_of_the_photos_and_one_seed_has_none():
     values = np.random.default_rng(0).normal(0, 1, 50)
     sample = photo_sample(np.arange(50), draws=2000)
     means = (sample.counts @ values / 50)[:, None]
-    error, df = SeedValues(means, sample.photos).error()
+    error, df = SeedValues(means, sample.photos, trained=False).error()
     assert error == pytest.approx(stats.sem(values), rel=0.05)
     assert df == 49
+    one_seed = SeedValues(means, sample.photos)
+    assert np.isnan([*one_seed.error(), *one_seed.interval(), one_seed.test("greater")]).all()
+    one_photo = SeedValues(np.tile(means, 3), photos=1)
+    assert np.isnan(one_photo.error()).all()
 
 
 def test_pairs_of_one_photo_are_drawn_together():

@@ -335,10 +335,12 @@ class SeedValues:
     Attributes:
         values: ``(1 + B, S)`` the number of each seed, on the pairs as they are and on each sample.
         photos: how many photos the samples draw from.
+        trained: whether there are seeds at all; a baseline has one column without any.
     """
 
     values: np.ndarray
     photos: int
+    trained: bool = True
 
     @property
     def seeds(self) -> np.ndarray:
@@ -359,14 +361,16 @@ class SeedValues:
     def error(self) -> tuple[float, float]:
         """The standard error of the estimate and its degrees of freedom.
 
-        One seed, as a baseline has it, gives the variance of the photos alone.
+        NaN with one photo or one seed, of which neither tells a variance; a baseline has that of
+        the photos alone.
         """
         drawn, seeds = self.values[1:], self.seeds.size
-        if not seeds or not np.isfinite(self.values).all():
+        enough = seeds > 1 or (seeds == 1 and not self.trained)
+        if not enough or self.photos < 2 or not np.isfinite(self.values).all():
             return np.nan, np.nan
-        correction = self.photos / max(self.photos - 1, 1)
+        degrees = self.photos - 1
+        correction = self.photos / degrees
         by_photo = correction * drawn.mean(1).var(ddof=1)
-        degrees = max(self.photos - 1, 1)
         if seeds == 1:
             return float(np.sqrt(by_photo)), float(degrees)
         by_seed = self.seeds.var(ddof=1) / seeds
@@ -538,7 +542,7 @@ def levels(
                     continue
                 runs = _run_samples(outcome, own, pairs, sample)
                 drawn = np.reshape(list(runs.values()), (len(runs), len(sample.counts)))
-                values = SeedValues(drawn.T, sample.photos)
+                values = SeedValues(drawn.T, sample.photos, trained=seeds > 0)
                 low, high = np.clip(values.interval(), *(outcome.range or (-np.inf, np.inf)))
                 record |= {f"{name}_mean": values.estimate, f"{name}_low": low}
                 record[f"{name}_high"] = high

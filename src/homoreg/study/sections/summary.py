@@ -88,8 +88,9 @@ def summary(study: StudyData) -> Section | None:
             Table(
                 "answer",
                 f"Arms and baselines, {estimator}, {PROTOCOLS[protocol]}, with 95 % intervals over "
-                "seeds and photos (photos alone for what was not trained). Compare arms by their "
-                "differences, whose intervals are narrower. Other estimators are in the CSV.",
+                "seeds and photos (photos alone for what was not trained; none with one seed). "
+                "Compare arms by their differences, whose intervals are narrower. Other estimators "
+                "are in the CSV.",
                 "levels",
                 view(shown, columns),
             )
@@ -108,7 +109,8 @@ def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
     ordered = primary.sort_values("verdict", key=lambda v: v.map(ranks).fillna(9), kind="stable")
     text = [
         f"By the primary outcome ({outcome.label.partition(',')[0]}; {estimator}, {seeds} "
-        f"seed{'s' * (seeds != 1)}, {primary['pairs'].iloc[0]} pairs of {photos} photos), "
+        f"seed{'s' * (seeds != 1)}, {primary['pairs'].iloc[0]} pairs of {photos} "
+        f"photo{'s' * (photos != 1)}), "
         + "; ".join(_says(row, outcome) for row in ordered.to_dict("records"))
         + "."
     ]
