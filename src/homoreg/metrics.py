@@ -172,7 +172,8 @@ METRICS: dict[str, Metric] = {
     ),
     "predicted_corner_error_px": Metric(
         "predicted corner error",
-        "Expected RMS corner error from the inliers' residuals; compare `corner_error_rms_px`.",
+        "Expected RMS corner error from the inliers' residuals, for plain DLT by a sandwich "
+        "covariance; compare `corner_error_rms_px`.",
         unit="px",
         better="lower",
         logarithmic=True,

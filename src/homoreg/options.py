@@ -30,11 +30,12 @@ def option_lines(cfg: DictConfig, conf: Path) -> Iterator[str]:
     assert isinstance(options, dict)
     del options["hydra"]
     for key in dict.fromkeys([*options, *chosen]):
-        names = sorted(file.stem for file in (conf / str(key)).glob("*.yaml"))
+        names = sorted(file.stem for file in (conf / str(key)).glob("[!_]*.yaml"))
         if names:
             yield f"\n# {key}={_text(chosen.get(key))}  choose {', '.join(names)}"
         for name, leaf in _leaves(key, options[key]) if key in options else ():
-            comment = comments.get(name)
+            # Choices of a list have a key of their own between the group and the option.
+            comment = comments.get(name) or comments.get(f"{key}.{name.rpartition('.')[2]}")
             yield f"{name}={_text(leaf)}" + (f"  # {comment}" if comment else "")
 
 

@@ -8,19 +8,23 @@ from scipy.stats import spearmanr
 from homoreg.geometry import (
     Configuration,
     conditioning,
-    corner_covariances,
     corner_error_rms,
     corners_of,
-    dilution_of_precision,
     dlt_homography,
     ellipse_points,
-    homography_covariance,
+    hartley_normalization,
     hull_fraction,
     kappa_notebook,
-    noise_level,
     transform_points,
 )
-from homoreg.geometry.conditioning import parameter_jacobian, point_jacobian
+from homoreg.geometry.conditioning import (
+    corner_covariances,
+    dilution_of_precision,
+    homography_covariance,
+    noise_level,
+    parameter_jacobian,
+    point_jacobian,
+)
 
 SIZE = (640, 480)
 CORNERS = corners_of(SIZE)
@@ -143,6 +147,84 @@ def test_noise_level_is_unbiased_and_undefined_at_four_matches(rng, perspective)
     assert np.isnan(noise_level(clean1[:4], clean1[:4], np.eye(3)))
 
 
+@pytest.mark.parametrize("covariance", ["plugin", "sandwich"])
+@pytest.mark.parametrize("count", [20, 60])
+def test_predicted_mean_square_is_the_true_one(rng, perspective, count, covariance):
+    """Root of the ratio of mean squares, true over predicted, for N ≥ 20: 0.95 to 1.05."""
+    true, predicted = simulated_errors(rng, perspective, count, covariance, np.full(count, 0.5))
+    assert np.sqrt((true**2).mean() / (predicted**2).mean()) == pytest.approx(1, abs=0.05)
+    assert np.median(true / predicted) == pytest.approx(0.9, abs=0.06)
+
+
+def test_only_the_sandwich_holds_where_the_noise_of_matches_differs(rng, similarity):
+    """Matches near the border of the view are ten times as noisy as those of the middle."""
+    noise = np.repeat([0.3, 3.0], 30)
+    ratios = []
+    for covariance in ("plugin", "sandwich"):
+        true, predicted = simulated_errors(rng, similarity, 60, covariance, noise)
+        ratios.append(np.sqrt((true**2).mean() / (predicted**2).mean()))
+    assert ratios[0] > 1.15
+    assert ratios[1] == pytest.approx(1, abs=0.07)
+
+
+def simulated_errors(rng, truth, count, covariance, noise, draws=1000):
+    """True and predicted RMS corner errors of DLT under noise of each match in both views."""
+    clean1 = uniform_points(rng, count)
+    clean1 = clean1[np.argsort(np.abs(clean1 - [320, 240]).max(axis=1))]
+    points1, points2 = simulate(rng, clean1, truth, noise[:, None], draws)
+    fits = dlt_homography(points1, points2).homography
+    return np.array(
+        [
+            (
+                corner_error_rms(homography, truth, SIZE),
+                conditioning(
+                    one, two, homography, SIZE, covariance=covariance
+                ).predicted_corner_error_px,
+            )
+            for one, two, homography in zip(points1, points2, fits, strict=True)
+        ]
+    ).T
+
+
+def test_the_sandwich_agrees_with_matrices_written_out(rng, perspective):
+    points1 = uniform_points(rng, 9)
+    points2 = transform_points(points1, perspective) + rng.normal(0, 2, points1.shape)
+    homography = dlt_homography(points1, points2).homography
+    normalized1, transform1 = hartley_normalization(points1)
+    normalized2, transform2 = hartley_normalization(points2)
+    h = (transform2 @ homography @ np.linalg.inv(transform1)).ravel()
+    blocks = []
+    for (x, y), (u, v) in zip(normalized1, normalized2, strict=True):
+        blocks.append(
+            [[x, y, 1, 0, 0, 0, -u * x, -u * y, -u], [0, 0, 0, x, y, 1, -v * x, -v * y, -v]]
+        )
+    blocks = np.array(blocks)
+    stacked = blocks.reshape(-1, 9)
+    _, values, vectors = np.linalg.svd(stacked)
+    basis, squares = vectors[:8], stacked.T @ stacked
+
+    def inverted(matrix):
+        return basis.T @ np.linalg.inv(basis @ matrix @ basis.T) @ basis
+
+    bread = inverted(squares - values[8] ** 2 * np.eye(9))
+    meat = np.zeros((9, 9))
+    for rows in blocks:
+        shrunk, axes = np.linalg.eigh(np.eye(2) - rows @ inverted(squares) @ rows.T)
+        score = rows.T @ axes @ np.diag(shrunk**-0.5) @ axes.T @ rows @ h
+        meat += np.outer(score, score)
+    # Back to pixels, and orthogonal to h: a move along h is a change of scale.
+    back = np.kron(np.linalg.inv(transform2), transform1.T)
+    unit = homography.ravel() / np.linalg.norm(homography)
+    back = (np.eye(9) - np.outer(unit, unit)) @ back
+    expected = back @ bread @ meat @ bread @ back.T
+    numbers = conditioning(points1, points2, homography, SIZE, covariance="sandwich")
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(numbers.covariance / scale, expected / scale, atol=1e-7)
+    plugin = conditioning(points1, points2, homography, SIZE)
+    assert numbers.dop == plugin.dop
+    assert plugin.predicted_corner_error_px == pytest.approx(plugin.dop * plugin.noise_px)
+
+
 @pytest.mark.parametrize(("count", "plug_in"), [(5, 0.75), (8, 0.89), (20, 0.95)])
 def test_ellipses_cover_what_they_promise(rng, similarity, count, plug_in):
     """The normal quantile covers too little at few matches (section 2); Fisher's F does not."""
@@ -261,6 +343,10 @@ def test_four_matches_have_a_dop_and_no_noise(rng, perspective):
     assert numbers.fit_gap == np.inf
     assert 1 < numbers.kappa < 100
     assert 0 < numbers.dop < 100
+    sandwich = conditioning(
+        points1, transform_points(points1, perspective), perspective, SIZE, covariance="sandwich"
+    )
+    assert np.isnan(sandwich.predicted_corner_error_px)
     assert np.isnan([numbers.noise_px, numbers.predicted_corner_error_px]).all()
     assert np.isnan(numbers.covariance).all()
     assert np.isnan(numbers.corner_covariances).all()

@@ -14,6 +14,7 @@ from homoreg.geometry import (
     in_front,
     inverse,
     overlap_fraction,
+    resized_homography,
     scaled,
     transform_points,
 )
@@ -61,6 +62,26 @@ def test_inverse_maps_back_and_exists_for_singular_maps(rng, perspective):
     np.testing.assert_allclose(transform_points(there, inverse(perspective)), points, atol=1e-9)
     np.testing.assert_allclose(scaled(inverse(perspective)), scaled(np.linalg.inv(perspective)))
     assert np.isfinite(inverse(np.ones((3, 3)))).all()
+
+
+def test_a_homography_of_resized_views_maps_what_opencv_resizes(perspective):
+    """A bright blob of each full view is found again, through the working sizes and back."""
+    full1, work1, full2, work2 = (640, 480), (320, 240), (500, 420), (250, 140)
+    work = resized_homography(perspective, full1, work1, full2, work2)
+
+    def blob(point, size, resized):
+        x, y = np.meshgrid(*map(np.arange, size))
+        image = np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / 200)
+        image = cv2.resize(image, resized, interpolation=cv2.INTER_AREA)
+        x, y = np.meshgrid(*map(np.arange, resized))
+        return np.array([(image * x).sum(), (image * y).sum()]) / image.sum()
+
+    for point in ([200.0, 100], [350, 200]):
+        there = transform_points([point], perspective)[0]
+        seen1, seen2 = blob(point, full1, work1), blob(there, full2, work2)
+        np.testing.assert_allclose(transform_points([seen1], work)[0], seen2, atol=0.02)
+    back = resized_homography(work, work1, full1, work2, full2)
+    assert corner_error(back, perspective, full1) < 1e-9
 
 
 # --- the horizon ---

@@ -21,7 +21,7 @@ from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.patches import check_patch_options, cut_patches
 from homoreg.data.views import view2_around
 from homoreg.errors import HomoregError
-from homoreg.geometry.homography import inverse, resizing
+from homoreg.geometry import resized_homography
 from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
@@ -394,8 +394,7 @@ def squashed_homography(pair: Pair, squash: tuple[int, int] | None) -> np.ndarra
     assert pair.homography is not None  # checked when the manifest was opened
     if squash is None:
         return pair.homography
-    into1, into2 = resizing(pair.size1, squash), resizing(pair.size2, squash)
-    return into2 @ pair.homography @ inverse(into1)
+    return resized_homography(pair.homography, pair.size1, squash, pair.size2, squash)
 
 
 def validation_photos(photos: set[str], share: float) -> set[str]:

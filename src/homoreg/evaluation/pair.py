@@ -430,7 +430,14 @@ def condition_estimate(pair: ViewPair, matches: PairMatches, estimate: Estimate)
     """The conditioning of the points that the final solve used."""
     used = estimate.inliers
     points1, points2 = matches.points1[used], matches.points2[used]
-    return conditioning(points1, points2, estimate.homography, pair.size1, estimate.configuration)
+    return conditioning(
+        points1,
+        points2,
+        estimate.homography,
+        pair.size1,
+        estimate.configuration,
+        estimate.covariance,
+    )
 
 
 def _estimate_columns(

@@ -1,12 +1,18 @@
 """How well a homography is determined by the matches of its final solve.
 
 With ``A h = 0`` and a perturbation E of A, ``‖δh‖ ≤ ‖E h‖/σ8``: σ8 belongs to the configuration of
-the points, σ9 to the residual of the fit. The covariance follows Criminisi, Reid and Zisserman,
-*A plane measuring device* (Image and Vision Computing 1999), and HZ chapter 5: independent noise of
-equal size in x and y of both views, to first order.
+the points, σ9 to the residual of the fit. There are two covariances of h, both to first order:
+
+- "plugin" assumes independent noise of equal size in x and y of both views, and estimates that size
+  from the residuals. It is right for inliers. Criminisi, Reid and Zisserman, *A plane measuring
+  device* (Image and Vision Computing 1999), and HZ chapter 5.
+- "sandwich" takes the noise of each match from its own residual, and so holds where some matches
+  are wrong. White, *Maximum likelihood estimation of misspecified models* (Econometrica 1982), with
+  the small-sample correction CR2 of Bell and McCaffrey (Survey Methodology 2002).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,6 +23,7 @@ from homoreg.geometry.dlt import (
     Configuration,
     Degeneracy,
     decompose,
+    design_matrix,
     undo_normalization,
 )
 from homoreg.geometry.homography import (
@@ -31,6 +38,8 @@ from homoreg.geometry.homography import (
 # Below this many matches the noise is estimated so poorly that a 95 % ellipse with the normal
 # quantile covers clearly less than 95 % (0.75 at N = 5, 0.89 at 8, 0.93 at 12).
 FEW_MATCHES = 12
+
+Covariance = Literal["plugin", "sandwich"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +58,16 @@ class Conditioning:
         noise_px: estimated standard deviation of each coordinate's noise, pixels.
         dop: RMS corner error for one pixel of noise (dilution of precision); infinite for a
             degenerate configuration and for a homography that folds view 1.
-        predicted_corner_error_px: ``noise_px · dop``, the expected RMS of the corner errors.
+        predicted_corner_error_px: the expected RMS of the corner errors, from the covariance asked
+            for; ``noise_px · dop`` with "plugin".
         hull_fraction: area of the convex hull of the points in view 1 over that of the view.
         singular_values: ``(9,)`` of the Hartley-normalized matrix, descending.
         degeneracy: see :attr:`Configuration.degeneracy`.
         folds: the horizon of the homography touches view 1.
         few_matches: N < 12, where 95 % ellipses with the normal quantile are too small.
-        covariance: ``(9, 9)`` of h (H row by row, in the scale given) at the estimated noise, in
-            the directions orthogonal to h.
-        corner_covariances: ``(4, 2, 2)`` px² of view 1's corners in view 2, at the estimated noise.
+        covariance: ``(9, 9)`` of h (H row by row, in the scale given), in the directions orthogonal
+            to h.
+        corner_covariances: ``(4, 2, 2)`` px² of view 1's corners in view 2.
     """
 
     kappa: float
@@ -83,6 +93,7 @@ def conditioning(
     homography: ArrayLike | None,
     size1: Size,
     configuration: Configuration | None = None,
+    covariance: Covariance = "plugin",
 ) -> Conditioning:
     """Compute the :class:`Conditioning` of a homography. Bad data never raises.
 
@@ -91,6 +102,8 @@ def conditioning(
         homography: ``(3, 3)``, view 1 to view 2, or None for a failed estimate.
         size1: (width, height) of view 1, whose corners are predicted.
         configuration: of these matches, if the estimate has it, to decompose nothing twice.
+        covariance: "plugin" where all matches are right but for noise, as the inliers of a robust
+            estimate; "sandwich" where some may be wrong, as for a plain DLT.
 
     >>> square = np.array([[0, 0], [9, 0], [9, 9], [0, 9]])
     >>> numbers = conditioning(square, 2 * square, np.diag([2, 2, 1]), (10, 10))
@@ -102,16 +115,18 @@ def conditioning(
     values, raw = matches.normalized[0], matches.raw[0]
     determined = matches.degeneracy == "none"
 
-    noise_px, dop = np.nan, np.nan
-    covariance, corners = np.full((9, 9), np.nan), np.full((4, 2, 2), np.nan)
+    noise_px = dop = predicted_px = np.nan
+    spread, corners = np.full((9, 9), np.nan), np.full((4, 2, 2), np.nan)
     if homography is not None and np.isfinite(values).all():
-        dop = np.inf
+        dop = predicted_px = np.inf
         if determined:
             noise_px = noise_level(matches.points1, matches.points2, homography)
             unit = _unit_covariance(matches, homography)
-            unit_corners = corner_covariances(homography, unit, size1)
-            dop = dilution_of_precision(unit_corners)
-            covariance, corners = noise_px**2 * unit, noise_px**2 * unit_corners
+            dop = dilution_of_precision(corner_covariances(homography, unit, size1))
+            plugin = covariance == "plugin"
+            spread = noise_px**2 * unit if plugin else _sandwich_covariance(matches, homography)
+            corners = corner_covariances(homography, spread, size1)
+            predicted_px = dilution_of_precision(corners)
     # An exact fit leaves rounding errors in σ9.
     exact = values[8] <= 2 * count * np.finfo(float).eps * values[0]
     return Conditioning(
@@ -122,13 +137,13 @@ def conditioning(
         kappa_notebook=_largest_over_smallest(matches),
         noise_px=noise_px,
         dop=dop,
-        predicted_corner_error_px=dop if np.isinf(dop) else noise_px * dop,
+        predicted_corner_error_px=predicted_px,
         hull_fraction=hull_fraction(matches.points1, size1),
         singular_values=values,
         degeneracy=matches.degeneracy,
         folds=homography is not None and folds(homography, size1),
         few_matches=count < FEW_MATCHES,
-        covariance=covariance,
+        covariance=spread,
         corner_covariances=corners,
     )
 
@@ -197,19 +212,55 @@ def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: Ar
 
 @np.errstate(all="ignore")
 def _unit_covariance(matches: Configuration, homography: ArrayLike) -> Array:
-    homography = np.asarray(homography, np.float64)
-    (normalized1, transform1), (_, transform2) = matches.view1, matches.view2
-    normalized = transform2 @ homography @ undo_normalization(transform1)
+    normalized = _normalized(matches, homography)
     # Residuals in normalized coordinates are those in pixels times the scale of transform2.
-    whiteners = _whiteners(matches.points1, homography) / transform2[0, 0]
-    rows = whiteners @ parameter_jacobian(normalized1, normalized)
-    values, vectors = decompose(rows.reshape(-1, 9))
-    # The ninth direction is h itself, since J h = 0: the other eight are its complement.
-    directions = (vectors[:8] / values[:8, None]).reshape(8, 3, 3)
-    moves = (undo_normalization(transform2) @ directions @ transform1).reshape(8, 9)
-    unit = homography.ravel() / np.linalg.norm(homography)
-    moves -= np.outer(moves @ unit, unit)
+    whiteners = _whiteners(matches.points1, homography) / matches.view2[1][0, 0]
+    rows = whiteners @ parameter_jacobian(matches.view1[0], normalized)
+    moves = _moves(matches, homography, *decompose(rows.reshape(-1, 9)))
     return moves.T @ moves
+
+
+@np.errstate(all="ignore")
+def _sandwich_covariance(matches: Configuration, homography: ArrayLike) -> Array:
+    """``K⁺ (Σ gᵢ gᵢᵀ) K⁺`` with the Hessian ``K = AᵀA − σ9² I`` of ``‖A h‖²`` on the unit sphere.
+
+    A is the normalized matrix. Match i has the rows Aᵢ ``(2, 9)``, the residuals ``rᵢ = Aᵢ h`` and
+    the score ``gᵢ = Aᵢᵀ Mᵢ^(-1/2) rᵢ``, where ``Mᵢ = I − Aᵢ (AᵀA)⁺ Aᵢᵀ`` is how much the fit
+    shrinks its residuals. NaN at N = 4, where there are no residuals.
+    """
+    count = len(matches.points1)
+    if count <= 4:
+        return np.full((9, 9), np.nan)
+    values, vectors = matches.normalized
+    matrix = design_matrix(matches.view1[0], matches.view2[0])
+    x, y = (matrix @ _normalized(matches, homography).ravel()).reshape(2, count)
+    ux, uy = (matrix @ vectors[:8].T / values[:8]).reshape(2, count, 8)
+    xx, xy, yy = 1 - (ux**2).sum(axis=1), -(ux * uy).sum(axis=1), 1 - (uy**2).sum(axis=1)
+    # M^(-1/2) in closed form. A match that alone fixes a direction has no residual there.
+    root = np.sqrt(np.maximum(xx * yy - xy**2, 1e-12))
+    norm = root * np.sqrt(xx + yy + 2 * root)
+    corrected_x, corrected_y = ((yy + root) * x - xy * y) / norm, ((xx + root) * y - xy * x) / norm
+    scores = ux * corrected_x[:, None] + uy * corrected_y[:, None]
+    moves = scores @ _moves(matches, homography, values - values[8] ** 2 / values, vectors)
+    return moves.T @ moves
+
+
+def _normalized(matches: Configuration, homography: ArrayLike) -> Array:
+    """The homography in normalized coordinates, in the scale given."""
+    return (
+        matches.view2[1] @ np.asarray(homography, np.float64) @ undo_normalization(matches.view1[1])
+    )
+
+
+def _moves(matches: Configuration, homography: ArrayLike, values: Array, vectors: Array) -> Array:
+    """How h moves in pixels ``(8, 9)`` along eight normalized vectors, each over its value.
+
+    The ninth vector is h itself, or nearly: the moves are orthogonal to h.
+    """
+    directions = (vectors[:8] / values[:8, None]).reshape(8, 3, 3)
+    moves = (undo_normalization(matches.view2[1]) @ directions @ matches.view1[1]).reshape(8, 9)
+    unit = np.ravel(homography) / np.linalg.norm(homography)
+    return moves - np.outer(moves @ unit, unit)
 
 
 def corner_covariances(homography: ArrayLike, covariance: ArrayLike, size1: Size) -> Array:
@@ -264,6 +315,11 @@ def ellipse_points(
         probability: coverage of the true place.
     """
     radius = np.sqrt(2 * f_distribution.ppf(probability, 2, 2 * match_count - 8))
+    return ellipse_outline(center, covariance, radius)
+
+
+def ellipse_outline(center: ArrayLike, covariance: ArrayLike, radius: float) -> Array:
+    """The closed outline ``(65, 2)`` at Mahalanobis distance ``radius``, or NaN."""
     angles = np.linspace(0, 2 * np.pi, 65)
     covariance = np.asarray(covariance, np.float64)
     if not np.isfinite(covariance).all():

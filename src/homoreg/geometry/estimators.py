@@ -1,9 +1,14 @@
-"""From matches to one homography: plain DLT, or a robust estimator and DLT on its inliers."""
+"""From matches to one homography: plain DLT, or a robust search and DLT on its inliers.
+
+A robust estimate is refitted: normalized DLT on the inliers of the search, then on the matches
+within ``refit_px`` of the result, until these stay the same. Without the refit, matches
+between the noise and the threshold keep weight in the fit of MAGSAC and pull it away.
+"""
 
 import importlib
 import importlib.util
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -12,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from homoreg.errors import HomoregError
+from homoreg.geometry.conditioning import Covariance
 from homoreg.geometry.dlt import RANK_TOLERANCE, Configuration, undo_normalization
 from homoreg.geometry.homography import (
     Array,
@@ -19,7 +25,6 @@ from homoreg.geometry.homography import (
     as_points,
     corners_of,
     folds,
-    scaled,
     transform_points,
 )
 from homoreg.keyed import keyed_rng
@@ -39,6 +44,7 @@ Method = Literal[
 METHODS: tuple[str, ...] = get_args(Method)
 Status = Literal["ok", "too_few_matches", "degenerate", "not_finite"]
 Mask = NDArray[np.bool_]
+Pixels = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _OPENCV = {
     "ransac": cv2.RANSAC,
@@ -61,12 +67,15 @@ class Estimate:
             "not_finite" (coordinates are NaN, infinite, or their products overflow float64).
         inliers: ``(N,)`` bool, the matches that the final solve used; none on failure.
         configuration: of the inliers, which :func:`~homoreg.geometry.conditioning` can reuse.
+        covariance: the covariance that :func:`~homoreg.geometry.conditioning` should compute:
+            "plugin" where the inliers are right but for noise, "sandwich" where some may be wrong.
     """
 
     homography: Array | None
     status: Status
     inliers: Mask
     configuration: Configuration | None = None
+    covariance: Covariance = "plugin"
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
@@ -78,17 +87,19 @@ class Estimator:
             "ransac", "lmeds", "magsac", "usac", "usac_fast", "usac_accurate", "prosac" (all
             OpenCV), "poselib" (if installed). "prosac" samples early rows first: sort the matches,
             best first.
-        threshold_px: largest distance in view 2 between ``H x1`` and ``x2`` of an inlier.
-            "lmeds" finds its own.
+        threshold_px: inlier threshold of the search: largest distance in view 2 between ``H x1``
+            and ``x2``. "lmeds" finds its own.
         confidence: wanted probability that one sample was free of outliers, in (0, 1).
         max_iterations: largest number of samples.
-        refine: solve again by normalized DLT on the inliers. None: for "ransac" only. There it
-            mostly lowers the corner error, by 2 to 25 %; MAGSAC's own weighted fit is better than
-            a DLT on a hard choice of inliers, by up to 18 % at the same threshold.
+        refit_px: inlier threshold of the final least squares, the same distance.
+        refit_rounds: largest number of least-squares solves.
         seed: of the sampling. OpenCV's generators start at a fixed state, so the seed shuffles the
             matches ("prosac", whose order has a meaning, takes it as its generator's state).
+        max_ratio: the estimator should get only the matches that pass this ratio test, in (0, 1];
+            None for all; "auto" for the ratio chosen on validation pairs. The evaluation applies
+            it; a call estimates from whatever matches it is given.
 
-    "dlt" and "dlt_raw" ignore the options after ``method``.
+    "dlt" and "dlt_raw" use all matches and ignore the options of the search and the refit.
 
     Raises:
         pydantic.ValidationError: an option is out of its range.
@@ -102,11 +113,13 @@ class Estimator:
     """
 
     method: Method = "dlt"
-    threshold_px: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    threshold_px: Pixels = 3.0
     confidence: float = Field(default=0.999, gt=0, lt=1)
     max_iterations: int = Field(default=10_000, ge=1, lt=2**31)
-    refine: bool | None = None
+    refit_px: Pixels = 1.5
+    refit_rounds: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    max_ratio: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         if self.method == "poselib" and importlib.util.find_spec("poselib") is None:
@@ -128,15 +141,33 @@ class Estimator:
         if not (np.isfinite(points1).all() and np.isfinite(points2).all()):
             return _failure("not_finite", everything)
         if self.method in ("dlt", "dlt_raw"):
-            return _solve(points1, points2, everything, normalize=self.method == "dlt")
-        homography, inliers = self._search(points1, points2)
-        if homography is None or inliers.sum() < 4:
+            estimate = _solve(points1, points2, everything, normalize=self.method == "dlt")
+            return replace(estimate, covariance="sandwich")
+        inliers = self._search(points1, points2)
+        if inliers.sum() < 4:
             return _failure("degenerate", everything)
-        refine = self.method == "ransac" if self.refine is None else self.refine
-        return _solve(points1, points2, inliers, homography=None if refine else scaled(homography))
+        return self._refit(points1, points2, inliers)
 
-    def _search(self, points1: Array, points2: Array) -> tuple[Array | None, Mask]:
-        """The robust step: a homography and its inliers ``(N,)``."""
+    def _refit(self, points1: Array, points2: Array, inliers: Mask) -> Estimate:
+        """Least squares on the inliers until they stay, as long as they determine a homography."""
+        estimate = _solve(points1, points2, inliers)
+        for _ in range(self.refit_rounds - 1):
+            if estimate.homography is None:
+                break
+            distances = np.linalg.norm(
+                transform_points(points1, estimate.homography) - points2, axis=1
+            )
+            inliers = distances <= self.refit_px
+            if (inliers == estimate.inliers).all():
+                break
+            again = _solve(points1, points2, inliers)
+            if again.homography is None:
+                break
+            estimate = again
+        return estimate
+
+    def _search(self, points1: Array, points2: Array) -> Mask:
+        """The robust search: its inliers ``(N,)``, none where it finds no homography."""
         if self.method == "prosac":
             parameters = cv2.UsacParams()
             parameters.sampler = cv2.SAMPLING_PROSAC
@@ -153,9 +184,9 @@ class Estimator:
                 "success_prob": self.confidence,
                 "max_iterations": self.max_iterations,
             }
-            homography, kept = _poselib(shuffled1, shuffled2, options)
+            kept = _poselib(shuffled1, shuffled2, options)
         else:
-            homography, kept = _opencv(
+            kept = _opencv(
                 shuffled1,
                 shuffled2,
                 _OPENCV[self.method],
@@ -165,7 +196,7 @@ class Estimator:
             )
         inliers = np.zeros(len(order), bool)
         inliers[order] = kept
-        return homography, inliers
+        return inliers
 
 
 def estimate_homography(
@@ -221,36 +252,27 @@ def robust_spread(
     return Spread(corners, rms_px, len(corners) - len(valid))
 
 
-def _opencv(
-    points1: Array, points2: Array, *arguments: Any, **options: Any
-) -> tuple[Array | None, Mask]:
+def _opencv(points1: Array, points2: Array, *arguments: Any, **options: Any) -> Mask:
     homography, kept = cv2.findHomography(points1, points2, *arguments, **options)
     # None where OpenCV finds nothing, whatever its stubs say.
     if homography is None or kept is None:
-        return None, np.zeros(len(points1), bool)
-    return np.asarray(homography, np.float64), kept.ravel() > 0
+        return np.zeros(len(points1), bool)
+    return kept.ravel() > 0
 
 
-def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> tuple[Array | None, Mask]:
-    poselib = importlib.import_module("poselib")
-    homography, found = poselib.estimate_homography(points1, points2, options, {})
-    return homography, np.asarray(found["inliers"], bool)
+def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> Mask:
+    _, found = importlib.import_module("poselib").estimate_homography(points1, points2, options, {})
+    return np.asarray(found["inliers"], bool)
 
 
-def _solve(
-    points1: Array,
-    points2: Array,
-    used: Mask,
-    *,
-    normalize: bool = True,
-    homography: Array | None = None,
-) -> Estimate:
-    """Check the matches that are used, and solve by DLT unless the homography is given."""
+def _solve(points1: Array, points2: Array, used: Mask, *, normalize: bool = True) -> Estimate:
+    """Least squares on the matches that are used, if they determine an invertible map."""
     matches = Configuration(points1[used], points2[used])
+    if matches.degeneracy == "not_finite":
+        return _failure("not_finite", used)
     if matches.degeneracy != "none":
-        return _failure("not_finite" if matches.degeneracy == "not_finite" else "degenerate", used)
-    if homography is None:
-        homography = matches.solve(normalize=normalize).homography
+        return _failure("degenerate", used)
+    homography = matches.solve(normalize=normalize).homography
     if not np.isfinite(homography).all():
         return _failure("not_finite", used)
     if _is_singular(homography, matches):

@@ -78,6 +78,26 @@ def resizing(old: Size, new: Size) -> Array:
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
 
 
+def resized_homography(
+    homography: ArrayLike, old1: Size, new1: Size, old2: Size, new2: Size
+) -> Array:
+    """The homography ``(3, 3)``, up to scale, between the two views after each is resized.
+
+    A homography found at a working size is given for the full images so.
+
+    Args:
+        homography: ``(3, 3)`` between views of the sizes ``old1`` and ``old2``.
+        old1, new1: (width, height) of view 1 before and after.
+        old2, new2: (width, height) of view 2 before and after.
+
+    >>> shift = np.array([[1, 0, 5], [0, 1, 0], [0, 0, 1]])
+    >>> full = resized_homography(shift, (100, 50), (400, 200), (100, 50), (400, 200))
+    >>> transform_points([[0, 0]], full).tolist()
+    [[20.0, 0.0]]
+    """
+    return resizing(old2, new2) @ np.asarray(homography) @ inverse(resizing(old1, new1))
+
+
 def corners_of(size: Size) -> Array:
     """The corners ``(4, 2)`` of a view, clockwise from the top left, at pixel centers.
 
