@@ -1,6 +1,7 @@
 """Each stage of the pipeline alone, at the default setting."""
 
 import shutil
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -14,7 +15,7 @@ from homoreg.data.bank import PixelBank
 from homoreg.data.images import decode_image, encode_jpeg, read_image
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import PairRecipe
-from homoreg.data.patches import cut_patches
+from homoreg.data.patches import Window
 from homoreg.descriptors.checkpoint import build_network
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.window import CutPatches, PatchWindow
@@ -115,10 +116,20 @@ def drawing(session: Session, repeats: int) -> list[Row]:
 
     image = data.train.bank.view1(0)
     points = np.random.default_rng(0).uniform((0, 0), image.shape[1::-1], (2 * batch, 2))
-    window = {"support": cfg.data.support, "size": cfg.data.size}
+    # Keypoints of 2 to 16 pixels, as many in each octave, whose windows are as large on average.
+    random = np.random.default_rng(1)
+    scales, angles = 2 ** random.uniform(1, 4, len(points)), random.uniform(0, 360, len(points))
+    frames = np.column_stack([points, scales, angles])
+
+    def cutting(window: str) -> Callable[[], float]:
+        cut = Window(cfg.patch.support, cfg.patch.size, window, cfg.patch.scale_factor)
+        return milliseconds(lambda: cut.patches(image, frames))
+
     works = {
         "drawing correspondences": milliseconds(lambda: data.train.sample(0, numbers())),
-        "cutting both views' patches": milliseconds(lambda: cut_patches(image, points, **window)),
+        "cutting fixed windows of both views": cutting("fixed"),
+        "cutting scaled windows of both views": cutting("scaled"),
+        "cutting oriented windows of both views": cutting("oriented"),
         "the whole batch by the data set": milliseconds(lambda: data.train.cut(numbers().tolist())),
     }
     return rows("stages", f"a batch of {batch}, one thread", "ms", in_turns(works, repeats))

@@ -120,7 +120,7 @@ class BareStep:
         self.criterion = module.loss
         self.network = module.network.to(device, memory_format=layout).train()
         self.optimizer = module.make_optimizer(self.network.parameters())
-        count, size = cfg.data.batch_size, cfg.data.size
+        count, size = cfg.data.batch_size, cfg.patch.size
         stored = torch.randint(256, (2 * count, size, size, 3), dtype=torch.uint8, device=device)
         self.patches = to_network(stored).contiguous(memory_format=layout)
         self.label = torch.ones(count, device=device)
@@ -148,7 +148,7 @@ def plain_loop(cfg: DictConfig, steps: int, warm_up: int) -> float:
     paths = [(pair.img1, pair.img2) for pair in pairs]
     batch = cfg.data.batch_size
     length = (warm_up + steps) * batch
-    samples = PatchPairs(paths, length, crop=cfg.data.support, size=cfg.data.size)
+    samples = PatchPairs(paths, length, crop=cfg.patch.support, size=cfg.patch.size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(cfg.model, seed=0).to(device)
     return plain_throughput(network, samples, batch, steps, warm_up)

@@ -79,7 +79,7 @@ def test_all_corrections_leave_the_notebook_s_window_and_amount_of_training() ->
     mended = protocol("experiment=notebook", "correction=all")
     left = differences(corrected, mended) - {k for k in corrected if "estimators" in k}
     assert left == {
-        *("patch.support", "patch.size", "data.support", "data.size"),
+        *("patch.support", "patch.size", "data.window.support", "data.window.size"),
         *("evaluation.patch.support", "evaluation.patch.size", "evaluation.every_n_epochs"),
         *("data.batch_size", "data.pairs_per_view", "data.validation_pairs", "trainer.max_epochs"),
         *("warp.shift", "warp.corner_jitter", "warp.min_overlap"),

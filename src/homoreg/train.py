@@ -319,12 +319,15 @@ def build_watch(cfg: DictConfig) -> HomographyEvaluation:
 def training_row(cfg: DictConfig, trainer: pl.Trainer, metrics: dict[str, float]) -> dict[str, Any]:
     """The run's row of the training table; both losses in evaluation mode."""
     regularizer = {k: v for k, v in cfg.regularizer.items() if k not in ("_target_", "name")}
+    window = f"{cfg.patch.support}x{cfg.patch.support}"
+    if cfg.patch.window != "fixed":
+        window = f"{cfg.patch.scale_factor:g} x the keypoint's scale, {cfg.patch.window}"
     return {
         "regularizer": cfg.regularizer.name,
         "final_train_loss": metrics["train/loss_eval"],
         "final_val_loss": metrics["val/loss"],
         "epochs": trainer.current_epoch,
-        "patch": f"{cfg.patch.size}x{cfg.patch.size} of {cfg.patch.support}x{cfg.patch.support}",
+        "patch": f"{cfg.patch.size}x{cfg.patch.size} of {window}",
         "offset_px": cfg.patch.jitter_px,
         "batch": cfg.data.batch_size,
         "optimizer": str(cfg.optimizer._target_).rpartition(".")[2],

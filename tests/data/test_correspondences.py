@@ -29,10 +29,10 @@ def test_positives_correspond_up_to_the_jitter_and_negatives_do_not() -> None:
     truth = np.array(
         [
             transform_points(p[None], VIEWS.homographies[i])[0]
-            for p, i in zip(drawn.points1, drawn.pair1, strict=True)
+            for p, i in zip(drawn.frames1, drawn.pair1, strict=True)
         ]
     )
-    offset = drawn.points2 - truth
+    offset = drawn.frames2 - truth
     positive, same = drawn.kind == POSITIVE, drawn.kind == SAME_PHOTO
     assert np.abs(offset[positive]).max() <= 2.0
     assert np.abs(offset[positive]).max() > 1.9
@@ -52,7 +52,7 @@ def test_the_kinds_come_in_their_shares() -> None:
 
 def test_both_points_lie_in_their_views() -> None:
     drawn = draw(np.arange(5000), PairSampling(jitter_px=0.0))
-    for points in (drawn.points1, drawn.points2):
+    for points in (drawn.frames1, drawn.frames2):
         assert (points >= 0).all()
         assert (points <= np.array(SIZE) - 1).all()
 
@@ -60,10 +60,10 @@ def test_both_points_lie_in_their_views() -> None:
 def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
     whole = draw(np.arange(300))
     part = draw(np.array([299, 7]))
-    for name in ("pair1", "points1", "pair2", "points2", "kind"):
+    for name in ("pair1", "frames1", "pair2", "frames2", "kind"):
         assert (getattr(part, name) == getattr(whole, name)[[299, 7]]).all()
-    assert (draw(np.arange(300), epoch=2).points1 != whole.points1).all()
-    assert (draw(np.arange(300), seed=4).points1 != whole.points1).all()
+    assert (draw(np.arange(300), epoch=2).frames1 != whole.frames1).all()
+    assert (draw(np.arange(300), seed=4).frames1 != whole.frames1).all()
 
 
 def test_one_photo_has_no_other() -> None:
@@ -82,23 +82,23 @@ def test_views_without_overlap_are_an_error_and_not_a_hang() -> None:
 def test_the_study_s_way_cuts_whole_windows_at_the_same_coordinates() -> None:
     sampling = PairSampling(jitter_px=5.0, correspondence="same_coordinates")
     drawn = sample_patch_pairs(VIEWS, sampling, 3, 1, np.arange(5000), support=128)
-    for points in (drawn.points1, drawn.points2):
+    for points in (drawn.frames1, drawn.frames2):
         corners = points - 127 / 2
         assert (corners == np.round(corners)).all()
         assert (corners >= 0).all()
         assert (corners + 127 <= np.array(SIZE) - 1).all()
     positive = drawn.kind == POSITIVE
     assert (drawn.pair1[positive] == drawn.pair2[positive]).all()
-    steps = (drawn.points2 - drawn.points1)[positive]
+    steps = (drawn.frames2 - drawn.frames1)[positive]
     assert set(np.unique(steps)) == set(range(-5, 6))
     # So its positives are far from where the homography puts them.
     truth = np.stack(
         [
             transform_points(p[None], VIEWS.homographies[i])[0]
-            for p, i in zip(drawn.points1[positive], drawn.pair1[positive], strict=True)
+            for p, i in zip(drawn.frames1[positive], drawn.pair1[positive], strict=True)
         ]
     )
-    assert np.median(np.linalg.norm(drawn.points2[positive] - truth, axis=1)) > 20
+    assert np.median(np.linalg.norm(drawn.frames2[positive] - truth, axis=1)) > 20
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from homoreg.data import PatchPairDataModule, cut_patches
 from homoreg.data.correspondences import POSITIVE, PairSampling
 from homoreg.data.datamodule import Batch, EpochBatches, fits_shared_memory, validation_photos
+from homoreg.data.patches import Window
 from homoreg.errors import HomoregError, one_line
 from homoreg.geometry import transform_points
 
 
 def module(root: Path, **options: object) -> PatchPairDataModule:
-    defaults = {"support": 32, "size": 16, "seed": 5, "pairs_per_epoch": 40, "batch_size": 16}
+    defaults = {"window": Window(32, 16), "seed": 5, "pairs_per_epoch": 40, "batch_size": 16}
     sampling = PairSampling(same_photo_share=0.3)
     data = PatchPairDataModule(root, sampling=sampling, validation_pairs=30, **defaults | options)
     data.setup()
@@ -173,8 +174,8 @@ def test_a_batch_is_cut_where_the_samples_say(prepared: Path) -> None:
     pairs = data.train.sample(1, np.arange(32, 40))
     for i in range(8):
         for which, view, pair, point in (
-            (0, data.train.bank.view1, pairs.pair1[i], pairs.points1[i]),
-            (1, data.train.bank.view2, pairs.pair2[i], pairs.points2[i]),
+            (0, data.train.bank.view1, pairs.pair1[i], pairs.frames1[i]),
+            (1, data.train.bank.view2, pairs.pair2[i], pairs.frames2[i]),
         ):
             expected = cut_patches(view(pair), point[None], support=32, size=16)[0]
             assert (batch["patches"][8 * which + i].numpy() == expected).all()
@@ -236,9 +237,9 @@ def test_squashed_views_keep_their_correspondences(prepared: Path) -> None:
     pairs = data.train.sample(0, np.arange(40))
     for i in np.flatnonzero(pairs.kind == POSITIVE):
         pair = data.manifest.pairs[pairs.pair1[i]]
-        native = (pairs.points1[i] + 0.5) * np.array(pair.size1) / 128 - 0.5
+        native = (pairs.frames1[i] + 0.5) * np.array(pair.size1) / 128 - 0.5
         place = (transform_points(native[None], pair.homography)[0] + 0.5) * 128 / pair.size2 - 0.5
-        assert np.abs(pairs.points2[i] - place).max() <= data.sampling.jitter_px
+        assert np.abs(pairs.frames2[i] - place).max() <= data.sampling.jitter_px
 
 
 def test_a_split_by_sample_shows_the_same_photos_on_both_sides(prepared: Path) -> None:

@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy import ndimage
 from skimage import data
 
 from homoreg.data import cut_patches
-from homoreg.data.patches import check_patch_options, inside_image
-from homoreg.errors import HomoregError
+from homoreg.data.patches import Window, inside_image
+from homoreg.errors import one_line
 
 PHOTO = data.astronaut()
 
@@ -83,14 +84,16 @@ def test_no_points_give_no_patches() -> None:
 @pytest.mark.parametrize(
     ("options", "option"),
     [
-        ((64, 4, 0.0), "patch.size=4"),
-        ((1, 32, 0.0), "patch.support=1"),
-        ((64, 32, -1.0), "patch.jitter_px"),
+        ({"size": 4}, "patch.size"),
+        ({"support": 1}, "patch.support"),
+        ({"scale_factor": 0.0}, "patch.scale_factor"),
+        ({"window": "round"}, "patch.window"),
     ],
 )
-def test_impossible_options_are_named(options: tuple, option: str) -> None:
-    with pytest.raises(HomoregError, match=option):
-        check_patch_options(*options)
+def test_an_invalid_option_is_named(options: dict, option: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Window(**options)
+    assert one_line(caught.value).startswith(option)
 
 
 def test_points_far_outside_repeat_the_edge_and_do_not_crash() -> None:

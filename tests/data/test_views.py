@@ -9,6 +9,7 @@ from homoreg.data import PairManifest, PatchPairDataModule, cut_patches, read_im
 from homoreg.data.correspondences import PairSampling
 from homoreg.data.manifest import Pair
 from homoreg.data.pairs import prepare_pairs
+from homoreg.data.patches import Window
 from homoreg.data.sources import FolderSource
 from homoreg.data.views import read_view1, read_view2, view2_around
 from homoreg.data.warp import Warp
@@ -67,7 +68,7 @@ def test_a_part_of_the_view_gives_the_patches_of_the_whole(
         points = rng.uniform(-1, np.array(pair.size2), (30, 2))
         expected = cut_patches(whole, points, support=support, size=16)
         for point, patch in zip(points, expected, strict=True):
-            part, place = view2_around(pair, photo, point, support)
+            part, place = view2_around(pair, photo, point, support / 2)
             found = cut_patches(part, place[None], support=support, size=16)[0]
             # OpenCV computes a warp's coordinates in steps of 1/32 px, from other origins here.
             assert np.abs(found.astype(int) - patch).max() <= 12
@@ -76,7 +77,7 @@ def test_a_part_of_the_view_gives_the_patches_of_the_whole(
 
 def batches(root: Path, **options: object) -> list[dict]:
     data = PatchPairDataModule(
-        root, 32, 16, PairSampling(), seed=1, pairs_per_epoch=96, batch_size=48, **options
+        root, Window(32, 16), PairSampling(), seed=1, pairs_per_epoch=96, batch_size=48, **options
     )
     data.setup()
     loader = data.train_dataloader()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 from skimage import data as photographs
 
 import homoreg
@@ -68,7 +69,7 @@ def test_windows_may_be_sliced_on_whole_pixels_as_the_study_did() -> None:
     # A slice that would leave the image is not taken.
     assert np.isnan(described[[2, 4]]).all()
     for option in ({"keypoint_rounding": "round"}, {"border": "reflect"}):
-        with pytest.raises(HomoregError, match=f"evaluation.patch.{next(iter(option))}"):
+        with pytest.raises(ValidationError, match="evaluation.patch"):
             PatchWindow(16, 16, **option)
 
 

@@ -205,7 +205,7 @@ def test_an_image_of_another_kind_is_refused(image: np.ndarray) -> None:
         (PHOTO / 255, np.zeros((4, 2)), "of float64"),
         (np.dstack([PHOTO, PHOTO[..., :1]]), np.zeros((4, 2)), "(240, 320, 4) of uint8"),
         (PHOTO, np.zeros(8), "the keypoints are (8,)"),
-        (PHOTO, np.zeros((2, 3)), "the keypoints are (2, 3)"),
+        (PHOTO, np.zeros((2, 5)), "the keypoints are (2, 5)"),
     ],
 )
 def test_describe_refuses_what_it_cannot_describe(
@@ -287,7 +287,7 @@ def test_any_numbers_will_do() -> None:
 
 @pytest.mark.parametrize(
     ("returned", "named"),
-    [(np.zeros((5, 3)), r"keypoints \(5, 3\)"), ([cv2.KeyPoint(1.0, 2.0, 3.0)], "a list")],
+    [(np.zeros((5, 5)), r"keypoints of shape \(5, 5\)"), ([cv2.KeyPoint(1.0, 2.0, 3.0)], "a list")],
 )
 def test_a_detector_that_returns_no_points_is_named(returned: Any, named: str) -> None:
     with pytest.raises(HomoregError, match=f"detector: it returned {named}; give"):

@@ -53,9 +53,24 @@ def test_points_have_the_promised_form(detector: Detector, photo: np.ndarray) ->
     # ORB may find one place on two levels, which counts once.
     assert 290 < len(points) <= 300
     assert points.dtype == np.float64
-    assert len(np.unique(points, axis=0)) == len(points)
-    assert ((points >= 0) & (points <= (photo.shape[1] - 1, photo.shape[0] - 1))).all()
+    places = points[:, :2]
+    assert len(np.unique(places, axis=0)) == len(points)
+    assert ((places >= 0) & (places <= (photo.shape[1] - 1, photo.shape[0] - 1))).all()
     np.testing.assert_array_equal(detector(max_keypoints=300)(photo), points)
+
+
+@pytest.mark.parametrize("detector", [SiftKeypoints, OrbKeypoints])
+def test_frames_are_opencv_s_keypoints(detector: Detector, photo: np.ndarray) -> None:
+    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    opencv = cv2.SIFT.create() if detector is SiftKeypoints else cv2.ORB.create(300)
+    known = {(*p.pt, p.size, p.angle) for p in opencv.detect(gray, None)}
+    frames = detector(max_keypoints=300, frame="orientation")(photo)
+    assert frames.shape == (300, 4)
+    assert {tuple(frame) for frame in frames.tolist()} <= known
+    # Without orientations each place is one keypoint, in the same order whatever it carries.
+    scaled, places = (detector(300, frame=frame)(photo) for frame in ("scale", "place"))
+    np.testing.assert_array_equal(scaled[:, :2], places)
+    assert {tuple(frame) for frame in scaled.tolist()} <= {frame[:3] for frame in known}
 
 
 # ORB shares its count out over the levels of its pyramid, so more is not only longer.
@@ -72,7 +87,8 @@ def test_images_without_corners_give_no_points(
     detector: Detector, size: tuple[int, int], gray: int
 ) -> None:
     points = detector()(np.full((*size, 3), gray, np.uint8))
-    assert points.shape == (0, 2)
+    assert points.ndim == 2
+    assert len(points) == 0
     assert points.dtype == np.float64
 
 

@@ -63,16 +63,16 @@ class PixelBank:
         self.pairs = manifest.pairs
         self.sizes1 = np.array([squash or pair.size1 for pair in self.pairs])
         self.sizes2 = np.array([squash or pair.size2 for pair in self.pairs])
-        self._slots: list[Slot] = []
+        self.slots: list[Slot] = []
         self._images: list[tuple[int, int]] = []  # pair and view, by an image's number
         numbers: dict[object, int] = {}  # pairs of one photo share its pixels
 
         def slot(pair: int, view: int, key: object, size: Sequence[int]) -> Slot:
             if key not in numbers:
-                numbers[key] = len(self._slots)
+                numbers[key] = len(self.slots)
                 self._images.append((pair, view))
-                self._slots.append(self._next_slot(*map(int, size)))
-            return self._slots[numbers[key]]
+                self.slots.append(self._next_slot(*map(int, size)))
+            return self.slots[numbers[key]]
 
         self.slots1 = [slot(i, 1, p.img1, self.sizes1[i]) for i, p in enumerate(self.pairs)]
         self.slots2: list[Slot] = []
@@ -123,7 +123,7 @@ class PixelBank:
     @property
     def bytes(self) -> int:
         """Size of all pixels."""
-        return sum(slot.bytes for slot in self._slots)
+        return sum(slot.bytes for slot in self.slots)
 
     def pixels(self) -> np.ndarray:
         """All pixels as one ``(B,)`` uint8 array for a device; call :meth:`fill` first."""
@@ -136,9 +136,9 @@ class PixelBank:
 
     def _next_slot(self, width: int, height: int) -> Slot:
         """Behind the last image, or in a new shard if that one would grow too large."""
-        number, shard, start = len(self._slots), 0, 0
-        if self._slots:
-            last = self._slots[-1]
+        number, shard, start = len(self.slots), 0, 0
+        if self.slots:
+            last = self.slots[-1]
             shard, start = last.shard, last.start + last.bytes
             if start + 3 * width * height > SHARD_BYTES:
                 shard, start = shard + 1, 0
@@ -146,7 +146,7 @@ class PixelBank:
 
     def _shard_sizes(self) -> list[int]:
         ends: dict[int, int] = {}
-        for slot in self._slots:
+        for slot in self.slots:
             ends[slot.shard] = slot.start + slot.bytes
         return list(ends.values())
 
@@ -154,7 +154,7 @@ class PixelBank:
         """Create or extend the files; existing content is kept."""
         self.path.mkdir(exist_ok=True)
         sizes = {self._shard_file(n): size for n, size in enumerate(self._shard_sizes())}
-        sizes[self.path / "done"] = len(self._slots)
+        sizes[self.path / "done"] = len(self.slots)
         for file, size in sizes.items():
             with file.open("ab") as handle:
                 if handle.tell() < size:
@@ -175,7 +175,7 @@ class PixelBank:
         image = read_view1(self.pairs[pair]) if view == 1 else read_view2(self.pairs[pair])
         if self.squash:
             image = cv2.resize(image, self.squash, interpolation=cv2.INTER_AREA)
-        slot = self._slots[number]
+        slot = self.slots[number]
         # Written, not mapped: a full disk is then an error instead of a crash.
         try:
             _write_at(self._shard_file(slot.shard), slot.start, image.tobytes())

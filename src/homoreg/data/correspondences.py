@@ -1,4 +1,4 @@
-"""Sampling of patch pairs: points that correspond through H, and points that do not.
+"""Sampling of patch pairs: keypoints that correspond through H, and keypoints that do not.
 
 Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone.
 """
@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
-from pydantic import ConfigDict, Field, NonNegativeFloat
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 
+from homoreg.data.keypoints import ViewKeypoints
 from homoreg.errors import HomoregError
+from homoreg.geometry.frames import transform_frames
 from homoreg.keyed import keyed_seed, keyed_uniforms
 
 # An attempt fails where the other view does not show the point. At the smallest overlap that the
@@ -29,13 +31,15 @@ class Views:
         homographies: ``(P, 3, 3)`` float64, view 1 to view 2.
         sizes1: ``(P, 2)`` widths and heights of view 1.
         sizes2: ``(P, 2)`` of view 2.
-        photos: ``(P,)`` int; pairs of one photo carry one number.
+        photos: ``(P,)`` int; pairs of one photo have one number.
+        keypoints: of view 1; None for points anywhere.
     """
 
     homographies: np.ndarray
     sizes1: np.ndarray
     sizes2: np.ndarray
     photos: np.ndarray
+    keypoints: ViewKeypoints | None = None
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,18 @@ class PatchPairs:
 
     Attributes:
         pair1: ``(N,)`` the pair in whose view 1 the first patch lies.
-        points1: ``(N, 2)`` center of the first patch in that view, pixels.
+        frames1: ``(N, 2)`` points or ``(N, 4)`` frames of the first patch in that view.
         pair2: ``(N,)`` the pair in whose view 2 the second patch lies.
-        points2: ``(N, 2)`` center of the second patch in that view, pixels.
+        frames2: ``(N, 2)`` points or ``(N, 4)`` frames of the second patch in that view.
+        places2: ``(N, 2)`` what corresponds to the first patch's center, in view 2 of ``pair1``.
         kind: ``(N,)`` POSITIVE, SAME_PHOTO or OTHER_PHOTO.
     """
 
     pair1: np.ndarray
-    points1: np.ndarray
+    frames1: np.ndarray
     pair2: np.ndarray
-    points2: np.ndarray
+    frames2: np.ndarray
+    places2: np.ndarray
     kind: np.ndarray
 
     @property
@@ -73,7 +79,11 @@ class PairSampling:
         positive_share: share of samples that correspond.
         same_photo_share: share of the negatives that come from the same photo.
         negative_radius_px: smallest distance of such a negative from the true correspondence.
+        photos_per_batch: photos that a batch is drawn from, evenly, with one pair of views each;
+            None draws every sample from all pairs. With fewer photos, all are used.
         jitter_px: largest offset of the second patch's center, in x and in y.
+        jitter_scale: largest change of the second patch's scale, in either direction, octaves.
+        jitter_deg: largest rotation of the second patch, in either direction, degrees.
         correspondence: ``"homography"`` maps a point to view 2 through H. ``"same_coordinates"``
             is the study's flaw: whole windows inside the views, centered on whole pixels, the
             second one at the coordinates of the first plus the jitter. Its positives do not
@@ -86,7 +96,10 @@ class PairSampling:
     positive_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     same_photo_share: Share = 0.0
     negative_radius_px: NonNegativeFloat = 16.0
+    photos_per_batch: PositiveInt | None = None
     jitter_px: NonNegativeFloat = 1.0
+    jitter_scale: NonNegativeFloat = 0.0
+    jitter_deg: NonNegativeFloat = 0.0
     correspondence: Literal["homography", "same_coordinates"] = "homography"
 
 
@@ -97,6 +110,7 @@ def sample_patch_pairs(
     epoch: int,
     indices: np.ndarray,
     support: int = 1,
+    batch_size: int = 1,
 ) -> PatchPairs:
     """Draw the samples of an epoch with these indices.
 
@@ -107,61 +121,53 @@ def sample_patch_pairs(
         epoch: part of each sample's key.
         indices: ``(N,)`` integers ≥ 0.
         support: side of the window, pixels; used by ``"same_coordinates"`` alone.
+        batch_size: samples in a batch, all devices together; used with ``photos_per_batch`` alone.
 
     Raises:
         HomoregError: negatives from other photos where there is one photo, two views that hardly
             overlap, or a negative radius that leaves no place in a view.
     """
     rows = np.arange(len(indices))
-    pairs, photos = len(views.photos), views.photos
+    places = _places(views, sampling, support)
+    photos = views.photos
 
     def draw(purpose: str, attempt: int, rows: np.ndarray, draws: int) -> np.ndarray:
         return keyed_uniforms(keyed_seed(seed, epoch, purpose, attempt), indices[rows], draws)
 
     u = draw("what", 0, rows, 5)
-    pair1 = (u[:, 0] * pairs).astype(int)
+    # The pairs that each sample and its negatives are drawn from.
+    choices = np.broadcast_to(places.pairs, (len(rows), len(places.pairs)))
+    pair1 = _pick(choices, rows, u[:, 0])
+    if sampling.photos_per_batch:
+        choices = _pairs_of_batches(places.pairs, views, sampling, seed, epoch, indices, batch_size)
+        pair1 = choices[rows, indices % batch_size * choices.shape[1] // batch_size]
     negative_kind = np.where(u[:, 2] < sampling.same_photo_share, SAME_PHOTO, OTHER_PHOTO)
     kind = np.where(u[:, 1] < sampling.positive_share, POSITIVE, negative_kind)
 
-    points1 = np.empty((len(rows), 2))
-    place2 = np.empty((len(rows), 2))  # of points1 in view 2, or what stands for it
-    through_h = sampling.correspondence == "homography"
-    half = (support - 1) / 2
-
-    def anywhere(uniforms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Points in views of these sizes; for the study, centers of windows inside them."""
-        if through_h:
-            return uniforms * (sizes - 1)
-        return np.floor(uniforms * (np.maximum(sizes - support, 0) + 1)) + half
+    frames1 = places.first(pair1, np.zeros((len(rows), 2)))
+    carried = frames1.copy()
 
     def outside(attempt: int, rows: np.ndarray) -> np.ndarray:
         pair = pair1[rows]
-        points1[rows] = anywhere(draw("point 1", attempt, rows, 2), views.sizes1[pair])
-        place2[rows] = points1[rows]
-        if through_h:
-            place2[rows] = _transform(views.homographies[pair], points1[rows])
+        frames1[rows] = places.first(pair, draw("point 1", attempt, rows, 2))
+        carried[rows] = places.carry(pair, frames1[rows])
+        place2 = carried[rows, :2]
         # NaN, a point at infinity, counts as outside.
-        return ~((place2[rows] >= 0) & (place2[rows] <= views.sizes2[pair] - 1)).all(1)
+        return ~((place2 >= 0) & (place2 <= views.sizes2[pair] - 1)).all(1)
 
     _redraw(rows, outside, "two views hardly overlap, so that no point lies in both: warp less")
 
     pair2 = pair1.copy()
-    if through_h:
-        points2 = place2 + (2 * u[:, 3:5] - 1) * sampling.jitter_px
-    else:
-        reach = int(sampling.jitter_px)
-        steps = np.floor(u[:, 3:5] * (2 * reach + 1)) - reach
-        farthest = np.maximum(views.sizes2[pair1] - 1 - half, half)
-        points2 = np.clip(place2 + steps, half, farthest)
+    frames2 = places.jitter(pair1, carried, u[:, 3:5], draw("frame", 0, rows, 2))
 
     def same_photo_again(attempt: int, rows: np.ndarray) -> np.ndarray:
         v = draw("other photo", attempt, rows, 3)
-        pair2[rows] = (v[:, 0] * pairs).astype(int)
-        points2[rows] = anywhere(v[:, 1:], views.sizes2[pair2[rows]])
+        pair2[rows] = _pick(choices, rows, v[:, 0])
+        frames2[rows] = places.second(pair2[rows], v[:, 1:])
         return photos[pair2[rows]] == photos[pair1[rows]]
 
     others = rows[kind == OTHER_PHOTO]
-    if len(others) and (photos == photos[0]).all():
+    if len(others) and (photos[choices[0]] == photos[choices[0, 0]]).all():
         raise HomoregError(
             "data.sampling.same_photo_share: negatives from other photos need at least two photos"
         )
@@ -172,15 +178,135 @@ def sample_patch_pairs(
     )
 
     def too_close(attempt: int, rows: np.ndarray) -> np.ndarray:
-        points2[rows] = anywhere(draw("same photo", attempt, rows, 2), views.sizes2[pair2[rows]])
-        return np.linalg.norm(points2[rows] - place2[rows], axis=1) < sampling.negative_radius_px
+        frames2[rows] = places.second(pair2[rows], draw("same photo", attempt, rows, 2))
+        distances = np.linalg.norm(frames2[rows, :2] - carried[rows, :2], axis=1)
+        return distances < sampling.negative_radius_px
 
     _redraw(
         rows[kind == SAME_PHOTO],
         too_close,
         f"data.sampling.negative_radius_px={sampling.negative_radius_px} leaves no place in a view",
     )
-    return PatchPairs(pair1, points1, pair2, points2, kind)
+    return PatchPairs(pair1, frames1, pair2, frames2, carried[:, :2], kind)
+
+
+def _pick(choices: np.ndarray, rows: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """One of each row's choices, by a number in [0, 1)."""
+    return choices[rows, (uniforms * choices.shape[1]).astype(int)]
+
+
+def _pairs_of_batches(
+    pairs: np.ndarray,
+    views: Views,
+    sampling: PairSampling,
+    seed: int,
+    epoch: int,
+    indices: np.ndarray,
+    batch_size: int,
+) -> np.ndarray:
+    """``(N, photos_per_batch)`` the pairs that each sample's batch is drawn from."""
+    assert sampling.photos_per_batch
+    order = np.argsort(views.photos[pairs], kind="stable")
+    photos, starts, counts = np.unique(
+        views.photos[pairs][order], return_index=True, return_counts=True
+    )
+    width = min(sampling.photos_per_batch, len(photos))
+    choices = np.empty((len(indices), width), int)
+    batches = indices // batch_size
+    for batch in np.unique(batches).tolist():
+        key = keyed_seed(seed, epoch, "photos of a batch", batch)
+        u = keyed_uniforms(key, photos, 2)
+        chosen = np.argsort(u[:, 0])[:width]
+        which = starts[chosen] + (u[chosen, 1] * counts[chosen]).astype(int)
+        choices[batches == batch] = pairs[order[which]]
+    return choices
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Points anywhere in the views; the base class of the other ways to choose places.
+
+    ``pairs`` are the pairs to draw from.
+    """
+
+    views: Views
+    sampling: PairSampling
+    pairs: np.ndarray
+
+    def first(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """A place in view 1 of each pair, by two numbers in [0, 1)."""
+        return uniforms * (self.views.sizes1[pair] - 1)
+
+    def second(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """A place in view 2 of each pair."""
+        return uniforms * (self.views.sizes2[pair] - 1)
+
+    def carry(self, pair: np.ndarray, frames1: np.ndarray) -> np.ndarray:
+        """The places in view 2 that correspond to places in view 1."""
+        return transform_frames(frames1, self.views.homographies[pair])
+
+    def jitter(
+        self, pair: np.ndarray, frames2: np.ndarray, place: np.ndarray, frame: np.ndarray
+    ) -> np.ndarray:
+        """Frames of view 2 off by the jitter, by numbers in [0, 1)."""
+        sampling, jittered = self.sampling, frames2.copy()
+        jittered[:, :2] += (2 * place - 1) * sampling.jitter_px
+        if frames2.shape[1] > 2:
+            jittered[:, 2] *= 2 ** ((2 * frame[:, 0] - 1) * sampling.jitter_scale)
+        if frames2.shape[1] > 3:
+            jittered[:, 3] += (2 * frame[:, 1] - 1) * sampling.jitter_deg
+        return jittered
+
+
+@dataclass(frozen=True)
+class _KeypointPlaces(_Places):
+    """Keypoints of view 1 that view 2 shows, and where they lie there."""
+
+    keypoints: ViewKeypoints
+
+    def first(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return self.keypoints.pick(pair, uniforms[:, 0])
+
+    def second(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return self.carry(pair, self.first(pair, uniforms))
+
+
+@dataclass(frozen=True)
+class _SameCoordinates(_Places):
+    """The study's flaw: windows at the same coordinates of both views, on whole pixels."""
+
+    support: int
+
+    def first(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return self._inside(self.views.sizes1[pair], uniforms)
+
+    def second(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return self._inside(self.views.sizes2[pair], uniforms)
+
+    def carry(self, pair: np.ndarray, frames1: np.ndarray) -> np.ndarray:
+        return frames1
+
+    def jitter(
+        self, pair: np.ndarray, frames2: np.ndarray, place: np.ndarray, frame: np.ndarray
+    ) -> np.ndarray:
+        reach, half = int(self.sampling.jitter_px), (self.support - 1) / 2
+        steps = np.floor(place * (2 * reach + 1)) - reach
+        farthest = np.maximum(self.views.sizes2[pair] - 1 - half, half)
+        return np.clip(frames2 + steps, half, farthest)
+
+    def _inside(self, sizes: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """Centers of windows that lie inside views of these sizes."""
+        free = np.maximum(sizes - self.support, 0) + 1
+        return np.floor(uniforms * free) + (self.support - 1) / 2
+
+
+def _places(views: Views, sampling: PairSampling, support: int) -> _Places:
+    everything = np.arange(len(views.photos))
+    if sampling.correspondence == "same_coordinates":
+        return _SameCoordinates(views, sampling, everything, support)
+    if views.keypoints is None:
+        return _Places(views, sampling, everything)
+    return _KeypointPlaces(views, sampling, views.keypoints.usable(), views.keypoints)
 
 
 def _redraw(
@@ -193,10 +319,3 @@ def _redraw(
         rows = rows[rejected(attempt, rows)]
     if len(rows):
         raise HomoregError(otherwise)
-
-
-def _transform(homographies: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Map each of ``(N, 2)`` points by its own of ``(N, 3, 3)``; NaN behind the horizon."""
-    x, y, w = np.einsum("nij,nj->in", homographies[:, :, :2], points) + homographies[:, :, 2].T
-    w = np.where(w > 0, w, np.nan)
-    return np.stack([x / w, y / w], axis=1)

@@ -4,7 +4,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from homoreg.data.bank import PixelBank, photos_of
 from homoreg.data.correspondences import PairSampling, PatchPairs, Views, sample_patch_pairs
-from homoreg.data.device import cut_patches_on_device
+from homoreg.data.device import DeviceBank
+from homoreg.data.keypoints import Detector, view_keypoints
 from homoreg.data.manifest import Pair, PairManifest
-from homoreg.data.patches import check_patch_options, cut_patches
+from homoreg.data.patches import Window
 from homoreg.data.views import view2_around
 from homoreg.errors import HomoregError
 from homoreg.geometry import resized_homography
@@ -26,8 +27,12 @@ from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
 
-# One batch of N patch pairs: "patches" (2N, S, S, 3) uint8, the N first patches, then the N second
-# ones; "label" (N,) float32, ±1; "photo" (N,) int64, the photo of the first patch.
+# One batch of N patch pairs:
+# "patches" (2N, S, S, 3) uint8, the N first patches, then the N second ones;
+# "label" (N,) float32, ±1;
+# "photo" (N,) int64, the photo, and "pair" (N,) int64, the pair of views of the first patch;
+# "points1" (N, 2) float32, the center of the first patch in view 1, pixels;
+# "points2" (N, 2) float32, the true place of that point in view 2, pixels, without jitter.
 Batch = dict[str, torch.Tensor]
 
 PREFETCHED = 2  # batches that each worker cuts in advance
@@ -47,8 +52,8 @@ class PatchPairDataset(Dataset):
         sampling: options.
         seed: with epoch and index, the key of a sample.
         length: samples in an epoch.
-        support: side of the window in the photo, pixels.
-        size: side of the patch, pixels.
+        batch_size: samples in a batch.
+        window: how patches are cut.
 
     Attributes:
         on_device: return the patches' places instead of patches, for the training device to cut.
@@ -64,8 +69,8 @@ class PatchPairDataset(Dataset):
         sampling: PairSampling,
         seed: int,
         length: int,
-        support: int,
-        size: int,
+        batch_size: int,
+        window: Window,
     ) -> None:
         self.bank = bank
         self.bank_photos = views.photos
@@ -75,12 +80,13 @@ class PatchPairDataset(Dataset):
             views.sizes1[members],
             views.sizes2[members],
             views.photos[members],
+            views.keypoints and views.keypoints.of(members),
         )
         self.sampling = sampling
         self.seed = seed
         self.length = length
-        self.support = support
-        self.size = size
+        self.batch_size = batch_size
+        self.window = window
 
     def __len__(self) -> int:
         return self.length
@@ -88,15 +94,15 @@ class PatchPairDataset(Dataset):
     def sample(self, epoch: int, indices: np.ndarray) -> PatchPairs:
         """Where the patches lie; pair indices are the bank's."""
         drawn = sample_patch_pairs(
-            self.views, self.sampling, self.seed, epoch, indices, self.support
+            self.views,
+            self.sampling,
+            self.seed,
+            epoch,
+            indices,
+            self.window.support,
+            self.batch_size,
         )
-        return PatchPairs(
-            self.members[drawn.pair1],
-            drawn.points1,
-            self.members[drawn.pair2],
-            drawn.points2,
-            drawn.kind,
-        )
+        return replace(drawn, pair1=self.members[drawn.pair1], pair2=self.members[drawn.pair2])
 
     def __getitem__(self, items: list[int]) -> Batch:
         """A batch of these items, all of one epoch."""
@@ -109,35 +115,36 @@ class PatchPairDataset(Dataset):
         batch = {
             "label": torch.from_numpy(pairs.label),
             "photo": torch.from_numpy(self.bank_photos[pairs.pair1]),
+            "pair": torch.from_numpy(pairs.pair1),
+            "points1": torch.from_numpy(pairs.frames1[:, :2].astype(np.float32)),
+            "points2": torch.from_numpy(pairs.places2.astype(np.float32)),
         }
         if on_device:
-            slots1, slots2 = self.slots
-            slots = np.concatenate([slots1[pairs.pair1], slots2[pairs.pair2]])
-            points = np.concatenate([pairs.points1, pairs.points2])
-            batch["slots"] = torch.from_numpy(slots)
-            batch["points"] = torch.from_numpy(points.astype(np.float32))
+            images1 = [self.bank.slots1[pair].number for pair in pairs.pair1]
+            images2 = [self.bank.slots2[pair].number for pair in pairs.pair2]
+            frames = np.concatenate([pairs.frames1, pairs.frames2])
+            batch["images"] = torch.tensor(images1 + images2)
+            batch["frames"] = torch.from_numpy(frames.astype(np.float32))
             return batch
         images = [self.bank.view1(pair) for pair in pairs.pair1]
-        second_images, second_points = self._second_views(pairs)
-        points = np.concatenate([pairs.points1, second_points])
-        patches = cut_patches(images + second_images, points, support=self.support, size=self.size)
-        batch["patches"] = torch.from_numpy(patches)
+        second_images, second_frames = self._second_views(pairs)
+        frames = np.concatenate([pairs.frames1, second_frames])
+        batch["patches"] = torch.from_numpy(self.window.patches(images + second_images, frames))
         return batch
 
-    @cached_property
-    def slots(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where the images of view 1 and view 2 lie in the bank's pixels."""
-        return self.bank.places(self.bank.slots1), self.bank.places(self.bank.slots2)
-
     def _second_views(self, pairs: PatchPairs) -> tuple[list[np.ndarray], np.ndarray]:
-        """Images and points to cut second patches at; views on the fly are rendered in part."""
+        """Images and frames to cut second patches at; views on the fly are rendered in part."""
+        frames = pairs.frames2
         if self.bank.slots2:
-            return [self.bank.view2(pair) for pair in pairs.pair2], pairs.points2
+            return [self.bank.view2(pair) for pair in pairs.pair2], frames
         parts = [
-            view2_around(self.bank.pairs[pair], self.bank.view1(pair), point, self.support)
-            for pair, point in zip(pairs.pair2, pairs.points2, strict=True)
+            view2_around(self.bank.pairs[pair], self.bank.view1(pair), point, reach)
+            for pair, point, reach in zip(
+                pairs.pair2, frames[:, :2], self.window.reach(frames), strict=True
+            )
         ]
-        return [image for image, _ in parts], np.array([point for _, point in parts])
+        places = np.array([point for _, point in parts])
+        return [image for image, _ in parts], np.column_stack([places, frames[:, 2:]])
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -185,8 +192,7 @@ class PatchPairDataModule(pl.LightningDataModule):
 
     Args:
         root: the folder that ``prepare`` wrote.
-        support: side of the window in the photo, pixels.
-        size: side of the patch, pixels.
+        window: how patches are cut.
         sampling: how pairs are sampled.
         seed: key of the training samples.
         pairs_per_epoch: patch pairs in an epoch.
@@ -205,6 +211,11 @@ class PatchPairDataModule(pl.LightningDataModule):
         views: ``"stored"`` keeps both views in the bank; ``"on_the_fly"`` keeps the photographs
             and renders the parts of view 2 that are needed, without the losses of a JPEG file.
         fill_bank: decode all images before training; otherwise each when it is first needed.
+        keypoints: detector whose keypoints in view 1, carried to view 2 by the homography, are the
+            places of the patches; None takes places anywhere. They are detected once and kept with
+            the bank. Needed by windows that follow keypoints.
+        train_photos: number of photos to train on, the first by their keys; None for all. The
+            validation photos stay the same.
         device_bank: keep the bank on the training device and cut patches there. They differ by up
             to two gray levels from those cut on the host: part of a run's identity.
     """
@@ -215,8 +226,7 @@ class PatchPairDataModule(pl.LightningDataModule):
     def __init__(
         self,
         root: Path,
-        support: int,
-        size: int,
+        window: Window,
         sampling: PairSampling,
         seed: int,
         pairs_per_epoch: PositiveInt,
@@ -231,10 +241,16 @@ class PatchPairDataModule(pl.LightningDataModule):
         validation_resample: bool = False,
         views: Literal["stored", "on_the_fly"] = "stored",
         fill_bank: bool = True,
+        keypoints: Detector | None = None,
+        train_photos: PositiveInt | None = None,
         device_bank: bool = False,
     ) -> None:
         super().__init__()
-        check_patch_options(support, size, sampling.jitter_px)
+        if window.window != "fixed" and keypoints is None:
+            raise HomoregError(
+                f"patch.window={window.window} needs keypoints with a scale: give a detector, such "
+                "as detector@data.keypoints=sift"
+            )
         if views == "on_the_fly" and squash is not None:
             raise HomoregError("data.views=on_the_fly: data.squash needs data.views=stored")
         if device_bank and (views != "stored" or not fill_bank):
@@ -242,8 +258,7 @@ class PatchPairDataModule(pl.LightningDataModule):
                 "data.device_bank=true needs data.views=stored and data.fill_bank=true"
             )
         self.root = root
-        self.support = support
-        self.size = size
+        self.window = window
         self.sampling = sampling
         self.seed = seed
         self.pairs_per_epoch = pairs_per_epoch
@@ -259,7 +274,9 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.views = views
         self.fill_bank = fill_bank
         self.device_bank = device_bank
-        self._pixels: torch.Tensor | None = None
+        self.keypoints = keypoints
+        self.train_photos = train_photos
+        self._device_bank: DeviceBank | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Open the manifest and its bank (built if it is missing) and split the photos.
@@ -278,6 +295,12 @@ class PatchPairDataModule(pl.LightningDataModule):
             chosen = validation_photos({p.photo for p in pairs}, self.validation_share)
             held_out = np.array([pair.photo in chosen for pair in pairs])
             self.train_members, self.validation_members = everyone[~held_out], everyone[held_out]
+        if self.train_photos:
+            chosen = training_photos(
+                {pairs[m].photo for m in self.train_members}, self.train_photos
+            )
+            kept = [pairs[member].photo in chosen for member in self.train_members]
+            self.train_members = self.train_members[kept]
         if self.pairs_per_view:
             share = 1.0 if self.validation_split == "photo" else 1 - self.validation_share
             self.pairs_per_epoch = round(share * self.pairs_per_view * len(self.train_members))
@@ -285,17 +308,26 @@ class PatchPairDataModule(pl.LightningDataModule):
         if self.fill_bank:
             bank.fill()
         homographies = np.array([squashed_homography(pair, self.squash) for pair in pairs])
-        views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs))
+        keypoints = None
+        if self.keypoints is not None:
+            keypoints = view_keypoints(bank, self.keypoints, homographies)
+        views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs), keypoints)
 
         def dataset(
             members: np.ndarray, sampling: PairSampling, seed: int, length: int
         ) -> PatchPairDataset:
             return PatchPairDataset(
-                bank, views, members, sampling, seed, length, self.support, self.size
+                bank, views, members, sampling, seed, length, self.batch_size, self.window
             )
 
         self.train = dataset(self.train_members, self.sampling, self.seed, self.pairs_per_epoch)
-        hard = PairSampling(0.5, 1.0, self.sampling.negative_radius_px, self.sampling.jitter_px)
+        hard = replace(
+            self.sampling,
+            positive_share=0.5,
+            same_photo_share=1.0,
+            photos_per_batch=None,
+            correspondence="homography",
+        )
         count = self.validation_pairs
         self.validation = {
             "val": dataset(self.validation_members, self.sampling, VALIDATION_SEED, count),
@@ -309,15 +341,12 @@ class PatchPairDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut the patches of a batch that came with their places."""
-        if "slots" not in batch:
+        if "frames" not in batch:
             return batch
         device = batch["label"].device
-        if self._pixels is None or self._pixels.device != device:
-            self._pixels = torch.from_numpy(self.train.bank.pixels()).to(device)
-        slots, points = batch.pop("slots"), batch.pop("points")
-        batch["patches"] = cut_patches_on_device(
-            self._pixels, slots, points, support=self.support, size=self.size
-        )
+        if self._device_bank is None or self._device_bank.device != device:
+            self._device_bank = DeviceBank(self.train.bank, self.window, device)
+        batch["patches"] = self._device_bank.cut(batch.pop("images"), batch.pop("frames"))
         return batch
 
     def train_dataloader(self) -> DataLoader:
@@ -359,7 +388,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         # Some launchers (joblib's loky) replace Python's way of starting processes by one that a
         # loader cannot use; workers are forked so that they share the bank.
         forked = workers > 0 and sys.platform == "linux"
-        queued = PREFETCHED * workers * 2 * self.batch_size * 3 * self.size**2
+        queued = PREFETCHED * workers * 2 * self.batch_size * 3 * self.window.size**2
         return DataLoader(
             dataset,
             sampler=batches,
@@ -414,3 +443,21 @@ def validation_photos(photos: set[str], share: float) -> set[str]:
         )
     count = min(max(round(share * len(photos)), 2), len(photos) - 2)
     return set(sorted(photos, key=lambda photo: keyed_seed("validation", photo))[:count])
+
+
+def training_photos(photos: set[str], count: int) -> set[str]:
+    """The first photos by their keys, so that a larger number adds photos to a smaller one's.
+
+    Args:
+        photos: names of all photos to train on.
+        count: how many of them.
+
+    Raises:
+        HomoregError: there are fewer.
+    """
+    if count > len(photos):
+        raise HomoregError(
+            f"data.train_photos={count}: there are {len(photos)} photos to train on, without "
+            "those for validation"
+        )
+    return set(sorted(photos, key=lambda photo: keyed_seed("training", photo))[:count])

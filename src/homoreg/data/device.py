@@ -4,17 +4,128 @@ from functools import lru_cache
 
 import torch
 
+from homoreg.data.bank import PixelBank
+from homoreg.data.patches import MAX_LEVEL, Window
+
 # Windows cut at the same time: 13 MB of float32 at 64 pixels.
 WINDOWS_AT_ONCE = 256
+# Samples per pixel of a patch along one side, in windows that follow keypoints.
+SAMPLES = 4
+
+
+class DeviceBank:
+    """The pixels of a bank on a device, and windows cut from them.
+
+    Args:
+        bank: filled.
+        window: how patches are cut. Windows that follow keypoints also need reduced images.
+        device: holds the pixels.
+    """
+
+    def __init__(self, bank: PixelBank, window: Window, device: torch.device) -> None:
+        self.window = window
+        self.device = device
+        self.pixels = torch.from_numpy(bank.pixels()).to(device)
+        # (levels, images, 3) int64: first byte, width and height of each image at each level.
+        self.places = torch.from_numpy(bank.places(bank.slots)).to(device)[None]
+        if window.window != "fixed":
+            self._add_levels()
+
+    def cut(self, images: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """:meth:`homoreg.data.patches.Window.patches` on this device, without synchronization.
+
+        Fixed windows differ from those cut on the host by up to one gray level, or two for patches
+        larger than their windows, where OpenCV rounds its weights to 2⁻¹¹. Other windows are
+        sampled more densely here and differ by less than one gray level on average.
+
+        Args:
+            images: ``(N,)`` int64, the number of each patch's image in the bank.
+            frames: ``(N, 2)``, ``(N, 3)`` or ``(N, 4)`` float32 keypoints.
+
+        Returns:
+            ``(N, size, size, 3)`` uint8.
+        """
+        window = self.window
+        if window.window == "fixed":
+            return cut_patches_on_device(
+                self.pixels,
+                self.places[0, images],
+                frames[:, :2],
+                support=window.support,
+                size=window.size,
+            )
+        at_once = WINDOWS_AT_ONCE // 4
+        parts = [
+            self._cut_along(some_images, some_frames)
+            for some_images, some_frames in zip(
+                images.split(at_once), frames.split(at_once), strict=True
+            )
+        ]
+        return torch.cat(parts)
+
+    def _cut_along(self, images: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        size, count = self.window.size, SAMPLES * self.window.size
+        sides = self.window.scale_factor * frames[:, 2]
+        angles = torch.zeros_like(sides)
+        if self.window.window == "oriented":
+            angles = torch.deg2rad(frames[:, 3])
+        levels = (torch.log2(sides / size).ceil() - 2).clamp(0, MAX_LEVEL).long()
+        factors = 2.0**levels
+        first, width, height = self.places[levels, images][:, :, None, None].unbind(1)
+        # Samples (u, v) about the center, turned, in pixels of the reduced image.
+        grid = torch.arange(count, device=self.device) - (count - 1) / 2
+        step = sides / count / factors
+        cos, sin = (step * angles.cos())[:, None, None], (step * angles.sin())[:, None, None]
+        center = (frames[:, :2] + 0.5) / factors[:, None] - 0.5
+        x = center[:, 0, None, None] + cos * grid - sin * grid[:, None]
+        y = center[:, 1, None, None] + sin * grid + cos * grid[:, None]
+        # Clamped: outside the image its edge is replicated.
+        x, y = x.clamp_min(0).minimum(width - 1), y.clamp_min(0).minimum(height - 1)
+        left, top = x.long(), y.long()
+        right, bottom = (left + 1).minimum(width - 1), (top + 1).minimum(height - 1)
+        channels = torch.arange(3, device=self.device)
+
+        def at(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+            return self.pixels[(first + 3 * (row * width + column))[..., None] + channels].float()
+
+        fx, fy = (x - left)[..., None], (y - top)[..., None]
+        upper = torch.lerp(at(top, left), at(top, right), fx)
+        lower = torch.lerp(at(bottom, left), at(bottom, right), fx)
+        samples = torch.lerp(upper, lower, fy)
+        blocks = samples.unflatten(2, (size, SAMPLES)).unflatten(1, (size, SAMPLES))
+        return (blocks.mean((2, 4)) + 0.5).floor().byte()
+
+    def _add_levels(self) -> None:
+        """Append every image reduced by 2, 4, … to the pixels."""
+        pixels, places = [self.pixels], [self.places[0].cpu()]
+        end = len(self.pixels)
+        for level in range(1, MAX_LEVEL + 1):
+            rows = []
+            for start, width, height in places[0].tolist():
+                image = self.pixels[start : start + 3 * width * height].view(height, width, 3)
+                reduced = _reduced(image, 2**level)
+                pixels.append(reduced.flatten())
+                rows.append((end, reduced.shape[1], reduced.shape[0]))
+                end += reduced.numel()
+            places.append(torch.tensor(rows))
+        self.pixels = torch.cat(pixels)
+        self.places = torch.stack(places).to(self.device)
+
+
+def _reduced(image: torch.Tensor, factor: int) -> torch.Tensor:
+    """:func:`homoreg.data.patches.reduce_by` of ``(H, W, 3)`` uint8, up to its rounding."""
+    height, width = image.shape[:2]
+    rows = torch.arange(-(-height // factor) * factor, device=image.device).clamp_max(height - 1)
+    columns = torch.arange(-(-width // factor) * factor, device=image.device).clamp_max(width - 1)
+    padded = image[rows][:, columns].float()
+    blocks = padded.unflatten(1, (-1, factor)).unflatten(0, (-1, factor))
+    return (blocks.mean((1, 3)) + 0.5).floor().byte()
 
 
 def cut_patches_on_device(
     pixels: torch.Tensor, slots: torch.Tensor, points: torch.Tensor, *, support: int, size: int
 ) -> torch.Tensor:
-    """:func:`homoreg.data.patches.cut_patches` on any device, without synchronization.
-
-    Results differ by up to one gray level, or two for patches larger than their windows, where
-    OpenCV rounds its weights to 2⁻¹¹.
+    """:func:`homoreg.data.patches.cut_patches` on any device.
 
     Args:
         pixels: ``(B,)`` uint8, concatenated images, each ``(H, W, 3)``.

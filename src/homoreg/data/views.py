@@ -31,7 +31,7 @@ def read_view2(pair: Pair) -> np.ndarray:
 
 
 def view2_around(
-    pair: Pair, photo: np.ndarray, center: np.ndarray, support: int
+    pair: Pair, photo: np.ndarray, center: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Render the part of view 2 that a window around a point needs.
 
@@ -39,13 +39,13 @@ def view2_around(
         pair: with the homography and the parameters of its warp.
         photo: view 1, ``(H, W, 3)`` uint8.
         center: ``(2,)`` x, y of the point in view 2, pixels.
-        support: side of the window, pixels.
+        reach: largest distance in x or y of the window's pixels from the point.
 
     Returns:
         The part, ``(h, w, 3)`` uint8, and the point in it, ``(2,)``.
     """
     blur = pair.parameters["blur_kernel"] or 1
-    reach = support / 2 + 1 + blur // 2
+    reach = reach + 1 + blur // 2
     size = np.array(pair.size2)
     low = np.clip(np.floor(center - reach).astype(int), 0, size - 1)
     high = np.clip(np.ceil(center + reach).astype(int) + 1, low + 1, size)

@@ -29,6 +29,7 @@ class NetworkDescriptor:
     """
 
     metric = "l2"
+    wants_frames = True
 
     def __init__(
         self,

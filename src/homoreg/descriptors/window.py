@@ -1,14 +1,13 @@
 """Which patches a network sees at an image's keypoints."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pydantic
+from pydantic import ConfigDict
 
-from homoreg.data.patches import cut_patches, inside_image
-from homoreg.errors import HomoregError
-
-ROUNDINGS = ("none", "truncate")
-BORDERS = ("replicate", "drop")
+from homoreg.data.patches import Window, inside_image
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,12 @@ class CutPatches:
     described: np.ndarray
 
 
-@dataclass(frozen=True)
-class PatchWindow:
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="evaluation.patch"))
+class PatchWindow(Window):
     """How patches are cut around keypoints. Equal windows cut equal patches.
 
     Args:
-        support: side of the window in the photo, pixels.
-        size: side of the patch, pixels.
+        support, size, window, scale_factor: see :class:`~homoreg.data.patches.Window`.
         keypoint_rounding: ``"none"`` centers the window on the keypoint with subpixel accuracy;
             ``"truncate"`` cuts ``[x − support // 2, x + support // 2)`` around the truncated
             keypoint, as the study did.
@@ -38,30 +36,25 @@ class PatchWindow:
             not describe such keypoints, as the study did.
     """
 
-    support: int
-    size: int
-    keypoint_rounding: str = "none"
-    border: str = "replicate"
-
-    def __post_init__(self) -> None:
-        if self.keypoint_rounding not in ROUNDINGS:
-            raise HomoregError(
-                f"evaluation.patch.keypoint_rounding={self.keypoint_rounding}: "
-                "give none or truncate"
-            )
-        if self.border not in BORDERS:
-            raise HomoregError(f"evaluation.patch.border={self.border}: give replicate or drop")
+    keypoint_rounding: Literal["none", "truncate"] = "none"
+    border: Literal["replicate", "drop"] = "replicate"
 
     def cut(self, image: np.ndarray, keypoints: np.ndarray) -> CutPatches:
-        """Patches of ``(N, 2)`` keypoints in ``(H, W, 3)`` uint8; none for those outside it."""
-        keypoints = np.asarray(keypoints, np.float64).reshape(-1, 2)
-        inside = inside_image(image, keypoints)
-        centers = keypoints
+        """Patches of keypoints in ``(H, W, 3)`` uint8; none for those outside it.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            keypoints: ``(N, 2)``, ``(N, 3)`` or ``(N, 4)``, see :mod:`homoreg.geometry.frames`.
+        """
+        frames = np.array(keypoints, np.float64)
+        if not len(frames):
+            return CutPatches(np.empty((0, self.size, self.size, 3), np.uint8), np.empty(0, bool))
+        inside = inside_image(image, frames[:, :2])
         if self.keypoint_rounding == "truncate":
             # The center of an even window lies between two pixels.
-            centers = np.floor(keypoints) - (0.5 if self.support % 2 == 0 else 0.0)
+            frames[:, :2] = np.floor(frames[:, :2]) - (0.5 if self.support % 2 == 0 else 0.0)
         if self.border == "drop":
-            half = (self.support - 1) / 2
-            inside &= inside_image(image, centers - half) & inside_image(image, centers + half)
-        patches = cut_patches(image, centers[inside], support=self.support, size=self.size)
-        return CutPatches(patches, inside)
+            half = self.reach(frames)[:, None] - 0.5
+            inside &= inside_image(image, frames[:, :2] - half)
+            inside &= inside_image(image, frames[:, :2] + half)
+        return CutPatches(self.patches(image, frames[inside]), inside)

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from homoreg.descriptors.descriptor import Descriptor
+from homoreg.descriptors.descriptor import Descriptor, keypoints_for
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
@@ -121,20 +121,30 @@ class Observation:
     """What all descriptors of a pair share: the keypoints, and two reference values.
 
     Attributes:
-        keypoints1: ``(N1, 2)`` x, y.
-        keypoints2: ``(N2, 2)`` x, y.
+        frames1: ``(N1, 2)``, ``(N1, 3)`` or ``(N1, 4)``, see :mod:`homoreg.geometry.frames`.
+        frames2: the same of view 2.
         seen1: ``(N1,)`` bool, the keypoints of view 1 in front of the true horizon.
         repeatable: keypoints of view 1 with one of view 2 within 3 px of their true place.
         rmse_identity_gray: RMSE of the two views as they are, in gray levels.
         rmse_oracle_gray: RMSE of view 1 and view 2 warped back by the truth, in gray levels.
     """
 
-    keypoints1: np.ndarray
-    keypoints2: np.ndarray
+    frames1: np.ndarray
+    frames2: np.ndarray
     seen1: np.ndarray
     repeatable: int
     rmse_identity_gray: float
     rmse_oracle_gray: float
+
+    @property
+    def keypoints1(self) -> np.ndarray:
+        """``(N1, 2)`` x, y."""
+        return self.frames1[:, :2]
+
+    @property
+    def keypoints2(self) -> np.ndarray:
+        """``(N2, 2)`` x, y."""
+        return self.frames2[:, :2]
 
     @property
     def lacks_keypoints(self) -> bool:
@@ -216,13 +226,13 @@ def evaluate_pair(
 
 def observe(pair: ViewPair, detector: Detector) -> Observation:
     """Detect keypoints in both views, and compare the views under the identity and the truth."""
-    keypoints1, keypoints2 = detect(detector, pair.image1), detect(detector, pair.image2)
-    seen1 = in_front(keypoints1, pair.homography, pair.size1)
+    frames1, frames2 = detect(detector, pair.image1), detect(detector, pair.image2)
+    seen1 = in_front(frames1[:, :2], pair.homography, pair.size1)
     return Observation(
-        keypoints1,
-        keypoints2,
+        frames1,
+        frames2,
         seen1,
-        repeatable_count(keypoints1[seen1], keypoints2, pair.homography, CORRECT_PX),
+        repeatable_count(frames1[seen1, :2], frames2[:, :2], pair.homography, CORRECT_PX),
         _aligned_rmse(pair, np.eye(3)),
         _aligned_rmse(pair, pair.homography),
     )
@@ -270,8 +280,12 @@ def describe_pair(
         described2 = descriptor.describe_patches(cut2)
     else:
         started = time.perf_counter()
-        described1 = descriptor.describe(pair.image1, keypoints1)
-        described2 = descriptor.describe(pair.image2, keypoints2)
+        described1 = descriptor.describe(
+            pair.image1, keypoints_for(descriptor, observation.frames1)
+        )
+        described2 = descriptor.describe(
+            pair.image2, keypoints_for(descriptor, observation.frames2)
+        )
     describe_ms = cut_ms + 1e3 * (time.perf_counter() - started)
     return PairDescriptors(
         _checked(described1, len(keypoints1), descriptor.name),
@@ -296,8 +310,8 @@ def _cut(
     cuts = {} if cuts is None else cuts
     if window not in cuts:
         started = time.perf_counter()
-        cut1 = window.cut(pair.image1, observation.keypoints1)
-        cut2 = window.cut(pair.image2, observation.keypoints2)
+        cut1 = window.cut(pair.image1, observation.frames1)
+        cut2 = window.cut(pair.image2, observation.frames2)
         cuts[window] = cut1, cut2, 1e3 * (time.perf_counter() - started)
     return cuts[window]
 

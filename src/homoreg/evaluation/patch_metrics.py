@@ -13,12 +13,13 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from torchmetrics.functional.classification import binary_average_precision
 
-from homoreg.descriptors.descriptor import Descriptor
+from homoreg.descriptors.descriptor import Descriptor, keypoints_for
 from homoreg.descriptors.metrics import alignment, effective_rank, fpr_at_recall, uniformity
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.table import identity
 from homoreg.geometry import in_front, transform_points
+from homoreg.geometry.frames import transform_frames
 from homoreg.keyed import keyed_rng
 from homoreg.matching import Detector, ShiTomasi, detect
 
@@ -158,18 +159,24 @@ def corresponding_points(
 
     Args:
         pair: its homography and sizes are used.
-        keypoints: ``(N, 2)`` pixels of view 1.
+        keypoints: ``(N, 2)``, ``(N, 3)`` or ``(N, 4)`` of view 1.
         count: at most so many, drawn without replacement.
         rng: of the draw.
 
     Returns:
-        ``(M, 2)`` and ``(M, 2)`` float64, M ≤ count.
+        M ≤ count keypoints of view 1, and what they are in view 2.
     """
-    places = transform_points(keypoints, pair.homography)
+    points = keypoints[:, :2]
+    places = transform_points(points, pair.homography)
     inside = ((places >= 0) & (places <= np.array(pair.size2) - 1)).all(1)
-    shown = np.flatnonzero(inside & in_front(keypoints, pair.homography, pair.size1))
+    shown = np.flatnonzero(inside & in_front(points, pair.homography, pair.size1))
     chosen = rng.permutation(shown)[:count]
-    return keypoints[chosen], places[chosen]
+    # The sign of a homography has no meaning; here it makes the depths of the view positive.
+    _, _, depth = pair.homography
+    signs = np.sign(points[chosen] @ depth[:2] + depth[2])
+    carried = transform_frames(keypoints[chosen], signs[:, None, None] * pair.homography)
+    carried[:, :2] = places[chosen]
+    return keypoints[chosen], carried
 
 
 def draw_allowed(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -241,7 +248,7 @@ def unit_length(descriptors: np.ndarray, metric: str) -> np.ndarray:
 
 def describe_finite(descriptor: Descriptor, image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """``(N, D)`` float32; a row with a number that is not finite becomes NaN throughout."""
-    described = np.array(descriptor.describe(image, points), np.float32)
+    described = np.array(descriptor.describe(image, keypoints_for(descriptor, points)), np.float32)
     described[~np.isfinite(described).all(1)] = np.nan
     return described
 
@@ -271,7 +278,7 @@ def _describe(
     radius_px: float,
     rng: np.random.Generator,
 ) -> _PointDescriptors:
-    candidates = cdist(points2, points2) >= radius_px
+    candidates = cdist(points2[:, :2], points2[:, :2]) >= radius_px
     np.fill_diagonal(candidates, False)  # at radius 0 as well
     negatives = draw_allowed(candidates, rng)
     first = describe_finite(descriptor, pair.image1, points1)

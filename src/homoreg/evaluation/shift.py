@@ -106,8 +106,10 @@ def shift_response(
         points = draw_inside(detect(detector, image), image, shifts.max(), points_per_image, rng)
         if not len(points):
             continue
-        places = shift_points(points, shifts, directions, rng)
-        every = np.concatenate([points, places.reshape(-1, 2)])
+        places = shift_points(points[:, :2], shifts, directions, rng)
+        moved_points = points.repeat(shifts.size * directions, axis=0)
+        moved_points[:, :2] = places.reshape(-1, 2)
+        every = np.concatenate([points, moved_points])
         units = unit_length(describe_finite(descriptor, image, every), descriptor.metric)
         still, moved = units[: len(points)], units[len(points) :]
         moved = moved.reshape(*places.shape[:3], -1)
@@ -134,9 +136,10 @@ def shift_response(
 def draw_inside(
     keypoints: np.ndarray, image: np.ndarray, margin_px: float, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """At most ``count`` of ``(N, 2)`` keypoints that are ``margin_px`` or more from the border."""
+    """At most ``count`` of the keypoints that are ``margin_px`` or more from the border."""
     far = np.array([image.shape[1], image.shape[0]]) - 1 - margin_px
-    inside = np.flatnonzero(((keypoints >= margin_px) & (keypoints <= far)).all(1))
+    places = keypoints[:, :2]
+    inside = np.flatnonzero(((places >= margin_px) & (places <= far)).all(1))
     return keypoints[rng.permutation(inside)[:count]]
 
 

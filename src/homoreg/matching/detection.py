@@ -1,13 +1,14 @@
 """Keypoint detectors: an image in, points out, strongest first.
 
-A detector is any callable that takes an ``(H, W, 3)`` uint8 RGB image and returns ``(N, 2)``
-float64 x, y in pixels, ``(0, 2)`` for an image without keypoints.
+A detector is any callable that takes an ``(H, W, 3)`` uint8 RGB image and returns keypoints as
+``(N, 2)`` float64 x, y in pixels, or with scale and orientation, ``(N, 3)`` or ``(N, 4)``, see
+:mod:`homoreg.geometry.frames`. An image without keypoints gives ``(0, 2)``.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import pydantic
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from homoreg.errors import HomoregError
+from homoreg.geometry.frames import as_frames
 
 Detector = Callable[[np.ndarray], np.ndarray]
 
@@ -25,18 +27,19 @@ GrayLevels = Annotated[int, Field(ge=1, le=255)]
 _SUBPIXEL_HALF_WINDOW = 5
 _ORB_PATCH_PX = 31
 
+# What a keypoint carries: x, y; and its scale; and its orientation.
+Frame = Literal["place", "scale", "orientation"]
+
 
 def detect(detector: Detector, image: np.ndarray) -> np.ndarray:
-    """The keypoints of an image, checked: ``(N, 2)`` float64, finite and read-only.
+    """The keypoints of an image, checked: ``(N, 2 to 4)`` float64, finite and read-only.
 
     Raises:
         HomoregError: the detector returned something else than points.
     """
     found = detector(image)
     try:
-        keypoints = np.asarray(found, np.float64)
-        if keypoints.ndim != 2 or keypoints.shape[1] != 2:
-            raise ValueError(f"keypoints {keypoints.shape}")
+        keypoints = as_frames(found)
     except (TypeError, ValueError) as error:
         what = error if isinstance(error, ValueError) else f"a {type(found).__name__}"
         raise HomoregError(f"detector: it returned {what}; give (N, 2) x, y in pixels") from error
@@ -126,20 +129,21 @@ def _refine(gray: np.ndarray, corners: np.ndarray) -> np.ndarray:
 class SiftKeypoints:
     """Extrema of the difference of Gaussians (Lowe, IJCV 2004), strongest contrast first.
 
-    Scale and orientation are not used.
-
     Args:
         max_keypoints: at most so many, strongest first.
         contrast_threshold: smallest contrast of an extremum, OpenCV's ``contrastThreshold``.
+        frame: what a keypoint carries: ``"place"``, ``"scale"`` as well, or ``"orientation"`` as
+            well, where one place may have several.
     """
 
     max_keypoints: PositiveInt = 500
     contrast_threshold: NonNegativeFloat = 0.04
+    frame: Frame = "scale"
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         found = cv2.SIFT.create(contrastThreshold=self.contrast_threshold).detect(gray, None)
-        return _strongest_points(found, self.max_keypoints)
+        return _strongest(found, self.max_keypoints, self.frame)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
@@ -149,10 +153,13 @@ class OrbKeypoints:
     Args:
         max_keypoints: at most so many, strongest first.
         fast_threshold: gray levels by which a ring must differ from its center.
+        frame: what a keypoint carries: ``"place"``, ``"scale"`` as well, or ``"orientation"`` as
+            well.
     """
 
     max_keypoints: PositiveInt = 500
     fast_threshold: GrayLevels = 20
+    frame: Frame = "scale"
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         # OpenCV's pyramid fails on images thinner than the patch, where ORB finds nothing anyway.
@@ -160,7 +167,7 @@ class OrbKeypoints:
             return np.empty((0, 2))
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         orb = cv2.ORB.create(nfeatures=self.max_keypoints, fastThreshold=self.fast_threshold)
-        return _strongest_points(orb.detect(gray, None), self.max_keypoints)
+        return _strongest(orb.detect(gray, None), self.max_keypoints, self.frame)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
@@ -178,15 +185,16 @@ class FastKeypoints:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         found = cv2.FastFeatureDetector.create(self.fast_threshold).detect(gray, None)
-        return _strongest_points(found, self.max_keypoints)
+        return _strongest(found, self.max_keypoints, "place")
 
 
-def _strongest_points(keypoints: Sequence[cv2.KeyPoint], count: int) -> np.ndarray:
-    # OpenCV returns a point once for each of its orientations.
-    response_at: dict[tuple[float, float], float] = {}
-    for keypoint in keypoints:
-        place = (keypoint.pt[0], keypoint.pt[1])
-        response_at[place] = max(keypoint.response, response_at.get(place, 0.0))
+def _strongest(keypoints: Sequence[cv2.KeyPoint], count: int, frame: Frame) -> np.ndarray:
+    """The strongest keypoints as frames, one for each place (and orientation, if these count)."""
+    rows = [(*point.pt, point.size, point.angle, point.response) for point in keypoints]
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    x, y, _, angle, response = table.T
     # Ties are broken by position, since the order of OpenCV's threads varies.
-    places = sorted(response_at, key=lambda place: (-response_at[place], place))
-    return np.array(places[:count], np.float64).reshape(-1, 2)
+    table = table[np.lexsort((angle, y, x, -response))]
+    same = [0, 1, 3] if frame == "orientation" else [0, 1]
+    _, first = np.unique(table[:, same], axis=0, return_index=True)
+    return table[np.sort(first)[:count], : 2 + get_args(Frame).index(frame)]

@@ -75,7 +75,7 @@ class OpenCvDescriptor:
         # leaves alone, so it carries the row number (AKAZE reads its level from class_id).
         points = [
             cv2.KeyPoint(x=x, y=y, angle=0.0, response=row, **self._keypoint)
-            for row, (x, y) in enumerate(keypoints.tolist())
+            for row, (x, y) in enumerate(keypoints[:, :2].tolist())
             if inside[row]
         ]
         kept, descriptors = self._extractor.compute(self._padded_gray(image), points)
