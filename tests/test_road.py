@@ -310,6 +310,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     assert sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()) == [
         "best.ckpt",
         "last.ckpt",
+        "previous.ckpt",
     ]
 
 

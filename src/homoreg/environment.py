@@ -43,16 +43,3 @@ def git_revision() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def process_alive(host: str | None, process: int | None) -> bool:
-    """Whether another process of this machine with this number runs."""
-    if host != socket.gethostname() or process in (None, os.getpid()):
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

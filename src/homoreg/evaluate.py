@@ -35,6 +35,7 @@ from homoreg.evaluation.validation import calibrate_on_validation_photos
 from homoreg.plotting import arm_styles
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
+from homoreg.seen import check_unseen
 from homoreg.study.conditioning import (
     calibration,
     calibration_figure,
@@ -77,6 +78,7 @@ def main(cfg: DictConfig) -> None:
         raise HomoregError("there is nothing to judge: give runs=PATH or descriptors=[NAME]")
     protocol = EvaluationProtocol.from_config(cfg)
     benchmark = instantiate(cfg.benchmark)
+    check_unseen(runs, benchmark, cfg.allow_seen)
     folder = Path(cfg.paths.run)
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The folder of configs, and files that are complete or absent: written aside, then renamed."""
 
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary.touch(exist_ok=False)
     try:
         yield temporary
+        # On disk before its name is: a power cut leaves the old file or the new one.
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

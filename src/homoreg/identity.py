@@ -32,8 +32,8 @@ TRAINING = (
 READING = (
     *("detector", "matcher", "estimators", "benchmark", "evaluation.enabled"),
     *("evaluation.checkpoint", "evaluation.best_epoch", "evaluation.figure_pairs"),
-    *("evaluation.shift_pairs", "evaluation.patch"),
-    "evaluation",
+    *("evaluation.shift_pairs", "evaluation.patch", "evaluation.validation_pairs"),
+    *("evaluation.oracle", "evaluation"),
 )
 # Say how the report and a search read the results.
 ANALYSIS = ("analysis", "optimized_metric")

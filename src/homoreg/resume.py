@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from homoreg.descriptors.checkpoint import read_checkpoint
-from homoreg.environment import process_alive
+from homoreg.descriptors.checkpoint_io import PREVIOUS
 from homoreg.errors import HomoregError
 from homoreg.files import atomic_path
 from homoreg.identity import differences, training_options
@@ -58,13 +58,12 @@ def plan_run(
         in_sweep: the folders beside this one hold jobs of the same sweep.
 
     Raises:
-        HomoregError: the folder holds another training, or another process is writing it.
+        HomoregError: the folder holds another training.
     """
     record = run.record
-    if run.status == "running" and process_alive(record.get("host"), record.get("process")):
-        raise HomoregError(f"{run.path} is being written by process {record['process']}")
     same = record.get("training_hash") == identity["training_hash"]
-    if run.trained and same:
+    own = _own_checkpoint(run) if same else None
+    if run.trained and own and own.name != PREVIOUS:
         current = record.get("reading_hash") == identity["reading_hash"]
         evaluate = table is not None and not (current and table.is_file())
         if not record.get("metrics"):
@@ -72,14 +71,13 @@ def plan_run(
         message = "is trained already and evaluated again" if evaluate else "is done already"
         return Plan(False, evaluate, message, done=not evaluate)
     evaluate = table is not None
-    own = run.checkpoints / "last.ckpt"
     # A run that broke off before its first checkpoint holds nothing that could be lost.
-    if not same and own.is_file():
+    if not same and (run.checkpoints / "last.ckpt").is_file():
         raise HomoregError(f"{run.path} holds another training: {_what_differs(run, config)}")
     donor = _donor(run, identity) if in_sweep else None
     if donor:
         return Plan(False, evaluate, f"takes its weights from {donor.name}", donor=donor)
-    checkpoint = own if own.is_file() else _given(config["ckpt"])
+    checkpoint = own or _given(config["ckpt"])
     message = _begins(run)
     if checkpoint:
         epochs = read_checkpoint(checkpoint)["epoch"] + 1
@@ -89,7 +87,8 @@ def plan_run(
 
 def take_weights(run: RunFolder, donor: RunFolder) -> None:
     """Copy a finished training of the same identity: checkpoints, epoch table, training row."""
-    for file in (*sorted(donor.checkpoints.glob("*.ckpt")), donor.metrics_csv):
+    files = (*sorted(donor.checkpoints.glob("*.ckpt")), donor.metrics_csv, donor.photos_file)
+    for file in files:
         with atomic_path(run.path / file.relative_to(donor.path)) as copy:
             shutil.copyfile(file, copy)
     record = donor.record
@@ -102,6 +101,21 @@ def _begins(run: RunFolder) -> str:
         "running": "broke off and is resumed",
         "failed": f"failed ({run.record.get('error')}) and is retried",
     }.get(run.status, "is new")
+
+
+def _own_checkpoint(run: RunFolder) -> Path | None:
+    """The newest checkpoint of a run that can be read; a damaged one is reported."""
+    for name in ("last.ckpt", PREVIOUS):
+        file = run.checkpoints / name
+        if not file.is_file():
+            continue
+        try:
+            read_checkpoint(file)
+        except HomoregError as error:
+            log.warning("%s; an earlier checkpoint is used where there is one", error)
+        else:
+            return file
+    return None
 
 
 def _what_differs(run: RunFolder, config: dict[str, Any]) -> str:

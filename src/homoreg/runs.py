@@ -4,7 +4,8 @@ The one place that knows the layout; ``train`` writes it, ``evaluate`` and ``rep
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from filelock import FileLock, Timeout
 
 from homoreg.errors import HomoregError
 from homoreg.files import write_json
@@ -45,6 +47,11 @@ class RunFolder:
     @property
     def metrics_csv(self) -> Path:
         return self.path / "csv" / "metrics.csv"
+
+    @property
+    def photos_file(self) -> Path:
+        """Names and sizes in bytes of the photographs that the run was trained on."""
+        return self.path / "training_photos.json"
 
     @property
     def figures(self) -> Path:
@@ -107,6 +114,21 @@ class RunFolder:
         """Whether the training is finished, evaluated or not."""
         return bool(self.record.get("training"))
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; the system ends the lock with the process.
+
+        Raises:
+            HomoregError: another process writes the run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            process = self.record.get("process")
+            raise HomoregError(f"{self.path} is being written by process {process}") from error
+
     def update_record(self, **fields: Any) -> None:
         """Set fields of ``run.json``, leaving the others."""
         write_json(self.record_file, {"format": FORMAT} | self.record | fields)
@@ -115,7 +137,10 @@ class RunFolder:
         """The last value of every column of the epoch table."""
         if not self.metrics_csv.is_file():
             raise HomoregError(f"{self.metrics_csv} is missing: callbacks.epoch_table writes it")
-        epochs = pd.read_csv(self.metrics_csv).drop(columns=["epoch", "step"]).ffill()
+        try:
+            epochs = pd.read_csv(self.metrics_csv).drop(columns=["epoch", "step"]).ffill()
+        except (ValueError, KeyError) as error:
+            raise HomoregError(f"{self.metrics_csv} is damaged: {error}") from error
         return {str(name): float(value) for name, value in epochs.iloc[-1].items()}
 
 

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import command, given_options
 from homoreg.data.datamodule import PatchPairDataModule
+from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.descriptors.inference import pick_device
@@ -30,7 +31,7 @@ from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.environment import environment_info
 from homoreg.errors import HomoregError, one_line
-from homoreg.evaluation.benchmarks import Benchmark
+from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.run import evaluate_run, final_metrics
 from homoreg.evaluation.table import EvaluationProtocol
@@ -41,6 +42,7 @@ from homoreg.machine import limit_threads
 from homoreg.provenance import use_pairs
 from homoreg.resume import Plan, plan_run, take_weights
 from homoreg.runs import RunFolder
+from homoreg.seen import record_photos
 from homoreg.study.analysis import Analysis
 from homoreg.targets import packages_of
 
@@ -86,6 +88,20 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "manifest_hash": pairs.hash,
         "reading_hash": reading_hash(config, benchmark) if benchmark else None,
     }
+    with run.locked():
+        return go_on(cfg, config, run, data, benchmark, identity, seconds)
+
+
+def go_on(
+    cfg: DictConfig,
+    config: Config,
+    run: RunFolder,
+    data: PatchPairDataModule,
+    benchmark: Benchmark | None,
+    identity: dict[str, str | None],
+    seconds: dict[str, float],
+) -> dict[str, float]:
+    """Do what is left of a run, and record how it goes; returns its final metrics."""
     table = run.evaluation_csv(benchmark.name) if benchmark else None
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     plan = plan_run(run, config, identity, table=table, in_sweep=in_sweep)
@@ -145,6 +161,7 @@ def carry_out(
             run.update_record(training=None, weights_from=None)
             with timed(seconds, "bank"):
                 data.setup()
+            record_photos(run, data.manifest.pairs)
             with timed(seconds, "fit"):
                 fit(cfg, config, run, data, loggers, plan.checkpoint)
         metrics = run.training_metrics()
@@ -182,7 +199,7 @@ def limit_resources(cfg: DictConfig) -> None:
 
 def check_options(cfg: DictConfig) -> None:
     """HomoregError for what would be noticed only after the training."""
-    Analysis(**cast(dict[str, Any], OmegaConf.to_container(cfg.analysis)))
+    Analysis(**cast(Config, OmegaConf.to_container(cfg.analysis)))
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
     if not cfg.trainer.limit_val_batches:
@@ -203,7 +220,7 @@ def open_benchmark(cfg: DictConfig) -> Benchmark | None:
     """The held-out pairs; None under ``evaluation=none``.
 
     Raises:
-        HomoregError: there are no pairs.
+        HomoregError: there are no pairs, or an image of one cannot be read.
     """
     if not cfg.evaluation.enabled:
         return None
@@ -213,6 +230,9 @@ def open_benchmark(cfg: DictConfig) -> Benchmark | None:
             f"the benchmark {benchmark.name} has no pairs to evaluate on: prepare some "
             "(source.eval), or leave the evaluation out with evaluation=none"
         )
+    if isinstance(benchmark, ManifestBenchmark):
+        for file in {f for pair in benchmark.pairs for f in (pair.img1, pair.img2) if f}:
+            image_size(file)
     return benchmark
 
 

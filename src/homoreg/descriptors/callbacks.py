@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from homoreg.data.sheets import patch_sheet
 from homoreg.descriptors.module import DescriptorModule
+from homoreg.errors import HomoregError
 from homoreg.files import atomic_path
 
 # TensorBoard's "custom scalars" page: a section for each question, whose charts show all runs of a
@@ -66,8 +67,12 @@ class EpochTable(pl.Callback):
 
     @rank_zero_only
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.path.is_file():
+        if not self.path.is_file():
+            return
+        try:
             self.rows = pd.read_csv(self.path).to_dict("records")
+        except ValueError as error:
+            raise HomoregError(f"{self.path} is damaged: {error}; delete it") from error
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -226,12 +226,30 @@ class DescriptorModule(pl.LightningModule):
             raise HomoregError(f"optimizer or scheduler: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse what another network or optimizer has left, before Lightning loads it."""
+        stored = {key: tuple(value.shape) for key, value in checkpoint["state_dict"].items()}
+        own = {key: tuple(value.shape) for key, value in self.state_dict().items()}
+        for key in (*own, *stored):
+            if stored.get(key) != own.get(key):
+                raise HomoregError(
+                    f"the checkpoint to go on from holds another network: {key} is "
+                    f"{stored.get(key)} there and {own.get(key)} here; give ckpt of this model"
+                )
+        optimizer = self.make_optimizer(self.network.parameters())
+        options = set(checkpoint["optimizer_states"][0]["param_groups"][0]) - {"initial_lr"}
+        if options != set(optimizer.param_groups[0]):
+            raise HomoregError(
+                "the checkpoint to go on from was written with another optimizer than "
+                f"{_name(optimizer)}; give ckpt of a run with this one"
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["homoreg"] = self.identity
 
 
-def _name(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
+def _name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _shape(value: Any) -> str:

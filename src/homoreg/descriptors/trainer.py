@@ -10,6 +10,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, validate_call
 
+from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
 from homoreg.errors import HomoregError
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -82,6 +83,7 @@ def build_trainer(
             gradient_clip_val=gradient_clip_val,
             profiler=_profiler(profiler, Path(default_root_dir)),
             default_root_dir=default_root_dir,
+            plugins=[AtomicCheckpointIO()],
             **options,
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:

@@ -1,0 +1,61 @@
+"""Which photographs a run was trained on, so that it is not evaluated on them."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+
+from homoreg.data.manifest import Pair
+from homoreg.errors import HomoregError
+from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.files import write_json
+from homoreg.runs import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def record_photos(run: RunFolder, pairs: Iterable[Pair]) -> None:
+    """Write the photographs of the training pairs, those for validation included."""
+    write_json(run.photos_file, photo_sizes(pairs))
+
+
+def photo_sizes(pairs: Iterable[Pair]) -> dict[str, int]:
+    """The size in bytes of each photograph's first view, by the photograph's name.
+
+    A name and a size identify a photograph well enough, and cost nothing to read.
+    """
+    files = {pair.photo: pair.img1 for pair in pairs}
+    return {photo: file.stat().st_size for photo, file in files.items()}
+
+
+def check_unseen(runs: Sequence[RunFolder], benchmark: Benchmark, allow: bool) -> None:
+    """Refuse to evaluate runs on photographs that they were trained on.
+
+    Args:
+        runs: the trainings.
+        benchmark: its pairs are compared if they come from a manifest.
+        allow: warn instead.
+
+    Raises:
+        HomoregError: a photograph of the benchmark is among those of a training.
+    """
+    if not isinstance(benchmark, ManifestBenchmark):
+        return
+    held_out = photo_sizes(benchmark.pairs).items()
+    for run in runs:
+        if not run.photos_file.is_file():
+            log.warning("%s does not say which photographs it was trained on", run.path)
+            continue
+        try:
+            trained_on = json.loads(run.photos_file.read_text(encoding="utf-8"))
+            seen = sorted(name for name, _ in held_out & trained_on.items())
+        except (ValueError, AttributeError, TypeError) as error:
+            raise HomoregError(f"{run.photos_file} is damaged: {error}") from error
+        if not seen:
+            continue
+        message = (
+            f"{run.path} was trained on {len(seen)} of the {len(held_out)} photographs of "
+            f"{benchmark.manifest.path}, such as {seen[0]}"
+        )
+        if not allow:
+            raise HomoregError(f"{message}; evaluate on other pairs, or give allow_seen=true")
+        log.warning("%s", message)
