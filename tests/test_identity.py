@@ -37,7 +37,7 @@ def test_every_option_is_placed_and_counts_only_where_it_should(option: str) -> 
     assert (reading_options(other) != reading_options(CONFIG)) == (kind == "reading")
 
 
-@pytest.mark.parametrize("option", ["estimators=[lmeds]", "detector=fast", "matcher=mutual"])
+@pytest.mark.parametrize("option", ["estimators=[lmeds]", "detector=fast", "matcher=ratio"])
 def test_what_the_best_weights_are_selected_by_is_part_of_the_identity(option: str) -> None:
     assert training_options(resolved(option)) == training_options(resolved())
     monitor = "callbacks.best_checkpoint.monitor=val/corner_error_px"
