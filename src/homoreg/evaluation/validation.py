@@ -21,7 +21,7 @@ from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration
 from homoreg.evaluation.pair import condition_estimate, estimate_from
 from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, each_evaluation, label
-from homoreg.geometry import Estimator, corner_error, corner_error_rms
+from homoreg.geometry import Estimator, conformal_factor, corner_error, corner_error_rms
 from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,9 @@ def calibrate(
                 scores[key].append(true / predicted)
                 photos[key].add(pair.photo)
     bounds = {
-        key: Bound(conformal_factor(values, COVERAGE), len(values), len(photos[key]))
+        key: Bound(
+            conformal_factor(values, np.ones(len(values)), COVERAGE), len(values), len(photos[key])
+        )
         for key, values in scores.items()
     }
     small = [bound.pairs for bound in bounds.values() if bound.is_small]
@@ -177,16 +179,3 @@ def _error(evaluation: PairEvaluation, estimator: Estimator) -> float:
     pair = evaluation.pair
     estimate = estimate_from(estimator, evaluation.matches)
     return corner_error(estimate.homography, pair.homography, pair.size1)
-
-
-def conformal_factor(scores: Sequence[float], coverage: float) -> float:
-    """The split-conformal quantile: a new score is below it with probability ``coverage`` or more.
-
-    It is the ``⌈(n + 1) · coverage⌉``-th smallest of n exchangeable scores (Vovk et al., 2005; Lei
-    et al., JASA 2018), infinite where n is too small.
-
-    >>> conformal_factor([3.0, 1.0, 2.0, 4.0], 0.8), conformal_factor([1.0], 0.8)
-    (4.0, inf)
-    """
-    rank = math.ceil((len(scores) + 1) * coverage)
-    return sorted(scores)[rank - 1] if rank <= len(scores) else math.inf
