@@ -153,7 +153,7 @@ def carry_out(
     seconds: dict[str, float],
 ) -> dict[str, float]:
     """Train and evaluate as planned; records and returns the run's final metrics."""
-    loggers = build_loggers(cfg, plan.checkpoint)
+    loggers, status = build_loggers(cfg, plan.checkpoint), "failed"
     try:
         if plan.donor:
             take_weights(run, plan.donor)
@@ -169,9 +169,10 @@ def carry_out(
             with timed(seconds, "evaluation"):
                 metrics |= evaluate(cfg, run, benchmark, loggers)
         log_result(loggers, cfg, metrics, run.record["training"]["epochs"])
+        status = "success"
     finally:
         for logger in loggers:
-            logger.finalize("done")
+            logger.finalize(status)
     rounded = {phase: round(value, 2) for phase, value in seconds.items()}
     run.update_record(seconds=run.record.get("seconds", {}) | rounded, metrics=metrics)
     return metrics
