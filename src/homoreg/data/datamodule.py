@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -413,7 +413,7 @@ def fits_shared_memory(size: int) -> bool:
     return not folder.is_dir() or 4 * size < shutil.disk_usage(folder).free
 
 
-def as_arrays(batch: Batch) -> dict[str, np.ndarray]:
+def as_arrays(batch: Any) -> dict[str, np.ndarray]:
     """The batch as arrays, which workers send through a pipe instead of through shared memory."""
     return {name: tensor.numpy() for name, tensor in batch.items()}
 
