@@ -8,17 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 
-PACKAGES = ("homoreg", "torch", "lightning", "hydra-core", "opencv-python", "numpy", "kornia")
+PACKAGES = ("homoreg", "torch", "lightning", "hydra-core", "numpy", "kornia")
 
 
 def environment_info() -> dict[str, Any]:
     """Git revision, package versions, host, process and hardware."""
     cuda = torch.cuda.is_available()
+    # OpenCV has several packages (headless, contrib) and says itself which version it is.
+    versions = {"python": platform.python_version(), "opencv": cv2.__version__}
     return {
         "git_revision": git_revision(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions | {package: version(package) for package in PACKAGES},
         "host": socket.gethostname(),
         "process": os.getpid(),
         "machine": {
