@@ -113,7 +113,7 @@ class Estimator:
     """
 
     method: Method = "dlt"
-    threshold_px: Pixels = 3.0
+    threshold_px: Pixels = 2.0
     confidence: float = Field(default=0.999, gt=0, lt=1)
     max_iterations: int = Field(default=10_000, ge=1, lt=2**31)
     refit_px: Pixels = 1.5
