@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from homoreg.cli import as_typed
 from homoreg.errors import HomoregError, one_line
 from homoreg.resolvers import MAX_JOB_NAME, job_name, study_name
+from homoreg.runs import RunFolder
 from tests.commands import run as run_command
 
 # A command of its own: it fails, or leaves a file, as its options say.
@@ -84,16 +85,25 @@ def test_a_job_whose_folder_cannot_be_written_does_not_end_the_sweep(tmp_path: P
     study = tmp_path / "multirun" / "mine"
     study.mkdir(parents=True)
     (study / "seed-3").write_text("in the way")
-    (study / "seed-4" / "run.json").mkdir(parents=True)
     sweep = run(tmp_path, "-m", "study=mine", "seed=0,3,4,5")
     assert sweep.returncode == 2
-    assert jobs(study) >= {"seed-0", "seed-5"}
+    assert jobs(study) == {"seed-0", "seed-4", "seed-5"}
     lines = [line for line in sweep.stderr.splitlines() if line.startswith("homoreg:")]
-    assert [line.split()[2] for line in lines] == ["seed-3", "seed-4"]
-    assert sweep.stdout.splitlines()[-1].endswith("2 new, 2 failed")
+    assert [line.split()[2] for line in lines] == ["seed-3"]
+    assert sweep.stdout.splitlines()[-1].endswith("3 new, 1 failed")
     (study / "seed-3").unlink()
-    (study / "seed-4" / "run.json").rmdir()
     assert run(tmp_path, "-m", "study=mine").returncode == 0
+
+
+def test_a_job_that_another_process_is_at_keeps_its_record(tmp_path: Path) -> None:
+    job = RunFolder(tmp_path / "multirun" / "mine" / "seed-0")
+    job.update_record(status="running", job={"sweep": "another", "start": "new"})
+    record = job.record
+    with job.locked():
+        sweep = run(tmp_path, "-m", "study=mine", "seed=0,1")
+    assert job.record == record
+    assert "job seed-0 failed" in sweep.stderr
+    assert sweep.stdout.splitlines()[-1].startswith("2 jobs: 0 done before")
 
 
 def test_a_study_goes_on_by_its_name_alone(tmp_path: Path) -> None:

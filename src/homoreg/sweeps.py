@@ -10,6 +10,7 @@ import traceback
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,31 +66,34 @@ class SweepRecorder(Callback):
         if config.hydra.mode.name == "RUN":
             return
         run = RunFolder(Path(config.hydra.runtime.output_dir))
-        (run.path / "error.txt").unlink(missing_ok=True)
-        if config.hydra.job.config_name != "train":
-            run.record_file.unlink(missing_ok=True)  # only a training goes on from what is there
-        run.update_record(job={"sweep": self.id, "start": STARTS.get(run.status, "new")})
+        with suppress(HomoregError), run.locked():  # another process may be at it
+            (run.path / "error.txt").unlink(missing_ok=True)
+            if config.hydra.job.config_name != "train":  # nothing else goes on from what is there
+                run.record_file.unlink(missing_ok=True)
+            run.update_record(job={"sweep": self.id, "start": STARTS.get(run.status, "new")})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name == "RUN":
             return
-        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        run = RunFolder(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
         status, line = "done", None
         if job_return.status == JobStatus.FAILED:
             error = job_return._return_value  # the property raises it
             status, line = "failed", one_line(error)
         try:
-            run = RunFolder(folder)
-            job = run.record.get("job", {}) | {"ended": True}
-            run.update_record(status=status, error=line, job=job)
-            if line:
-                text = "\n".join([line, "", *traceback.format_exception(error)])
-                write_text(folder / "error.txt", text)
-        except OSError as refused:
-            # A folder that cannot be written; this process alone knows how the job ended.
-            job = {"sweep": self.id, "start": "new", "ended": True}
-            lost = {"status": "failed", "error": line or one_line(refused), "job": job}
-            self.lost[folder.name] = lost
+            job = run.record.get("job", {})
+            with run.locked():
+                if job.get("sweep") == self.id:
+                    run.update_record(status=status, error=line, job=job | {"ended": True})
+                    if line:
+                        text = "\n".join([line, "", *traceback.format_exception(error)])
+                        write_text(run.path / "error.txt", text)
+                    return
+        except (OSError, HomoregError) as refused:
+            status, line = "failed", line or one_line(refused)
+        # The folder cannot be written, or is another process's: this process alone knows.
+        job = {"sweep": self.id, "start": "new", "ended": True}
+        self.lost[run.name] = {"status": status, "error": line, "job": job}
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The records of the jobs of this start, by the jobs' names."""
