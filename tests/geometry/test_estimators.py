@@ -302,5 +302,7 @@ def test_every_method_has_a_config_file_with_the_defaults_of_the_class():
     config = compose("train", [f"estimators=[{','.join(names)}]"]).estimators
     assert sorted(config) == names
     for method in INSTALLED:
-        threshold_px = 3.0 if method == "ransac" else 2.0
-        assert instantiate(config[method]) == Estimator(method, threshold_px=threshold_px)
+        changed = {"threshold_px": 3.0 if method == "ransac" else 2.0}
+        if method == "dlt":
+            changed["max_ratio"] = "auto"
+        assert instantiate(config[method]) == Estimator(method, **changed)

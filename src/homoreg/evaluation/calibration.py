@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from homoreg.files import write_json
 from homoreg.geometry import Estimator
@@ -47,9 +47,7 @@ class Calibration:
         """Estimators with the ratios of a descriptor, given by its label."""
         ratios = {name: self.max_ratios.get((descriptor, name)) for name in estimators}
         return {
-            name: estimator
-            if ratios[name] is None
-            else replace(cast(Any, estimator), max_ratio=ratios[name])
+            name: estimator if ratios[name] is None else replace(estimator, max_ratio=ratios[name])
             for name, estimator in estimators.items()
         }
 

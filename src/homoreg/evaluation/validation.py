@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -164,10 +164,7 @@ def tune_ratios(
         for name, estimator in auto.items():
             key = label(evaluation.model), name
             errors.setdefault(key, []).append(
-                [
-                    _error(evaluation, replace(cast(Any, estimator), max_ratio=ratio))
-                    for ratio in RATIOS
-                ]
+                [_error(evaluation, replace(estimator, max_ratio=ratio)) for ratio in RATIOS]
             )
     return {
         key: RATIOS[int(clipped_log10(np.array(rows)).mean(0).argmin())]

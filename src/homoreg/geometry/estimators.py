@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pydantic.dataclasses
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from homoreg.errors import HomoregError
 from homoreg.geometry.conditioning import Covariance
@@ -78,6 +78,13 @@ class Estimate:
     covariance: Covariance = "plugin"
 
 
+def _check_ratio(ratio: float | str | None) -> float | str | None:
+    # OmegaConf, which reads the types of a config's classes, knows no Literal in a union.
+    if ratio in (None, "auto") or (isinstance(ratio, float) and 0 < ratio <= 1):
+        return ratio
+    raise ValueError("give a number above 0 up to 1, auto, or null")
+
+
 @pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
 class Estimator:
     """A method with its options, callable on matches; ``conf/estimators/*.yaml`` builds it.
@@ -119,7 +126,7 @@ class Estimator:
     refit_px: Pixels = 1.5
     refit_rounds: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
-    max_ratio: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None = None
+    max_ratio: Annotated[float | str | None, AfterValidator(_check_ratio)] = None
 
     def __post_init__(self) -> None:
         if self.method == "poselib" and importlib.util.find_spec("poselib") is None:
