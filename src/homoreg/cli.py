@@ -79,6 +79,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                         run()
                     except Exception as error:  # of any kind: the sweep ends with a count
                         errors.append(error)
+            except BrokenPipeError:  # the reader has closed the output: `--options | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return
             except Exception as error:
                 exit_with(error)
             except KeyboardInterrupt:
