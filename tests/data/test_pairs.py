@@ -3,8 +3,6 @@
 import io
 import itertools
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 from skimage.data import astronaut, chelsea, coffee
+from tests.commands import run, succeed
 
 from homoreg.cli import compose
 from homoreg.data.images import read_image
@@ -333,30 +332,19 @@ def test_the_default_config_is_the_default_of_the_class() -> None:
         assert getattr(warp, option) == value
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "homoreg.prepare", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_a_killed_command_goes_on(photos: Path, tmp_path: Path) -> None:
-    arguments = ["source=folder", f"source.root={photos}", "warp.repeats=40", "prepare.workers=1"]
+    arguments = ["source=folder", f"source.root={photos}", "warp.repeats=20", "prepare.workers=1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with command(*arguments, f"data.root={whole}", cwd=tmp_path) as run:
-        assert run.wait() == 0
-    with command(*arguments, f"data.root={killed}", cwd=tmp_path) as run:
-        while len(list(killed.glob("processed/train/*"))) < 50:
-            assert run.poll() is None
+    succeed(tmp_path, "prepare", *arguments, f"data.root={whole}")
+    command = [sys.executable, "-m", "homoreg.prepare", *arguments, f"data.root={killed}"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        while len(list(killed.glob("processed/train/*"))) < 20:
+            assert process.poll() is None
             time.sleep(0.01)
-        os.kill(run.pid, signal.SIGKILL)
+        process.kill()
     assert not list(killed.glob("pairs_*"))
-    with command(*arguments, f"data.root={killed}", cwd=tmp_path) as run:
-        assert run.wait() == 0
+    succeed(tmp_path, "prepare", *arguments, f"data.root={killed}")
     assert contents(killed) == contents(whole)
 
 
@@ -366,8 +354,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         (["source=folder", "source.root=none"], "there is no such folder"),
         (["warp.shift=wide"], "warp.shift=wide"),
     ):
-        with command(*arguments, cwd=tmp_path) as run:
-            _, errors = run.communicate()
-        assert run.returncode == 2
-        assert line in errors
-        assert errors.strip().count("\n") == 0
+        refused = run(tmp_path, "prepare", *arguments)
+        assert refused.returncode == 2
+        assert line in refused.stderr
+        assert refused.stderr.strip().count("\n") == 0
