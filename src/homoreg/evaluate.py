@@ -1,4 +1,4 @@
-"""python -m homoreg.evaluate: judge finished runs, controls and baselines on a benchmark."""
+"""python -m homoreg.evaluate: evaluate finished runs, controls and baselines on a benchmark."""
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -59,7 +59,7 @@ ADOPTED = {
     "data.validation_share": "data.validation_share",
     "data.validation_split": "data.validation_split",
 }
-# Of these, what every descriptor is judged with; a network is always built as its own run says.
+# Options that hold for every descriptor; a network is built as its own run says.
 PROTOCOL = ("detector", "matcher", "estimators")
 
 
@@ -75,7 +75,7 @@ def main(cfg: DictConfig) -> None:
     networks, baselines = load_runs(cfg, runs), build_baselines(cfg)
     descriptors = networks + baselines
     if not descriptors:
-        raise HomoregError("there is nothing to judge: give runs=PATH or descriptors=[NAME]")
+        raise HomoregError("nothing to evaluate: give runs=PATH or descriptors=[NAME]")
     protocol = EvaluationProtocol.from_config(cfg)
     benchmark = instantiate(cfg.benchmark)
     check_unseen(runs, benchmark, cfg.allow_seen)
@@ -110,10 +110,10 @@ def main(cfg: DictConfig) -> None:
     print_summary(summarize(table), details)
     log.info("wrote %s", folder / "evaluation" / f"{benchmark.name}.csv")
 
-    details |= judge_conditioning(table, figures)
+    details |= summarize_conditioning(table, figures)
     if cfg.patch_pairs:
         pairs = list(islice(benchmark, cfg.patch_pairs))
-        details |= judge_patches(descriptors, pairs, protocol, figures)
+        details |= evaluate_patches(descriptors, pairs, protocol, figures)
     write_summary(table, folder / "evaluation", benchmark.name, details)
     if cfg.gallery:
         command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
@@ -150,7 +150,7 @@ def calibrate_all(
     return merged
 
 
-def judge_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dict[Any, Any]]]:
+def summarize_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dict[Any, Any]]]:
     """Which number foretells the true corner error, and how well the prediction is calibrated."""
     correlations, calibrated = rank_correlations(table), calibration(table)
     styles = arm_styles(correlations["arm"].unique())
@@ -162,15 +162,15 @@ def judge_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dic
     }
 
 
-def judge_patches(
+def evaluate_patches(
     descriptors: Sequence[Descriptor],
     pairs: Sequence[ViewPair],
     protocol: EvaluationProtocol,
     figures: Path,
 ) -> dict[str, list[dict[Any, Any]]]:
-    """Descriptors judged without a homography: corresponding patches, and patches that shift."""
+    """Evaluate descriptors without a homography: corresponding patches, and patches that shift."""
     metrics, responses = [], []
-    for descriptor in progress(descriptors, "judging patches"):
+    for descriptor in progress(descriptors, "evaluating patches"):
         metrics.append(patch_metrics(descriptor, pairs, detector=protocol.detector))
         images = (pair.image1 for pair in pairs)
         responses.append(shift_response(descriptor, images, detector=protocol.detector))
@@ -202,7 +202,7 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str]) ->
         others = [run.name for run in runs if run.config.get(key) != runs[0].config.get(key)]
         if key in PROTOCOL and others:
             log.warning(
-                "all are judged with the %s of %s; another had %s",
+                "all are evaluated with the %s of %s; another had %s",
                 key,
                 runs[0].name,
                 ", ".join(others),

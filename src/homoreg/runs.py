@@ -61,7 +61,7 @@ class RunFolder:
         return self.path / "evaluation" / f"{benchmark}.csv"
 
     def best_evaluation_csv(self, benchmark: str = "eval") -> Path:
-        """The same judged with the weights of the best epoch."""
+        """The same table for the weights of the best epoch."""
         return self.evaluation_csv(f"{benchmark}_best")
 
     def checkpoint(self, which: str = "last") -> Path:

@@ -127,6 +127,7 @@ def go_on(
     try:
         metrics = carry_out(plan, cfg, config, run, data, benchmark, seconds)
         run.update_record(status="done", reading_hash=identity["reading_hash"])
+        log.info("%s is done: %s", run.path, headline(metrics))
     except Exception as error:
         run.update_record(status="failed", error=one_line(error))
         log.info("%s failed: %s", run.path, one_line(error))
@@ -176,6 +177,19 @@ def carry_out(
     rounded = {phase: round(value, 2) for phase, value in seconds.items()}
     run.update_record(seconds=run.record.get("seconds", {}) | rounded, metrics=metrics)
     return metrics
+
+
+def headline(metrics: dict[str, float]) -> str:
+    """The few final metrics that a run's last line names.
+
+    >>> headline({"val/nn_accuracy": 0.9123, "magsac/auc_5px": 61.25, "magsac/kappa": 3.0})
+    '1-NN accuracy 0.912 on validation patches, magsac AUC at 5 px 61.2'
+    """
+    texts = {"val/nn_accuracy": "1-NN accuracy {:.3f} on validation patches"}
+    for key in metrics:
+        if key.endswith("/auc_5px"):
+            texts[key] = f"{key.removesuffix('/auc_5px')} AUC at 5 px {{:.1f}}"
+    return ", ".join(text.format(metrics[key]) for key, text in texts.items() if key in metrics)
 
 
 def limit_resources(cfg: DictConfig) -> None:

@@ -112,7 +112,7 @@ def test_the_first_run_s_choices_hold_unless_the_command_line_speaks(
     assert (cfg.detector.max_keypoints, cfg.matcher.ratio) == (77, 0.7)
     assert list(cfg.estimators) == ["lmeds"]
     (record,) = caplog.records
-    assert record.getMessage() == "all are judged with the detector of a; another had b"
+    assert record.getMessage() == "all are evaluated with the detector of a; another had b"
     caplog.clear()
     asked = ["detector.max_keypoints=55"]
     cfg = compose("evaluate", [f"runs=[{first},{other}]", *asked])

@@ -48,7 +48,7 @@ class Column:
 ID_COLUMNS = (
     Column("pair_id", "pair", "The pair's id in its benchmark."),
     Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline by its name."),
-    Column("estimator", "by", "How the homography was estimated from the matches."),
+    Column("estimator", "estimator", "How the homography was estimated from the matches."),
     Column("status", "status", "ok, or why the estimate failed."),
     Column("photo", "photo", "The photograph or sequence that the pair is of.", main=False),
     Column("group", "group", "The group of pairs that it is summarized with.", main=False),

@@ -93,7 +93,7 @@ def _print(title: str, entries: Sequence[dict[str, Any]], columns: Columns) -> N
     table.add_column("descriptor", overflow="fold", max_width=30)
     by = any("estimator" in entry for entry in entries)
     if by:
-        table.add_column("by", no_wrap=True)
+        table.add_column("estimator", no_wrap=True)
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None

@@ -121,7 +121,7 @@ function showTable(state) {
 function card(descriptor, rows, file) {
   const columns = present(OF_ESTIMATE)
   const matches = present(OF_MATCHES).map(column => `${column.heading} ${text(rows[0], column)}`).join(", ")
-  const names = element("tr", {}, element("th", { className: "text", textContent: "by" }),
+  const names = element("tr", {}, element("th", { className: "text", textContent: "estimator" }),
     ...columns.map(column => element("th", { textContent: column.heading, title: column.help })))
   const numbers = rows.map(row => element("tr", { className: failed(row) ? "failed" : "" },
     element("td", { className: "text status", textContent: value(row, "estimator") + (failed(row) ? `: ${text(row, byName.get("status"))}` : "") }),
