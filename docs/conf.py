@@ -27,6 +27,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"homoreg {release}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
 
