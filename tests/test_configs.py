@@ -47,7 +47,7 @@ def test_every_choice_composes_and_builds(file: Path, tmp_path: Path, prepared: 
     if file.parts[0] in PLAIN:
         return
     try:
-        instantiate(cfg[group])
+        instantiate(cfg[group], _convert_="all")
     except Exception as error:
         reason = error.__cause__ or error
         missing = isinstance(reason, (HomoregError, ModuleNotFoundError))
