@@ -17,7 +17,7 @@ from homoreg.cli import compose
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.callbacks import Throughput
 from homoreg.descriptors.checkpoint import build_network
-from homoreg.descriptors.cnn import to_network
+from homoreg.descriptors.layers import to_network
 from homoreg.train import build_module
 
 SETTINGS = {

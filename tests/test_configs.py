@@ -15,7 +15,7 @@ FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml
 COMMANDS = [file.stem for file in FILES if len(file.parts) == 1]
 CHOICES = [file for file in FILES if len(file.parts) > 1]
 # These groups hold options of other groups, or options that a command reads without instantiating.
-PLAIN = {"hydra", "paths", "prepare", "evaluation"}
+PLAIN = {"hydra", "paths", "prepare", "evaluation", "recipe"}
 PLAIN |= {"experiment", "correction", "size", "hparams_search"}
 # These need a library, a file or a device that may be missing.
 MAY_BE_MISSING = {"akaze", "beblid", "daisy", "vgg", "tfeat", "hardnet", "sosnet", "hynet"}

@@ -1,32 +1,69 @@
-"""What docs/extending.md promises, tried."""
+"""docs/extending.md, run as it stands: its package outside homoreg, its folder of YAML files."""
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
-import torch
-import yaml
-from hydra.utils import instantiate
+
+from homoreg import HomoregError, load_descriptor
+from tests.commands import run, succeed
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+CHOICES = (
+    *("source=noise", "warp=rotation", "model=linear", "loss=margin", "regularizer=variance"),
+    *("detector=learned", "matcher=strict", "estimators=[dlt,careful]", "callbacks=note"),
+)
 
 
-def test_the_regularizer_of_the_page_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    blocks = dict(re.findall(r"```(python|yaml)\n(.*?)```", PAGE, re.DOTALL)[:2])
-    (tmp_path / "mypackage.py").write_text(blocks["python"])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mypackage", raising=False)
-    regularizer = instantiate(yaml.safe_load(blocks["yaml"]))
-    assert (regularizer.name, regularizer.weight_decay, regularizer.dropout) == (
-        "decorrelation",
-        0.0,
-        0.0,
-    )
-    torch.manual_seed(0)
-    one = torch.randn(500, 1)
-    independent, copies = torch.randn(500, 4), one.expand(500, 4)
-    network = torch.nn.Identity()
-    apart, together = (regularizer.penalty(network, d, d).item() for d in (independent, copies))
-    assert apart < 0.1
-    assert together == pytest.approx(12 * one.var().item() ** 2, rel=1e-4)
+@pytest.fixture(scope="module")
+def extension(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the page's ``mypackage.py`` and ``conf/``, the package importable."""
+    folder = tmp_path_factory.mktemp("extension")
+    python = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (folder / "mypackage.py").write_text("\n".join(python), encoding="utf-8")
+    for place, text in re.findall(r"```yaml\n# (conf/\S+\.yaml)\n(.*?)```", PAGE, re.DOTALL):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text, encoding="utf-8")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    sys.modules.pop("mypackage", None)
+
+
+@pytest.fixture(scope="module")
+def trained(extension: Path) -> Path:
+    options = ("experiment=debug", "regularizer.dropout=0.2", "hydra.run.dir=run")
+    succeed(extension, "train", "--config-dir=conf", *CHOICES, *options, "logger=[lines]")
+    return extension / "run"
+
+
+def test_a_training_with_one_of_each(trained: Path) -> None:
+    table = pd.read_csv(trained / "evaluation" / "eval.csv")
+    assert set(table["estimator"]) == {"dlt", "careful"}
+    assert set(table["regularizer"]) == {"variance"}
+    assert set(table["descriptor"]) == {"linear"}
+    assert (table["keypoints_1"] <= 300).all()
+    epochs = pd.read_csv(trained / "csv" / "metrics.csv")
+    assert epochs["train/penalty"].notna().any()
+    assert (trained / "note.txt").read_text().startswith("0 ")
+    lines = (trained / "lines.txt").read_text()
+    assert lines.startswith("seed0")
+    assert "train/loss" in lines
+
+
+def test_the_run_is_read_with_the_package_named(trained: Path, extension: Path) -> None:
+    with pytest.raises(HomoregError, match=r"packages=\[mypackage\]"):
+        load_descriptor(trained)
+    assert load_descriptor(trained, packages=["mypackage"]).name == "linear"
+    evaluate = ("evaluate", "--config-dir=conf", f"runs={trained}", "descriptors=[mean_color]")
+    refused = run(extension, *evaluate)
+    assert refused.returncode == 2
+    assert "packages=[mypackage]" in refused.stderr
+    options = ("packages=[mypackage]", "hydra.run.dir=read", "patch_pairs=0", "gallery=0")
+    succeed(extension, *evaluate, *options)
+    table = pd.read_csv(extension / "read" / "evaluation" / "eval.csv")
+    assert set(table["descriptor"]) == {"linear", "mean_color"}
+    assert set(table["estimator"]) == {"dlt", "careful"}

@@ -10,6 +10,7 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from homoreg.aggregates import summarize
 from homoreg.cli import command, given_options
@@ -42,6 +43,7 @@ from homoreg.study.conditioning import (
     rank_correlation_figure,
     rank_correlations,
 )
+from homoreg.targets import check_targets
 
 log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under python -m
 
@@ -50,7 +52,6 @@ log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under pyth
 ADOPTED = {
     "model": "model",
     "patch": "evaluation.patch",
-    "regularizer": "regularizer",
     "seed": "seed",
     "detector": "detector",
     "matcher": "matcher",
@@ -198,7 +199,9 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str]) ->
     for key, place in ADOPTED.items():
         if any(option == key or option.startswith(f"{key}.") for option in given):
             continue
-        OmegaConf.update(cfg, key, OmegaConf.select(first, place), merge=False, force_add=True)
+        value = OmegaConf.select(first, place)
+        check_adopted(key, value, runs[0], cfg.packages)
+        OmegaConf.update(cfg, key, value, merge=False, force_add=True)
         others = [run.name for run in runs if run.config.get(key) != runs[0].config.get(key)]
         if key in PROTOCOL and others:
             log.warning(
@@ -207,6 +210,16 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str]) ->
                 runs[0].name,
                 ", ".join(others),
             )
+
+
+def check_adopted(key: str, value: Any, run: RunFolder, packages: Sequence[str]) -> None:
+    """HomoregError for an option of a run that would build something else than it should."""
+    where = f"{run.config_file}: {key}"
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    if key in PROTOCOL:
+        check_targets(plain, object, where, packages, ("homoreg.matching", "homoreg.geometry"))
+    else:
+        check_targets(plain, nn.Module, where, packages)
 
 
 def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:

@@ -40,27 +40,16 @@ def instantiate_untrusted(
     base: type,
     where: str,
     packages: Sequence[str] = (),
-    known: Sequence[str] = MODULE_PACKAGES,
 ) -> Any:
     """Build the object that a file describes, if every ``_target_`` in it is allowed.
 
-    Args:
-        config: as Hydra's ``instantiate`` takes it, plain values only.
-        base: class that every target must derive from, except those of ``packages``.
-        where: the file and option, for the error message.
-        packages: further packages that the user trusts, whatever their targets are.
-        known: packages whose classes are allowed.
+    The arguments are those of :func:`check_targets`.
 
     Raises:
-        HomoregError: a target outside these packages (it is not imported) or of another kind, or an
-            object that cannot be built, for example since it would download weights.
+        HomoregError: see :func:`check_targets`; or the object cannot be built, for example since
+            it would download weights.
     """
-    trusted = trusted_packages(packages)
-    for value in _nested(config):
-        if isinstance(value, str) and "${" in value:
-            raise HomoregError(f"{where}: {value!r} is an interpolation and is not resolved")
-        if _is_built(value):
-            _check_target(value["_target_"], base, where, trusted, known)
+    check_targets(config, base, where, packages)
     try:
         with _no_downloads(where):
             built = hydra.utils.instantiate(config)
@@ -74,6 +63,34 @@ def instantiate_untrusted(
     if not isinstance(built, base):
         raise HomoregError(f"{where} describes a {type(built).__name__}, not a {base.__name__}")
     return built
+
+
+def check_targets(
+    config: Any,
+    base: type,
+    where: str,
+    packages: Sequence[str] = (),
+    known: Sequence[str] = MODULE_PACKAGES,
+) -> None:
+    """Refuse a config that names anything but classes of known packages.
+
+    Args:
+        config: as Hydra's ``instantiate`` takes it, of plain values.
+        base: class that every target must derive from, except those of ``packages``.
+        where: the file and option, for the error message.
+        packages: further packages that the user trusts, whatever their targets are.
+        known: packages whose classes are allowed.
+
+    Raises:
+        HomoregError: a target outside these packages (it is not imported) or of another kind, or
+            an interpolation.
+    """
+    trusted = trusted_packages(packages)
+    for value in _nested(config):
+        if isinstance(value, str) and "${" in value:
+            raise HomoregError(f"{where}: {value!r} is an interpolation and is not resolved")
+        if _is_built(value):
+            _check_target(value["_target_"], base, where, trusted, known)
 
 
 def _nested(value: Any) -> Iterator[Any]:

@@ -13,8 +13,9 @@ from skimage import data as photographs
 import homoreg
 from homoreg.data import cut_patches
 from homoreg.descriptors.checkpoint import build_network, untrained_descriptor
-from homoreg.descriptors.cnn import CnnDescriptor, to_network
+from homoreg.descriptors.cnn import CnnDescriptor
 from homoreg.descriptors.inference import PATCHES_PER_PASS_CPU, NetworkDescriptor
+from homoreg.descriptors.layers import to_network
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
@@ -248,9 +249,7 @@ def test_missing_runs_and_unknown_names_are_named(tmp_path: Path) -> None:
 
 
 def test_the_network_is_judged_in_evaluation_mode_and_float32() -> None:
-    descriptor = NetworkDescriptor(
-        CnnDescriptor(dropout=0.5).bfloat16().train(), PatchWindow(64, 32), "cnn"
-    )
+    descriptor = NetworkDescriptor(CnnDescriptor().bfloat16().train(), PatchWindow(64, 32), "cnn")
     assert not descriptor.network.training
     assert next(descriptor.network.parameters()).dtype == torch.float32
 

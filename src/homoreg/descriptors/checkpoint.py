@@ -80,7 +80,7 @@ def trained_descriptor(
     config = stored["homoreg"] if config is None else config
     try:
         model, patch = config["model"], config["patch"]
-        name, seed = config.get("network", "cnn"), config["seed"]
+        name, seed = config["network"], config["seed"]
         arm = config["regularizer"]["name"]
         window = PatchWindow(**patch)
     except (KeyError, TypeError) as error:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from homoreg.descriptors.cnn import to_network
 from homoreg.descriptors.descriptor import check_input
+from homoreg.descriptors.layers import to_network
 from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
 

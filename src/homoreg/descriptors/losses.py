@@ -1,37 +1,212 @@
-"""Losses beside torch's own: a module called with two batches of descriptors and their labels."""
+"""Losses, and which samples of a batch are each other's negatives.
+
+A loss is a module called with ``(N, D)`` descriptors of the first patches, those of the second, and
+the batch: ``label`` (N,) of ±1, ``photo`` and ``pair`` (N,) int64, ``points1`` and ``points2``
+(N, 2) in pixels. One whose third argument is not called ``batch``, such as torch's own, gets the
+labels alone.
+"""
+
+import inspect
+import logging
+from typing import Any
 
 import torch
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import nn
+from torch.nn import functional as F
 
 from homoreg.errors import HomoregError
 
+log = logging.getLogger(__name__)
 
-class HardestInBatch(nn.Module):
-    """Triplet margin loss with the hardest negative of the batch (HardNet, NeurIPS 2017).
+Batch = dict[str, torch.Tensor]
 
-    Only samples labeled +1 take part; every other sample of the batch is a candidate negative, so
-    train it with ``data.sampling.positive_share=1``.
+
+def compute_loss(
+    loss: nn.Module, descriptors1: torch.Tensor, descriptors2: torch.Tensor, batch: Batch
+) -> torch.Tensor:
+    """The loss of a batch in float32, whatever its third argument is."""
+    takes_batch = "batch" in inspect.signature(loss.forward).parameters
+    with torch.autocast(descriptors1.device.type, enabled=False):
+        third: Any = batch if takes_batch else batch["label"]
+        return loss(descriptors1.float(), descriptors2.float(), third)
+
+
+def positives(
+    descriptors1: torch.Tensor, descriptors2: torch.Tensor, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, Batch]:
+    """The samples that show one place: their descriptors and their part of the batch."""
+    positive = batch["label"] > 0
+    keys = ("label", "photo", "pair", "points1", "points2")
+    samples = {key: batch[key][positive] for key in keys}
+    return descriptors1[positive], descriptors2[positive], samples
+
+
+def negatives(samples: Batch, radius_px: float) -> torch.Tensor:
+    """Which positives are negatives for each other.
+
+    Two places of one photo are none if they are nearer than ``radius_px`` in view 1, nor are two
+    of one pair of views if they are nearer in view 2.
 
     Args:
-        margin: by how much the hardest negative must be farther than the positive, in L2 distance.
+        samples: N positives of a batch.
+        radius_px: pixels.
+
+    Returns:
+        ``(N, N)`` bool, symmetric, false on the diagonal.
+
+    >>> points = torch.tensor([[0.0, 0], [10, 0], [100, 0]])
+    >>> same = torch.zeros(3)
+    >>> negatives({"photo": same, "pair": same, "points1": points, "points2": points}, 16.0)[0]
+    tensor([False, False,  True])
     """
 
-    def __init__(self, margin: float = 1.0) -> None:
+    def near(points: torch.Tensor) -> torch.Tensor:
+        exact = "donot_use_mm_for_euclid_dist"
+        return torch.cdist(points.float(), points.float(), compute_mode=exact) < radius_px
+
+    def same(values: torch.Tensor) -> torch.Tensor:
+        return values[:, None] == values
+
+    near1 = same(samples["photo"]) & near(samples["points1"])
+    near2 = same(samples["pair"]) & near(samples["points2"])
+    itself = torch.eye(len(near1), dtype=torch.bool, device=near1.device)
+    return ~(near1 | near2 | itself)
+
+
+class PositivesLoss(nn.Module):
+    """Base of losses that take positives only and find the negatives among them.
+
+    Args:
+        negative_radius_px: two places of a photo nearer than this are no negatives, pixels.
+    """
+
+    def __init__(self, negative_radius_px: float = 16.0) -> None:
         super().__init__()
+        if negative_radius_px < 0:
+            raise HomoregError(
+                f"loss.negative_radius_px={negative_radius_px}: give 0 or more pixels"
+            )
+        self.negative_radius_px = negative_radius_px
+        self._warned = False
+
+    def forward(
+        self, descriptors1: torch.Tensor, descriptors2: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        """``(N, D)``, ``(N, D)`` and their batch → a scalar."""
+        first, second, samples = positives(descriptors1, descriptors2, batch)
+        if self.training and not self._warned and len(first) < len(descriptors1):
+            self._warned = True
+            log.warning(
+                "loss %s uses the positives alone, %d of the batch's %d samples: set "
+                "data.sampling.positive_share=1",
+                type(self).__name__,
+                len(first),
+                len(descriptors1),
+            )
+        if len(first) < 2:
+            # No negatives; the graph stays connected for the backward pass.
+            return (descriptors1.sum() + descriptors2.sum()) * 0.0
+        return self.compare(first, second, negatives(samples, self.negative_radius_px))
+
+    def compare(
+        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss of P ≥ 2 positives, a scalar.
+
+        Args:
+            first: ``(P, D)``.
+            second: ``(P, D)``, row by row the same places.
+            negative: ``(P, P)`` bool, which rows are negatives for which.
+        """
+        raise NotImplementedError
+
+
+class HardestInBatch(PositivesLoss):
+    """Triplet margin loss with the hardest negative of the batch (HardNet, NeurIPS 2017).
+
+    mean(max(0, margin + d(aᵢ, pᵢ) − min(minⱼ d(aᵢ, pⱼ), minⱼ d(aⱼ, pᵢ)))) over negatives j.
+
+    Args:
+        margin: by how much the hardest negative must be farther than the positive, L2 distance.
+        negative_radius_px: see :class:`PositivesLoss`.
+    """
+
+    def __init__(self, margin: float = 1.0, negative_radius_px: float = 16.0) -> None:
+        super().__init__(negative_radius_px)
         if margin <= 0:
             raise HomoregError(f"loss.margin={margin}: give a distance above 0")
         self.margin = margin
 
-    def forward(
-        self, descriptors1: torch.Tensor, descriptors2: torch.Tensor, label: torch.Tensor
+    def compare(
+        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
     ) -> torch.Tensor:
-        """Mean over the positives, a scalar; ``(N, D)``, ``(N, D)`` and ``(N,)`` of ±1."""
-        positive = label > 0
-        first, second = descriptors1[positive], descriptors2[positive]
-        if len(first) < 2:
-            # A lone pair has no negative; the graph stays connected for the backward pass.
-            return (descriptors1.sum() + descriptors2.sum()) * 0.0
         distances = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
-        apart = distances + torch.eye(len(first), device=first.device) * 4.0
-        hardest = torch.minimum(apart.min(0).values, apart.min(1).values)
+        apart = distances.masked_fill(~negative, torch.inf)
+        hardest = torch.minimum(apart.amin(0), apart.amin(1))
         return torch.relu(self.margin + distances.diagonal() - hardest).mean()
+
+
+class InfoNce(PositivesLoss):
+    """Cross-entropy of finding the counterpart among the negatives, both ways.
+
+    CPC (van den Oord et al., 2018) in the symmetric form of CLIP (Radford et al., ICML 2021).
+
+    Args:
+        temperature: τ in exp(cos / τ).
+        negative_radius_px: see :class:`PositivesLoss`.
+    """
+
+    def __init__(self, temperature: float = 0.07, negative_radius_px: float = 16.0) -> None:
+        super().__init__(negative_radius_px)
+        if temperature <= 0:
+            raise HomoregError(f"loss.temperature={temperature}: give a number above 0")
+        self.temperature = temperature
+
+    def compare(
+        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
+    ) -> torch.Tensor:
+        own = torch.arange(len(first), device=first.device)
+        logits = first @ second.T / self.temperature
+        neither = ~negative
+        neither[own, own] = False
+        logits = logits.masked_fill(neither, -torch.inf)
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+class MetricLearning(PositivesLoss):
+    """A loss of pytorch-metric-learning on pairs or triplets, with the places as labels.
+
+    Args:
+        loss: one that takes ``indices_tuple``, such as ``MultiSimilarityLoss``.
+        miner: chooses pairs or triplets; by default all pairs.
+        negative_radius_px: see :class:`PositivesLoss`; nearer negatives are taken out of what the
+            miner chose.
+    """
+
+    def __init__(
+        self, loss: nn.Module, miner: nn.Module | None = None, negative_radius_px: float = 16.0
+    ) -> None:
+        super().__init__(negative_radius_px)
+        self.loss = loss
+        self.miner = miner
+
+    def compare(
+        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
+    ) -> torch.Tensor:
+        count = len(first)
+        embeddings = torch.cat([first, second])
+        labels = torch.arange(count, device=first.device).repeat(2)
+        if self.miner is None:
+            indices = get_all_pairs_indices(labels)
+        else:
+            indices = self.miner(embeddings, labels)
+        if len(indices) == 4:  # pairs: anchors and positives, anchors and negatives
+            anchors1, matches, anchors2, others = indices
+            far = negative[anchors2 % count, others % count]
+            indices = anchors1, matches, anchors2[far], others[far]
+        else:  # triplets: anchors, positives and negatives
+            anchors, _, others = indices
+            far = negative[anchors % count, others % count]
+            indices = tuple(part[far] for part in indices)
+        return self.loss(embeddings, labels, indices)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_average_precision
 
 from homoreg.data.datamodule import Batch, PatchPairDataModule
-from homoreg.descriptors.cnn import to_network
+from homoreg.descriptors.layers import to_network
+from homoreg.descriptors.losses import compute_loss
 from homoreg.descriptors.metrics import (
     alignment,
     fpr_at_recall,
@@ -30,8 +31,8 @@ class DescriptorModule(pl.LightningModule):
 
     Args:
         network: ``(N, 3, S, S)`` float in [0, 1] → ``(N, D)`` of unit length.
-        loss: called with descriptors ``(N, D)``, ``(N, D)`` and labels ``(N,)`` of ±1.
-        regularizer: the arm; its weight decay and dropout already sit in optimizer and network.
+        loss: see :mod:`homoreg.descriptors.losses`.
+        regularizer: the arm; the optimizer already has its weight decay.
         optimizer: called with the parameters.
         scheduler: called with the optimizer; it is stepped once an epoch.
         augmentation: changes ``(N, 3, S, S)`` float patches in [0, 1] while training.
@@ -62,6 +63,7 @@ class DescriptorModule(pl.LightningModule):
         self.network = network
         self.loss = loss
         self.regularizer = regularizer
+        regularizer.set_up(network)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.augmentation = augmentation
@@ -107,7 +109,7 @@ class DescriptorModule(pl.LightningModule):
         """
         first, second = self.describe_patches(batch["patches"]).chunk(2)
         described = {"first": first, "second": second}
-        described |= {"label": batch["label"], "photo": batch["photo"]}
+        described |= {key: batch[key] for key in ("label", "photo", "pair", "points1", "points2")}
         if self.trainer.world_size == 1:
             return described
         for key, share in described.items():
@@ -119,7 +121,7 @@ class DescriptorModule(pl.LightningModule):
 
     def loss_of(self, described: dict[str, torch.Tensor]) -> torch.Tensor:
         """The loss of a batch, a scalar without the regularizer's penalty."""
-        loss = self.loss(described["first"], described["second"], described["label"])
+        loss = compute_loss(self.loss, described["first"], described["second"], described)
         if not isinstance(loss, torch.Tensor) or loss.ndim:
             raise HomoregError(
                 f"loss._target_={_name(self.loss)} gives {_shape(loss)}: a loss gives a scalar "
@@ -145,7 +147,7 @@ class DescriptorModule(pl.LightningModule):
         self.log("train/loss_step", loss, prog_bar=True)
         count = len(first)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=count)
-        penalty = self.regularizer.penalty(self.network, first, second)
+        penalty = self.regularizer.penalty(self.network, first, second, described)
         if isinstance(penalty, torch.Tensor):
             self.log("train/penalty", penalty, on_step=False, on_epoch=True, batch_size=count)
         return {"loss": loss + penalty, "pairs": count}

@@ -13,8 +13,8 @@ from kornia import feature
 from torch import nn
 
 from homoreg.descriptors.baselines.opencv import check_support
-from homoreg.descriptors.cnn import LUMA
 from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.layers import PatchInput
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 
@@ -26,7 +26,7 @@ class KorniaDescriptor(NetworkDescriptor):
 
     Args:
         name: value of the ``descriptor`` column.
-        network: class of ``kornia.feature``, such as ``"HardNet"``.
+        network_class: class of ``kornia.feature``, such as ``"HardNet"``.
         weights: file of the trained weights.
         support: side of the window in the photo, pixels; the published weights are for 64.
         device: where the network runs; CUDA if available by default.
@@ -38,28 +38,18 @@ class KorniaDescriptor(NetworkDescriptor):
     def __init__(
         self,
         name: str,
-        network: str,
+        network_class: str,
         weights: str | Path | None = None,
         support: int = 64,
         device: str | torch.device | None = None,
     ) -> None:
         check_support(name, support)
-        built = getattr(feature, network)(pretrained=False)
+        built = getattr(feature, network_class)(pretrained=False)
         _load_weights(built, name, weights)
-        super().__init__(
-            nn.Sequential(_Gray(), built), PatchWindow(support, _PATCH_PX), name, device=device
-        )
-
-
-class _Gray(nn.Module):
-    """RGB to gray in [0, 1].
-
-    TFeat and SOSNet normalize with a small constant that was trained for this range, HyNet needs
-    intensities that are not negative, and HardNet takes any.
-    """
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("ncij,c->nij", patches, patches.new_tensor(LUMA)).unsqueeze(1)
+        # Gray in [0, 1]: TFeat and SOSNet normalize with a small constant that was trained for this
+        # range, HyNet needs intensities that are not negative, and HardNet takes any.
+        network = nn.Sequential(PatchInput(in_channels=1, normalization="none"), built)
+        super().__init__(network, PatchWindow(support, _PATCH_PX), name, device=device)
 
 
 def _load_weights(network: nn.Module, name: str, weights: str | Path | None) -> None:

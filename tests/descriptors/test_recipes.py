@@ -1,0 +1,59 @@
+"""Recipes, and regularizers that choose in other groups: which choice wins."""
+
+import pytest
+
+from homoreg.cli import compose
+
+STRONG = {
+    "model": "spatial",
+    "loss": "hardest_in_batch",
+    "data": "positives",
+    "optimizer": "adam_fast",
+    "scheduler": "cosine",
+    "detector": "sift",
+    "matcher": "mutual",
+}
+
+
+def choices(*overrides: str) -> dict[str, str]:
+    cfg = compose("train", ["paths.run=x", *overrides], hydra_too=True)
+    return dict(cfg.hydra.runtime.choices)
+
+
+def test_the_default_recipe_is_the_study_s() -> None:
+    default = choices()
+    assert choices("recipe=cosine") == default
+    assert (default["model"], default["loss"], default["optimizer"]) == ("cnn", "cosine", "adam")
+
+
+def test_a_recipe_sets_what_it_names_and_nothing_else() -> None:
+    default, strong = choices(), choices("recipe=strong")
+    changed = {group for group in default if strong[group] != default[group]}
+    assert changed <= {*STRONG, "recipe"}
+    assert {group: strong[group] for group in STRONG} == STRONG
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("recipe=strong", "model=l2net"), {"model": "l2net", "loss": "hardest_in_batch"}),
+        (("recipe=strong", "regularizer=gor"), {"regularizer": "gor", "model": "spatial"}),
+        (("recipe=strong", "experiment=notebook"), {"warp": "notebook", "model": "spatial"}),
+        (("regularizer=photometric",), {"augmentation": "photometric"}),
+        (("recipe=strong", "regularizer=photometric"), {"augmentation": "photometric"}),
+        (("regularizer=photometric", "augmentation=none"), {"augmentation": "none"}),
+    ],
+)
+def test_what_the_command_line_and_an_experiment_say_wins(
+    overrides: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    chosen = choices(*overrides)
+    assert {group: str(chosen[group]) for group in expected} == expected
+
+
+def test_decoupled_decay_survives_a_recipe() -> None:
+    cfg = compose("train", ["paths.run=x", "recipe=strong", "regularizer=adamw"])
+    assert cfg.optimizer.decoupled_weight_decay
+    assert cfg.optimizer.weight_decay == 1e-2
+    assert cfg.optimizer.lr == 2e-3
+    assert cfg.data.sampling.positive_share == 1
