@@ -221,6 +221,7 @@ def test_names_come_before_paths_and_a_sweep_is_no_run(
     for name in ("seed-0", "seed-1"):
         (tmp_path / "sweep" / name).mkdir(parents=True)
         (tmp_path / "sweep" / name / "run.json").write_text("{}")
+        (tmp_path / "sweep" / name / "config.yaml").write_text("{}")
     with pytest.raises(HomoregError, match="a sweep of 2 runs.*seed-0, seed-1"):
         load_descriptor("sweep")
 

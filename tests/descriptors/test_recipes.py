@@ -7,7 +7,9 @@ from homoreg.cli import compose
 STRONG = {
     "model": "spatial",
     "loss": "hardest_in_batch",
+    "patch": "scaled",
     "data": "positives",
+    "detector@data.keypoints": "sift",
     "optimizer": "adam_fast",
     "scheduler": "cosine",
     "detector": "sift",
@@ -57,3 +59,5 @@ def test_decoupled_decay_survives_a_recipe() -> None:
     assert cfg.optimizer.weight_decay == 1e-2
     assert cfg.optimizer.lr == 2e-3
     assert cfg.data.sampling.positive_share == 1
+    assert (cfg.data.window.window, cfg.evaluation.patch.window) == ("scaled", "scaled")
+    assert (cfg.data.keypoints.frame, cfg.detector.frame) == ("scale", "scale")
