@@ -71,7 +71,9 @@ class PatchPairs:
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="data.sampling"))
+@pydantic.dataclasses.dataclass(
+    frozen=True, config=ConfigDict(title="data.sampling", extra="forbid")
+)
 class PairSampling:
     """How patch pairs are sampled.
 

@@ -14,7 +14,7 @@ from homoreg.errors import HomoregError
 MAX_LEVEL = 6
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="patch"))
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="patch", extra="forbid"))
 class Window:
     """The square that a patch shows, in the photo.
 

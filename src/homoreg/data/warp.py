@@ -146,7 +146,7 @@ Scale = Annotated[float, Field(ge=0.01, le=100)]
 Kernel = Annotated[int, Field(gt=0), AfterValidator(_odd)]
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="warp"))
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="warp", extra="forbid"))
 class Warp:
     """The distribution of second views; the defaults are those of ``conf/warp/default.yaml``.
 

@@ -7,7 +7,7 @@ optimizer's config reads ``weight_decay`` and ``decoupled``; the training calls 
 from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import ConfigDict, Field, NonNegativeFloat
 from pydantic.dataclasses import dataclass
 from torch import nn
 
@@ -15,7 +15,7 @@ from homoreg.descriptors.layers import set_dropout
 from homoreg.descriptors.losses import Batch, negatives, positives
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class Regularizer:
     """Weight decay and dropout; a subclass adds a penalty.
 
@@ -59,7 +59,7 @@ class Regularizer:
         return 0.0
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class SpreadOut(Regularizer):
     """Global orthogonal regularization (GOR, Zhang et al., ICCV 2017).
 
@@ -89,7 +89,7 @@ class SpreadOut(Regularizer):
         return self.weight * (products.mean().pow(2) + torch.relu(excess))
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class SecondOrderSimilarity(Regularizer):
     """Second-order similarity (SOSR, Tian et al., CVPR 2019).
 
@@ -126,7 +126,7 @@ class SecondOrderSimilarity(Regularizer):
         return self.weight * (squares.sum(1) + 1e-12).sqrt().mean()
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class Decorrelation(Regularizer):
     """Off-diagonal of the descriptors' correlation matrix (L2-Net, Tian et al., CVPR 2017).
 

@@ -23,7 +23,9 @@ class CutPatches:
     described: np.ndarray
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="evaluation.patch"))
+@pydantic.dataclasses.dataclass(
+    frozen=True, config=ConfigDict(title="evaluation.patch", extra="forbid")
+)
 class PatchWindow(Window):
     """How patches are cut around keypoints. Equal windows cut equal patches.
 

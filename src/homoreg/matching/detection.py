@@ -21,7 +21,7 @@ from homoreg.geometry.frames import as_frames
 Detector = Callable[[np.ndarray], np.ndarray]
 
 # Options of the detectors below are checked; a wrong one is a pydantic.ValidationError.
-_OPTIONS = ConfigDict(title="detector")
+_OPTIONS = ConfigDict(title="detector", extra="forbid")
 GrayLevels = Annotated[int, Field(ge=1, le=255)]
 
 _SUBPIXEL_HALF_WINDOW = 5

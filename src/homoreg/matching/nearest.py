@@ -41,7 +41,7 @@ class Matches:
         return len(self.indices)
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="matcher"))
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(title="matcher", extra="forbid"))
 class RatioMatcher:
     """:func:`match_descriptors` with its options, built by the ``matcher`` config group.
 
