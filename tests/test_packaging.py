@@ -37,8 +37,11 @@ def distributions(module: str) -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    declared = requirements(PROJECT["dependencies"]).keys()
+    """Of the modules, and of what the configs instantiate."""
+    declared = requirements(PROJECT["dependencies"], EXTRAS["sweep"], EXTRAS["cluster"]).keys()
     roots = {name.split(".")[0] for tree in MODULES.values() for name in imported(tree)}
+    for path in REPOSITORY.glob("conf/**/*.yaml"):
+        roots |= set(re.findall(r"_target_: (\w+)", path.read_text("utf-8")))
     others = roots - set(sys.stdlib_module_names) - {"homoreg"} - OPTIONAL
     assert {module for module in others if not distributions(module) & declared} == set()
 
