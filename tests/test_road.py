@@ -1,4 +1,4 @@
-"""The whole road, as a user walks it: photographs in, four judged descriptors and a page out."""
+"""The whole road, as a user walks it: photographs in, four evaluated descriptors and a page out."""
 
 import json
 import os
@@ -141,7 +141,7 @@ class TestASweep:
             pd.testing.assert_frame_equal(rows, first, check_exact=True)
         assert [p.name for p in out.rglob("*.csv")] == ["eval.csv"]
 
-    def test_the_best_epoch_is_judged_beside_the_last(self, sweep: Path) -> None:
+    def test_the_best_epoch_is_evaluated_beside_the_last(self, sweep: Path) -> None:
         out = sweep.parents[1] / "best"
         options = ["checkpoint=best", "descriptors=none", "patch_pairs=0", "gallery=0"]
         succeed(sweep.parents[1], "evaluate", f"runs={sweep}", *options, f"hydra.run.dir={out}")

@@ -249,7 +249,7 @@ def test_missing_runs_and_unknown_names_are_named(tmp_path: Path) -> None:
         homoreg.load_descriptor("sifft")
 
 
-def test_the_network_is_judged_in_evaluation_mode_and_float32() -> None:
+def test_the_network_is_in_evaluation_mode_and_float32() -> None:
     descriptor = NetworkDescriptor(CnnDescriptor().bfloat16().train(), PatchWindow(64, 32), "cnn")
     assert not descriptor.network.training
     assert next(descriptor.network.parameters()).dtype == torch.float32

@@ -206,7 +206,7 @@ def test_arms_at_their_best_epoch_stand_beside_equal_training(both: StudyData):
     section = best_epoch(both)
     assert section is not None
     table = section.frames["best_epoch"]
-    assert set(table["protocol"]) == {"corrected"}  # the other one's runs judged the last epoch
+    assert set(table["protocol"]) == {"corrected"}  # the other one's runs evaluated the last epoch
     assert (table["seeds"] == 4).all()
     by_weights = table.set_index(["estimator", "arm", "weights"])
     last, best = (by_weights.xs(w, level="weights") for w in ("last epoch", "best epoch"))

@@ -95,9 +95,11 @@ def _notes(study: StudyData) -> list[str]:
             "The runs of one protocol come from different manifests: their numbers do not compare."
         )
     if len(rows):
-        judged = rows.groupby(["protocol", "estimator", "arm", "run"])["pair_id"].agg(frozenset)
-        if (judged.groupby("protocol").nunique() > 1).any():
-            notes.append("Not all models judged the same pairs: compare no AUC between those.")
+        evaluated = rows.groupby(["protocol", "estimator", "arm", "run"])["pair_id"].agg(frozenset)
+        if (evaluated.groupby("protocol").nunique() > 1).any():
+            notes.append(
+                "Not all models were evaluated on the same pairs: compare no AUC between those."
+            )
     notes += [
         f"There are too many arms of {PROTOCOLS[protocol]} for figures by arm (more than "
         f"{MANY_ARMS}): the tables have them."
