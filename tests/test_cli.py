@@ -179,7 +179,10 @@ def test_a_study_is_four_arms_at_twelve_seeds_unless_the_command_line_says_other
     ("arguments", "line"),
     [
         (["patch.sise=3"], "unknown option 'patch.sise': --options lists the options"),
-        (["regularizer=l3"], "regularizer=l3: there is no such choice; choose dropout, hybrid, l2"),
+        (
+            ["regularizer=l3"],
+            "regularizer=l3: there is no such choice; choose adamw, decorrelation",
+        ),
         (["patch.size="], "patch.size=: Input should be a valid integer"),
         (["patch.size=abc"], "patch.size=abc: Input should be a valid integer; the default is 32"),
         (["data.batch_size=2.5"], "data.batch_size=2.5: Input should be a valid integer"),

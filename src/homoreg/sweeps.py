@@ -77,14 +77,18 @@ class SweepRecorder(Callback):
             return
         run = RunFolder(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
         status, line = "done", None
-        if job_return.status == JobStatus.FAILED:
+        if failed := job_return.status == JobStatus.FAILED:
             error = job_return._return_value  # the property raises it
             status, line = "failed", one_line(error)
         try:
             job = run.record.get("job", {})
             with run.locked():
                 if job.get("sweep") == self.id:
-                    run.update_record(status=status, error=line, job=job | {"ended": True})
+                    # A run that was complete when its job failed stays so, as where a search
+                    # asks for a metric that there is none of.
+                    kept = "done" if run.status == "done" else status
+                    job |= {"ended": True, "failed": failed}
+                    run.update_record(status=kept, error=line, job=job)
                     if line:
                         text = "\n".join([line, "", *traceback.format_exception(error)])
                         write_text(run.path / "error.txt", text)
@@ -145,7 +149,7 @@ def _kind(record: Mapping[str, Any]) -> str:
     job = record["job"]
     if not job.get("ended"):
         return "not ended"
-    return "failed" if record["status"] == "failed" else job["start"]
+    return "failed" if job.get("failed", record["status"] == "failed") else job["start"]
 
 
 def record_sweep(folder: Path, command: str, overrides: list[str]) -> None:

@@ -296,6 +296,9 @@ def fit(
     data.check_devices(trainer.world_size)
     if trainer.is_global_zero:
         log_start(loggers, cfg, config)
+    if trainer.is_global_zero:
+        for leftover in run.checkpoints.glob(".*.ckpt"):  # half-written by a run that was killed
+            leftover.unlink()
     # Objects that live as long as the run. A collector that walked through the manifest's would
     # take seconds at 80,000 pairs and copy pages that the loader's process shares.
     gc.freeze()

@@ -9,10 +9,10 @@ STRONG = {
     "loss": "hardest_in_batch",
     "patch": "scaled",
     "data": "positives",
-    "detector@data.keypoints": "sift",
+    "detector@data.keypoints": "sift_dense",
     "optimizer": "adam_fast",
     "scheduler": "cosine",
-    "detector": "sift",
+    "detector": "sift_weak",
     "matcher": "mutual",
 }
 
@@ -31,7 +31,7 @@ def test_the_default_recipe_is_the_study_s() -> None:
 def test_a_recipe_sets_what_it_names_and_nothing_else() -> None:
     default, strong = choices(), choices("recipe=strong")
     changed = {group for group in default if strong[group] != default[group]}
-    assert changed <= {*STRONG, "recipe"}
+    assert changed <= {*STRONG, "recipe", "estimators"}
     assert {group: strong[group] for group in STRONG} == STRONG
 
 

@@ -182,9 +182,10 @@ def test_baselines_on_sequences_from_the_command_line(sequences: Path, tmp_path:
     table = read_evaluation(out / "evaluation" / "hpatches.csv")
     assert list(out.rglob("*.csv")) == [out / "evaluation" / "hpatches.csv"]
     assert set(table["pair_id"]) == {"i_dusk/1_2", "v_tilt/1_2"}
-    assert len(table) == 2 * 2 * 2
+    assert len(table) == 2 * 2 * 3
+    assert set(table["descriptor"]) == {"oracle", "rootsift", "orb"}
     summary = json.loads((out / "evaluation" / "summary.json").read_text())
-    assert len(summary["entries"]) == 4
+    assert len(summary["entries"]) == 6
     assert all(set(entry["groups"]) == {"i", "v"} for entry in summary["entries"])
     assert [entry["descriptor"] for entry in summary["matching"]] == ["rootsift", "orb"]
     assert {entry["estimator"] for entry in summary["reruns"]} == {"ransac"}

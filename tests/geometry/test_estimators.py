@@ -298,6 +298,7 @@ def test_poselib_where_it_is_missing_is_one_clear_line():
 
 def test_every_method_has_a_config_file_with_the_defaults_of_the_class():
     names = sorted(path.stem for path in (conf_dir() / "estimators").glob("[!_]*.yaml"))
+    names.remove("magsac_subpixel")  # magsac with another refit
     assert names == sorted(METHODS)
     config = compose("train", [f"estimators=[{','.join(names)}]"]).estimators
     assert sorted(config) == names
