@@ -192,7 +192,7 @@ def test_baselines_on_sequences_from_the_command_line(sequences: Path, tmp_path:
     picture = cv2.imread(str(out / "figures" / "curves_hpatches.png"))
     assert min(picture.shape[:2]) > 300
 
-    alone = ["descriptors=[orb]", "estimators=[ransac]", "hydra.run.dir=alone"]
+    alone = ["descriptors=[orb]", "estimators=[ransac]", "oracle=false", "hydra.run.dir=alone"]
     succeed(tmp_path, "evaluate", *shared, *alone)
     again = read_evaluation(tmp_path / "alone" / "evaluation" / "hpatches.csv")
     chosen = (table["descriptor"] == "orb") & (table["estimator"] == "ransac")
