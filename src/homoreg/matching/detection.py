@@ -53,7 +53,7 @@ def image_key(image: np.ndarray) -> str:
     return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CachedDetector:
     """A detector that detects once in each image, however often it is asked.
 
@@ -67,8 +67,11 @@ class CachedDetector:
 
     detector: Detector
     _found: dict[tuple[tuple[int, ...], str], np.ndarray] = field(
-        default_factory=dict, repr=False, compare=False
+        default_factory=dict, compare=False
     )
+
+    def __repr__(self) -> str:
+        return repr(self.detector)  # what it finds is the detector's, as records of it say
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         key = image.shape, image_key(image)
