@@ -15,6 +15,7 @@ from homoreg.errors import HomoregError, one_line
 from homoreg.resolvers import MAX_JOB_NAME, job_name, study_name
 from homoreg.runs import RunFolder
 from tests.commands import run as run_command
+from tests.commands import run_alone
 
 # A command of its own: it fails, or leaves a file, as its options say.
 COMMAND = """
@@ -208,10 +209,11 @@ def test_what_is_no_option_or_value_is_one_line(
 
 @pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report"])
 def test_help_is_short_and_every_option_is_explained(tmp_path: Path, command: str) -> None:
-    shown = run_command(tmp_path, command, "--help").stdout
+    # In a process of its own: what other tests left running in this one may print too.
+    shown = run_alone(tmp_path, command, "--help").stdout
     assert len(shown.splitlines()) < 30
     assert f"python -m homoreg.{command} --options" in shown
-    options = run_command(tmp_path, command, "--options").stdout.splitlines()
+    options = run_alone(tmp_path, command, "--options").stdout.splitlines()
     explained = re.compile(r"#|.*\._\w+_=|.*=\$\{|.*  # |$")
     assert [line for line in options if not explained.match(line)] == []
 

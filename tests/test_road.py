@@ -322,8 +322,10 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
 # run is held to one epoch.
 @pytest.mark.parametrize(("loss", "epochs"), [("cosine", 2), ("hardest_in_batch", 1)])
 def test_two_processes_train_as_one_does(
-    prepared: Path, tmp_path: Path, loss: str, epochs: int
+    prepared: Path, tmp_path: Path, loss: str, epochs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # One thread a process, as two processes on two cores have: threads add in another order.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     common = [f"data.root={prepared}", *SMALL, f"loss={loss}", f"trainer.max_epochs={epochs}"]
     # In float32 what differs is the order in which numbers are added.
     common += ["trainer.accelerator=cpu", "trainer.precision=32-true"]
