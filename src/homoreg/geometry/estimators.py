@@ -155,6 +155,7 @@ class Estimator:
             return _failure("degenerate", everything)
         return self._refit(points1, points2, inliers)
 
+    @np.errstate(over="ignore", invalid="ignore")  # a distance beyond float64 is no inlier's
     def _refit(self, points1: Array, points2: Array, inliers: Mask) -> Estimate:
         """Least squares on the inliers until they stay, as long as they determine a homography."""
         estimate = _solve(points1, points2, inliers)
