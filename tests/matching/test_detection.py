@@ -5,6 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
+import scipy.spatial
 import skimage.data
 from pydantic import ValidationError
 
@@ -62,15 +63,32 @@ def test_points_have_the_promised_form(detector: Detector, photo: np.ndarray) ->
 @pytest.mark.parametrize("detector", [SiftKeypoints, OrbKeypoints])
 def test_frames_are_opencv_s_keypoints(detector: Detector, photo: np.ndarray) -> None:
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    opencv = cv2.SIFT.create() if detector is SiftKeypoints else cv2.ORB.create(300)
-    known = {(*p.pt, p.size, p.angle) for p in opencv.detect(gray, None)}
+    sift = detector is SiftKeypoints
+    opencv = cv2.SIFT.create(enable_precise_upscale=True) if sift else cv2.ORB.create(300)
+    known = {(p.size, p.angle): p.pt for p in opencv.detect(gray, None)}
     frames = detector(max_keypoints=300, frame="orientation")(photo)
     assert frames.shape == (300, 4)
-    assert {tuple(frame) for frame in frames.tolist()} <= known
+    shared = [frame for frame in frames.tolist() if tuple(frame[2:]) in known]
+    assert len(shared) > 250
+    # OpenCV's places of ORB are off by up to a pixel of their level, which is size / 31 wide.
+    for x, y, size, angle in shared:
+        limit = 0 if sift else size / 31
+        assert np.abs(np.subtract((x, y), known[size, angle])).max() <= limit
     # Without orientations each place is one keypoint, in the same order whatever it carries.
     scaled, places = (detector(300, frame=frame)(photo) for frame in ("scale", "place"))
     np.testing.assert_array_equal(scaled[:, :2], places)
-    assert {tuple(frame) for frame in scaled.tolist()} <= {frame[:3] for frame in known}
+
+
+@pytest.mark.parametrize("detector", [*DETECTORS, lambda: ShiTomasi(subpixel=True)])
+def test_places_are_unbiased(detector: Detector, photo: np.ndarray) -> None:
+    """A half turn of the photo turns the keypoints with it: a constant offset would show twice."""
+    places = detector()(photo)[:, :2]
+    turned = detector()(np.ascontiguousarray(photo[::-1, ::-1]))[:, :2]
+    far_corner = np.subtract(photo.shape[1::-1], 1)
+    distances, nearest = scipy.spatial.cKDTree(far_corner - turned).query(places)
+    offsets = (far_corner - turned[nearest] - places)[distances < 4]
+    assert len(offsets) > 0.9 * len(places)
+    assert np.abs(offsets.mean(axis=0)).max() < 0.02
 
 
 # ORB shares its count out over the levels of its pyramid, so more is not only longer.

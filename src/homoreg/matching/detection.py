@@ -145,7 +145,11 @@ class SiftKeypoints:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        found = cv2.SIFT.create(contrastThreshold=self.contrast_threshold).detect(gray, None)
+        # OpenCV's default keeps an old fault: all keypoints lie a quarter of a pixel off.
+        sift = cv2.SIFT.create(
+            contrastThreshold=self.contrast_threshold, enable_precise_upscale=True
+        )
+        found = sift.detect(gray, None)
         return _strongest(found, self.max_keypoints, self.frame)
 
 
@@ -170,7 +174,15 @@ class OrbKeypoints:
             return np.empty((0, 2))
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         orb = cv2.ORB.create(nfeatures=self.max_keypoints, fastThreshold=self.fast_threshold)
-        return _strongest(orb.detect(gray, None), self.max_keypoints, self.frame)
+        found = orb.detect(gray, None)
+        size = np.array(gray.shape[::-1])
+        for keypoint in found:
+            # OpenCV multiplies the place in a level of the pyramid by the level's scale, as if the
+            # centers of the first pixels coincided. The levels were resized about their borders.
+            scale = keypoint.size / _ORB_PATCH_PX
+            place = np.round(np.array(keypoint.pt) / scale) + 0.5
+            keypoint.pt = tuple(place * size / np.round(size / scale) - 0.5)
+        return _strongest(found, self.max_keypoints, self.frame)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
