@@ -151,16 +151,31 @@ def test_a_shifted_copy_matches_at_the_shift(
     assert np.mean(np.all(keypoints2[j] - inner[i] == shift, axis=1)) > 0.8
 
 
-@pytest.mark.parametrize(("support", "octave", "layer"), [(16, 0, 0), (40, 1, 0), (64, 1, 2)])
+def test_sift_takes_its_own_scale_and_orientation(photo: np.ndarray) -> None:
+    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    points, expected = cv2.SIFT.create(300, enable_precise_upscale=True).detectAndCompute(
+        gray, None
+    )
+    frames = np.array([(*point.pt, point.size, point.angle) for point in points])
+    oriented = baseline_descriptor("sift", window="oriented").describe(photo, frames)
+    np.testing.assert_array_equal(oriented, expected)
+    upright = baseline_descriptor("sift", window="scaled").describe(photo, frames)
+    for point in points:
+        point.angle = 0.0
+    _, expected = cv2.SIFT.create(enable_precise_upscale=True).compute(gray, points)
+    np.testing.assert_array_equal(upright, expected)
+
+
+@pytest.mark.parametrize(("support", "octave", "layer"), [(16, -1, 2), (40, 0, 3), (64, 1, 2)])
 def test_sift_is_opencv_sift(
     photo: np.ndarray, keypoints: np.ndarray, support: int, octave: int, layer: int
 ) -> None:
     # Lowe's scales: 1.6 · 2^(octave + layer / 3), of which a cell is three.
     assert 3 * 1.6 * 2 ** (octave + layer / 3) == pytest.approx(support / 4, rel=0.25)
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    packed = octave | layer << 8
+    packed = octave & 255 | layer << 8
     points = [cv2.KeyPoint(float(x), float(y), support / 6, 0, 0, packed) for x, y in keypoints]
-    _, expected = cv2.SIFT.create().compute(gray, points)
+    _, expected = cv2.SIFT.create(enable_precise_upscale=True).compute(gray, points)
     sift = baseline_descriptor("sift", support=support).describe(photo, keypoints)
     np.testing.assert_array_equal(sift, expected)
     root = baseline_descriptor("rootsift", support=support).describe(photo, keypoints)

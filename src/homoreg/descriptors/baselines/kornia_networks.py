@@ -12,7 +12,7 @@ import torch
 from kornia import feature
 from torch import nn
 
-from homoreg.descriptors.baselines.opencv import check_support
+from homoreg.descriptors.baselines.opencv import WindowKind, check_support
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.layers import PatchInput
 from homoreg.descriptors.window import PatchWindow
@@ -30,6 +30,7 @@ class KorniaDescriptor(NetworkDescriptor):
         weights: file of the trained weights.
         support: side of the window in the photo, pixels; the published weights are for 64.
         device: where the network runs; CUDA if available by default.
+        window, scale_factor: see :class:`~homoreg.data.patches.Window`.
 
     Raises:
         HomoregError: there is no such file, or it does not hold this network's weights.
@@ -42,6 +43,8 @@ class KorniaDescriptor(NetworkDescriptor):
         weights: str | Path | None = None,
         support: int = 64,
         device: str | torch.device | None = None,
+        window: WindowKind = "fixed",
+        scale_factor: float = 7.0,
     ) -> None:
         check_support(name, support)
         built = getattr(feature, network_class)(pretrained=False)
@@ -49,7 +52,8 @@ class KorniaDescriptor(NetworkDescriptor):
         # Gray in [0, 1]: TFeat and SOSNet normalize with a small constant that was trained for this
         # range, HyNet needs intensities that are not negative, and HardNet takes any.
         network = nn.Sequential(PatchInput(in_channels=1, normalization="none"), built)
-        super().__init__(network, PatchWindow(support, _PATCH_PX), name, device=device)
+        cut = PatchWindow(support, _PATCH_PX, window, scale_factor)
+        super().__init__(network, cut, name, device=device)
 
 
 def _load_weights(network: nn.Module, name: str, weights: str | Path | None) -> None:

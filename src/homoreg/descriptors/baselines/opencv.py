@@ -1,15 +1,18 @@
-"""OpenCV's descriptors, upright, at given keypoints and over a window of a given size."""
+"""OpenCV's descriptors at given keypoints: over a window of a given size, or SIFT's own windows."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from homoreg.data.patches import inside_image
+from homoreg.data.patches import Window, inside_image
 from homoreg.descriptors.descriptor import check_input
 from homoreg.errors import HomoregError
+
+
+WindowKind = Literal["fixed", "scaled", "oriented"]
 
 
 class OpenCvDescriptor:
@@ -24,6 +27,9 @@ class OpenCvDescriptor:
         support_options: arguments that grow with the window: ``support`` over the number given.
         window_per_size: side of the window over the size of OpenCV's keypoint.
         octave: pyramid level of OpenCV's keypoint.
+        window: ``"fixed"`` for upright windows of ``support``; ``"scaled"`` for upright ones of
+            ``window_per_size`` times the keypoint's scale, ``"oriented"`` turned as well. Only
+            :class:`Sift` can do more than fixed ones.
 
     Raises:
         HomoregError: the installed OpenCV lacks the function, or the window is too small.
@@ -42,16 +48,16 @@ class OpenCvDescriptor:
         support_options: Mapping[str, float] | None = None,
         window_per_size: float = 1.0,
         octave: int = 0,
+        window: WindowKind = "fixed",
     ) -> None:
         check_support(name, support, smallest_support)
         arguments = dict(options or {})
         arguments |= {key: support / divisor for key, divisor in (support_options or {}).items()}
         self._extractor = _function(name, extractor)(**arguments)
-        self._support = support
-        size = support / window_per_size
-        self._keypoint: dict[str, Any] = {"size": size, "octave": octave} | self.keypoint_fields(
-            size
-        )
+        self._window = Window(support, window=window, scale_factor=window_per_size)
+        self.wants_frames = window != "fixed"
+        self._window_per_size = window_per_size
+        self._octave = octave
         self.name = name
         binary = self._extractor.defaultNorm() in (cv2.NORM_HAMMING, cv2.NORM_HAMMING2)
         self.metric = "hamming" if binary else "l2"
@@ -73,8 +79,16 @@ class OpenCvDescriptor:
         described = np.full((len(keypoints), self.dimension), np.nan, np.float32)
         # OpenCV drops and reorders keypoints. The response is the one field that every extractor
         # leaves alone, so it carries the row number (AKAZE reads its level from class_id).
+        sizes = (self._window.sides(keypoints) / self._window_per_size).tolist()
+        angles = np.rad2deg(self._window.angles(keypoints)).tolist()
         points = [
-            cv2.KeyPoint(x=x, y=y, angle=0.0, response=row, **self._keypoint)
+            cv2.KeyPoint(
+                x=x,
+                y=y,
+                angle=angles[row],
+                response=row,
+                **{"size": sizes[row], "octave": self._octave} | self.keypoint_fields(sizes[row]),
+            )
             for row, (x, y) in enumerate(keypoints[:, :2].tolist())
             if inside[row]
         ]
@@ -95,7 +109,7 @@ class OpenCvDescriptor:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         # An image smaller than the window is extended at its edge, as for patches; otherwise the
         # pyramids of OpenCV run out of pixels.
-        right, bottom = (max(0, self._support - side) for side in gray.shape[::-1])
+        right, bottom = (max(0, self._window.support - side) for side in gray.shape[::-1])
         return cv2.copyMakeBorder(gray, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
 
 
@@ -116,9 +130,10 @@ class Sift(OpenCvDescriptor):
     def keypoint_fields(self, size: float) -> dict[str, int]:
         # Gradients are taken where a keypoint of this scale would have been found: at the pyramid
         # level with its blur, 1.6 · 2^(level / 3). OpenCV packs octave and layer into one number.
-        level = max(0, round(3 * math.log2(size / 2 / 1.6)))
-        octave, layer = divmod(level, 3)
-        return {"octave": octave | layer << 8}
+        # Its detector's layers are 1 to 3, and octave −1 is the image at twice its size.
+        level = max(-2, round(3 * math.log2(size / 2 / 1.6)))
+        octave = -(-level // 3) - 1
+        return {"octave": octave & 255 | (level - 3 * octave) << 8}
 
     def finish(self, descriptors: np.ndarray) -> np.ndarray:
         descriptors = super().finish(descriptors)

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from homoreg.data.patches import cut_patches, inside_image
-from homoreg.descriptors.baselines.opencv import check_support
+from homoreg.data.patches import Window, inside_image
+from homoreg.descriptors.baselines.opencv import WindowKind, check_support
 from homoreg.descriptors.descriptor import check_input
-from homoreg.errors import HomoregError
 
 
 class RawPatches:
@@ -17,24 +16,29 @@ class RawPatches:
     Args:
         support: side of the window in pixels of the photo.
         size: side of the patch in pixels; a descriptor has 3 · size² numbers.
+        window, scale_factor: see :class:`~homoreg.data.patches.Window`.
     """
 
     name = "raw_patches"
     metric = "l2"
 
-    def __init__(self, support: int = 64, size: int = 32) -> None:
+    def __init__(
+        self,
+        support: int = 64,
+        size: int = 32,
+        window: WindowKind = "fixed",
+        scale_factor: float = 7.0,
+    ) -> None:
         check_support(self.name, support)
-        if size < 2:
-            raise HomoregError(f"descriptors.{self.name}.size={size}: give 2 or more pixels")
-        self._support = support
-        self._size = size
+        self._window = Window(support, size, window, scale_factor)
+        self.wants_frames = window != "fixed"
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """Describe an image at keypoints.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
-            keypoints: ``(N, 2)`` float64 x, y in pixels.
+            keypoints: ``(N, 2)`` float64 x, y in pixels, or frames.
 
         Returns:
             ``(N, 3 · size²)`` float32, a row a keypoint; NaN where the keypoint is outside the
@@ -42,8 +46,8 @@ class RawPatches:
         """
         check_input(image, keypoints)
         inside = inside_image(image, keypoints)
-        patches = cut_patches(image, keypoints[inside], support=self._support, size=self._size)
-        described = np.full((len(keypoints), 3 * self._size**2), np.nan, np.float32)
+        patches = self._window.patches(image, keypoints[inside])
+        described = np.full((len(keypoints), 3 * self._window.size**2), np.nan, np.float32)
         # Sums of whole numbers are exact, so one color becomes zeros and not rounding noise.
         values: np.ndarray = patches.astype(np.float32)
         values -= values.mean((1, 2), keepdims=True)
