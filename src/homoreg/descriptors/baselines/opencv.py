@@ -11,7 +11,6 @@ from homoreg.data.patches import Window, inside_image
 from homoreg.descriptors.descriptor import check_input
 from homoreg.errors import HomoregError
 
-
 WindowKind = Literal["fixed", "scaled", "oriented"]
 
 
