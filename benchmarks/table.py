@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import Row
-from homoreg.environment import git_revision
 from homoreg.files import atomic_path, write_text
+from homoreg.runs.environment import git_revision
 
 # Processor flags that matter for bfloat16, as Linux names them.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")

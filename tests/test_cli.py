@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homoreg.cli import as_typed
+from homoreg.cli.command import as_typed
+from homoreg.cli.resolvers import MAX_JOB_NAME, job_name, study_name
 from homoreg.errors import HomoregError, one_line
-from homoreg.resolvers import MAX_JOB_NAME, job_name, study_name
 from homoreg.runs import RunFolder
 from tests.commands import run as run_command
 from tests.commands import run_alone

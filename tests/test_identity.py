@@ -6,7 +6,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from homoreg.cli import compose
-from homoreg.identity import READING, TRAINING, flatten, placed, reading_options, training_options
+from homoreg.runs.identity import (
+    READING,
+    TRAINING,
+    flatten,
+    placed,
+    reading_options,
+    training_options,
+)
 
 # Groups with options of several kinds: each option stands in a table by its own name.
 MIXED = ("data", "trainer", "evaluation", "callbacks")
@@ -24,11 +31,11 @@ OPTIONS = dict(flatten(CONFIG))
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_is_placed_and_counts_only_where_it_should(option: str) -> None:
     kind = placed(option)
-    assert kind, f"{option} stands in no table of homoreg.identity"
+    assert kind, f"{option} stands in no table of homoreg.runs.identity"
     tables = {*TRAINING, *READING} - {*MIXED}
     if kind in ("training", "reading") and option.partition(".")[0] in MIXED:
         assert any(option == e or option.startswith(f"{e}.") for e in tables), (
-            f"{option} stands in homoreg.identity only with its whole group"
+            f"{option} stands in homoreg.runs.identity only with its whole group"
         )
     changed = OmegaConf.create(CONFIG)
     OmegaConf.update(changed, option, ["another value"], merge=False)

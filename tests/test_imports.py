@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "geometry": {"errors", "keyed"},
     "matching": {"errors", "geometry"},
     "data": SHARED | {"geometry"},
-    "descriptors": SHARED | {"data", "runs", "targets"},
+    "descriptors": SHARED | {"data", "runs"},
     "evaluation": SHARED | {"aggregates", "geometry", "matching", "data", "descriptors", "runs"},
     "study": SHARED | {"aggregates"},
 }

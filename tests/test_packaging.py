@@ -102,7 +102,7 @@ def test_a_wheel_works_without_the_checkout(tmp_path: Path) -> None:
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    script = "import homoreg, homoreg.cli as h; print(homoreg.__file__); print(h.conf_dir())"
+    script = "import homoreg, homoreg.files as f; print(homoreg.__file__); print(f.conf_dir())"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     found = subprocess.run(
         [sys.executable, "-c", script], cwd=elsewhere, env=environment, check=True,

@@ -18,10 +18,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.program import TensorBoard
 
+from homoreg.cli.machine import acquire_gpu
 from homoreg.descriptors.callbacks import LAYOUT
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.evaluation import read_evaluation
-from homoreg.machine import acquire_gpu
 from tests.commands import run, run_alone, succeed
 
 TINY = [
@@ -34,7 +34,7 @@ TINY = [
 
 def test_processes_share_out_the_gpus_evenly(tmp_path: Path) -> None:
     script = f"""if True:
-        import sys; from homoreg.machine import acquire_gpu
+        import sys; from homoreg.cli.machine import acquire_gpu
         print(acquire_gpu(["0", "1"], {str(tmp_path)!r}), flush=True); sys.stdin.read()"""
     other = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

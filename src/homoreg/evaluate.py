@@ -36,14 +36,14 @@ from homoreg.evaluation.validation import calibrate_on_validation_photos
 from homoreg.plotting import arm_styles
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
-from homoreg.seen import check_unseen
+from homoreg.runs.seen import check_unseen
+from homoreg.runs.targets import check_targets
 from homoreg.study.conditioning import (
     calibration,
     calibration_figure,
     rank_correlation_figure,
     rank_correlations,
 )
-from homoreg.targets import check_targets
 
 log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under python -m
 

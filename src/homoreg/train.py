@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import command, given_options
+from homoreg.cli.machine import limit_threads
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
@@ -29,22 +30,21 @@ from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.descriptors.inference import pick_device
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
-from homoreg.environment import environment_info
 from homoreg.errors import HomoregError, one_line
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.run import evaluate_run, final_metrics
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import write_text
-from homoreg.identity import hash_options, reading_options, training_options
-from homoreg.loggers import log_result, log_start
-from homoreg.machine import limit_threads
-from homoreg.provenance import use_pairs
-from homoreg.resume import Plan, plan_run, take_weights
 from homoreg.runs import RunFolder
-from homoreg.seen import record_photos
+from homoreg.runs.environment import environment_info
+from homoreg.runs.identity import hash_options, reading_options, training_options
+from homoreg.runs.loggers import log_result, log_start
+from homoreg.runs.provenance import use_pairs
+from homoreg.runs.resume import Plan, plan_run, take_weights
+from homoreg.runs.seen import record_photos
+from homoreg.runs.targets import packages_of
 from homoreg.study.analysis import Analysis
-from homoreg.targets import packages_of
 
 log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python -m
 

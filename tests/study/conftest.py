@@ -14,7 +14,8 @@ from PIL import Image
 from homoreg.evaluation.shift import SHIFTS_PX
 from homoreg.metrics import COLUMNS
 from homoreg.report import gather, report
-from homoreg.runs import FORMAT, find_runs
+from homoreg.runs import find_runs
+from homoreg.runs.folder import FORMAT
 from homoreg.study.data import StudyData
 from homoreg.study.document import Section
 from homoreg.study.page import SECTIONS

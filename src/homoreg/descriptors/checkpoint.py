@@ -13,7 +13,7 @@ from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
-from homoreg.targets import instantiate_untrusted
+from homoreg.runs.targets import instantiate_untrusted
 
 
 def build_network(model: Mapping[str, Any], seed: int) -> nn.Module:
@@ -70,7 +70,7 @@ def trained_descriptor(
         config: the ``network``, ``model``, ``patch``, ``regularizer`` and ``seed`` of its run; by
             default those that the checkpoint holds.
         device: where the network runs.
-        packages: packages that the user trusts beside those in :mod:`homoreg.targets`.
+        packages: packages that the user trusts beside those in :mod:`homoreg.runs.targets`.
 
     Raises:
         HomoregError: the file is no checkpoint of homoreg, or describes something else than a

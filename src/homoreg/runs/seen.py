@@ -8,7 +8,7 @@ from homoreg.data.manifest import Pair
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.files import write_json
-from homoreg.runs import RunFolder
+from homoreg.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

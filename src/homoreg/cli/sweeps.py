@@ -19,9 +19,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from homoreg.cli.resolvers import IDENTITY, register_resolvers
 from homoreg.errors import HomoregError, exit_with, one_line
 from homoreg.files import write_json, write_text
-from homoreg.resolvers import IDENTITY, register_resolvers
 from homoreg.runs import RunFolder
 
 # How a job starts, by the status of its folder.

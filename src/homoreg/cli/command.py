@@ -19,11 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pydantic import TypeAdapter, ValidationError
 
-from homoreg.errors import HomoregError, exit_with
-from homoreg.files import conf_dir
-from homoreg.options import option_lines
-from homoreg.resolvers import register_resolvers
-from homoreg.sweeps import (
+from homoreg.cli.options import option_lines
+from homoreg.cli.resolvers import register_resolvers
+from homoreg.cli.sweeps import (
     WHERE,
     SweepRecorder,
     close_sweeps,
@@ -31,6 +29,8 @@ from homoreg.sweeps import (
     count_jobs,
     recorded_sweeps,
 )
+from homoreg.errors import HomoregError, exit_with
+from homoreg.files import conf_dir
 
 # Options whose value is a name or a path even where YAML would read a number in it.
 NAMES = re.compile(

@@ -13,7 +13,7 @@ from homoreg.cli import compose, given_options
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import RECORD, PairRecipe, manifest_path, prepare_pairs
 from homoreg.errors import HomoregError
-from homoreg.identity import flatten
+from homoreg.runs.identity import flatten
 
 log = logging.getLogger(__name__)
 

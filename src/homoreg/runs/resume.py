@@ -10,8 +10,8 @@ from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import PREVIOUS
 from homoreg.errors import HomoregError
 from homoreg.files import atomic_path
-from homoreg.identity import differences, training_options
-from homoreg.runs import RunFolder
+from homoreg.runs.folder import RunFolder
+from homoreg.runs.identity import differences, training_options
 
 log = logging.getLogger("homoreg.train")
 
