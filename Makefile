@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PHOTOS ?=
 ARGS ?=
-SWEEP ?= $(shell ls -t multirun/*/*/run.json 2>/dev/null | head -1 | cut -d/ -f1-2)
+SWEEP ?= $(shell ls -t multirun/*/*/config.yaml 2>/dev/null | head -1 | cut -d/ -f1-2)
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.homoreg-ready
@@ -27,7 +27,7 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## the whole pipeline in minutes on the embedded photographs
 	$(BIN)/python -m homoreg.train -m experiment=demo regularizer=$(ARMS) $(ARGS)
-	@set -e; sweep=$$(ls -t multirun/*/*/run.json | head -1 | cut -d/ -f1-2)/; \
+	@set -e; sweep=$$(ls -t multirun/*/*/config.yaml | head -1 | cut -d/ -f1-2)/; \
 	$(BIN)/python -m homoreg.evaluate runs=$$sweep gallery=4; \
 	$(BIN)/python -m homoreg.report runs=$$sweep; \
 	echo; \

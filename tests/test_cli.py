@@ -228,6 +228,17 @@ def test_options_follow_the_choices_of_the_command_line(tmp_path: Path) -> None:
     assert "patch.size=48  # side of the patch that the network sees, pixels" in shown
 
 
+def test_options_show_the_user_s_own_configs(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
+    (tmp_path / "mine" / "loss" / "own.yaml").write_text(
+        "_target_: own.Loss\nslope: 2.0  # of the hinge\n"
+    )
+    arguments = ["--options", "loss=own", "--config-dir", str(tmp_path / "mine")]
+    shown = run_command(tmp_path, "train", *arguments).stdout
+    assert re.search(r"# loss=own  choose cosine, .*, own$", shown, re.MULTILINE)
+    assert "loss.slope=2.0  # of the hinge" in shown
+
+
 def test_a_config_is_shown_in_a_sweep_too(tmp_path: Path) -> None:
     assert "max_epochs: 10" in run_command(tmp_path, "train", "--cfg", "job", "-m", "seed=3").stdout
 

@@ -20,7 +20,7 @@ from tests.commands import run, succeed
 from homoreg.cli import compose
 from homoreg.data.images import read_image
 from homoreg.data.manifest import PairManifest
-from homoreg.data.pairs import prepare_pairs, prepared_differs
+from homoreg.data.pairs import prepare_pairs
 from homoreg.data.sources import FolderSource, select_photos
 from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError, one_line
@@ -213,21 +213,6 @@ def test_pairs_of_unknown_origin_are_left_alone(photos: Path, tmp_path: Path) ->
     with pytest.raises(HomoregError, match=r"holds pairs without prepare\.json"):
         prepare_pairs(FolderSource(str(photos)), SMALL, tmp_path, SEED)
     assert (tmp_path / "pairs_train.json").read_text() == "[]"
-
-
-def test_prepared_differs(photos: Path, fresh: Path, tmp_path: Path) -> None:
-    source = FolderSource(str(photos))
-    assert prepared_differs(source, SMALL, fresh, SEED) is None
-    assert prepared_differs(source, SMALL, tmp_path, SEED) is None
-    notebook = Warp(repeats=2, shift=0.3)
-    assert prepared_differs(source, notebook, fresh, SEED) == (
-        "was prepared with warp.shift=0.15, not 0.3"
-    )
-    # The photographs may be gone by then.
-    gone = FolderSource(str(tmp_path / "gone"))
-    assert "source.place" in str(prepared_differs(gone, SMALL, fresh, SEED))
-    (tmp_path / "prepare.json").write_text("{")
-    assert prepared_differs(source, SMALL, tmp_path, SEED) == "has a damaged prepare.json"
 
 
 def test_bad_photos_are_skipped_and_listed(photos: Path, fresh: Path, tmp_path: Path) -> None:

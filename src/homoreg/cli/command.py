@@ -1,5 +1,6 @@
 """How the four commands start and end: Hydra's set-up, the command line, one line for an error."""
 
+import argparse
 import functools
 import os
 import re
@@ -69,9 +70,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             errors: list[Exception] = []
             try:
                 if "--options" in sys.argv:
-                    overrides = [a for a in sys.argv[1:] if a != "--options"]
-                    cfg = compose(config_name, overrides, hydra_too=True)
-                    print("\n".join(option_lines(cfg, conf_dir())))
+                    print_options(config_name, sys.argv[1:])
                     return
                 for arguments in command_lines(config_name, sys.argv[1:]):
                     sys.argv[1:] = arguments
@@ -94,6 +93,20 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def print_options(config_name: str, arguments: Sequence[str]) -> None:
+    """Print the options of a command, also those of the user's own folder of configs."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--options", action="store_true")
+    parser.add_argument("--config-dir", "-cd")
+    given, overrides = parser.parse_known_args(arguments)
+    folders = [conf_dir()]
+    if given.config_dir:
+        folders.append(Path(given.config_dir).absolute())
+        overrides.append(f"hydra.searchpath=['file://{folders[-1]}']")
+    cfg = compose(config_name, overrides, hydra_too=True)
+    print("\n".join(option_lines(cfg, folders)))
 
 
 def _exit_interrupted(config_name: str, arguments: Sequence[str]) -> NoReturn:

@@ -1,7 +1,7 @@
 """The options of a command with their values and comments, as ``--options`` prints them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +9,28 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 
-def option_lines(cfg: DictConfig, conf: Path) -> Iterator[str]:
+def option_lines(cfg: DictConfig, folders: Sequence[Path]) -> Iterator[str]:
     """A line for each option of a composed config, ``key=value  # comment``, in its order.
 
     A group is headed by its choice and by the names to choose from.
 
     Args:
         cfg: with Hydra's own config under ``hydra``.
-        conf: the folder of configs; the comments are those of its YAML files.
+        folders: of configs; the comments are those of their YAML files.
     """
     chosen = {k: v for k, v in cfg.hydra.runtime.choices.items() if not k.startswith("hydra")}
-    files = sorted(conf.glob("*/*.yaml"))
+    files = [file for folder in folders for file in sorted(folder.glob("*/*.yaml"))]
     # The file of the choice has the last word; other files explain what it inherits.
     files.sort(key=lambda file: chosen.get(file.parent.name) == file.stem)
     comments: dict[str, str] = {}
-    for file in (*files, conf / f"{cfg.hydra.job.config_name}.yaml"):
-        prefix = "" if file.parent == conf else f"{file.parent.name}."
-        comments |= {prefix + key: comment for key, comment in _comments(file)}
+    for file in files:
+        comments |= {f"{file.parent.name}.{key}": comment for key, comment in _comments(file)}
+    comments |= dict(_comments(folders[0] / f"{cfg.hydra.job.config_name}.yaml"))
     options = OmegaConf.to_container(cfg)
     assert isinstance(options, dict)
     del options["hydra"]
     for key in dict.fromkeys([*options, *chosen]):
-        names = sorted(file.stem for file in (conf / str(key)).glob("[!_]*.yaml"))
+        names = sorted({f.stem for folder in folders for f in folder.glob(f"{key}/[!_]*.yaml")})
         if names:
             yield f"\n# {key}={_text(chosen.get(key))}  choose {', '.join(names)}"
         for name, leaf in _leaves(key, options[key]) if key in options else ():

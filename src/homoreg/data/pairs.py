@@ -101,26 +101,6 @@ def prepare_pairs(
         raise HomoregError(f"{error.filename or root}: {error.strerror or error}") from error
 
 
-def prepared_differs(
-    source: Source,
-    warp: Warp,
-    root: str | Path,
-    seed: int,
-    *,
-    jpeg_quality: int = 95,
-    store_views: bool = True,
-) -> str | None:
-    """How the pairs under ``root`` differ from those requested, or None.
-
-    Only options are compared; the photographs need not exist any more.
-
-    Returns:
-        A predicate for the folder's name, such as ``was prepared with warp.shift=0.3, not 0.15``.
-    """
-    recipe = PairRecipe(source, warp, seed, jpeg_quality, store_views)
-    return _record_difference(Path(root), recipe)
-
-
 @dataclass(frozen=True)
 class PairRecipe:
     """Everything that the pairs of a folder depend on."""

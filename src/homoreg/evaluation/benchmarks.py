@@ -1,13 +1,17 @@
 """Benchmarks: pairs of views with a known homography."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from homoreg.data.manifest import PairManifest
+import numpy as np
+
+from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.views import read_view1, read_view2
 from homoreg.errors import HomoregError
 from homoreg.evaluation.pair import ViewPair
+from homoreg.keyed import keyed_seed
 
 
 class Benchmark(Protocol):
@@ -63,6 +67,17 @@ class ManifestBenchmark:
         return ViewPair(
             pair.id, read_view1(pair), read_view2(pair), pair.homography, photo=pair.photo
         )
+
+
+def spread_over_photos(pairs: Iterable[Pair], count: int, purpose: str) -> list[Pair]:
+    """Choose ``count`` pairs from as many photos as possible, in an order keyed by the purpose."""
+    ordered = sorted(pairs, key=lambda pair: keyed_seed(purpose, pair.id))
+    earlier = Counter[str]()
+    turns = []
+    for pair in ordered:
+        turns.append(earlier[pair.photo])
+        earlier[pair.photo] += 1
+    return [ordered[i] for i in np.argsort(turns, kind="stable")[:count]]
 
 
 def check_limit(limit: int | None) -> None:

@@ -4,7 +4,6 @@ from copy import deepcopy
 from dataclasses import replace
 
 import lightning.pytorch as pl
-import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from homoreg.aggregates import quartiles, with_failures
@@ -14,10 +13,9 @@ from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
-from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
 from homoreg.evaluation.run import WATCHED
 from homoreg.evaluation.table import EvaluationProtocol, evaluate_benchmark
-from homoreg.keyed import keyed_seed
 
 
 class HomographyEvaluation(pl.Callback):
@@ -82,12 +80,6 @@ class HomographyEvaluation(pl.Callback):
     def _watched_pairs(self, data: PatchPairDataModule) -> Benchmark:
         """A fixed subset of the validation photos' pairs, from as many photos as possible."""
         pairs = [data.manifest.pairs[i] for i in data.validation_members]
-        pairs.sort(key=lambda pair: keyed_seed("watched", pair.id))
-        seen: dict[str, int] = {}
-        turns = []
-        for pair in pairs:
-            seen[pair.photo] = seen.get(pair.photo, 0) + 1
-            turns.append(seen[pair.photo])
-        chosen = [pairs[i] for i in np.argsort(turns, kind="stable")[: self.subset]]
+        chosen = spread_over_photos(pairs, self.subset, "watched")
         manifest = PairManifest(data.manifest.path, chosen, data.manifest.hash)
         return ManifestBenchmark(manifest, name="validation")

@@ -17,7 +17,7 @@ from homoreg.aggregates import clipped_log10
 from homoreg.data.datamodule import validation_photos
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
+from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
 from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration
 from homoreg.evaluation.pair import condition_estimate, estimate_from
 from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, each_evaluation, label
@@ -85,16 +85,9 @@ def validation_benchmarks(
 def _benchmark(
     manifest: PairManifest, photos: Iterable[str], count: int, name: str
 ) -> ManifestBenchmark:
-    """At most ``count`` pairs of some photos, one of each photo first."""
     chosen = set(photos)
     pairs = [pair for pair in manifest.pairs if pair.photo in chosen]
-    pairs.sort(key=lambda pair: keyed_seed("calibration", pair.id))
-    seen: dict[str, int] = {}
-    turns = []
-    for pair in pairs:
-        seen[pair.photo] = seen.get(pair.photo, 0) + 1
-        turns.append(seen[pair.photo])
-    kept = [pairs[i] for i in np.argsort(turns, kind="stable")[:count]]
+    kept = spread_over_photos(pairs, count, "calibration")
     return ManifestBenchmark(PairManifest(manifest.path, kept, manifest.hash), name=name)
 
 
