@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "evaluation": SHARED | {"aggregates", "geometry", "matching", "data", "descriptors", "runs"},
     "study": SHARED | {"aggregates"},
 }
-COMMANDS = {"prepare", "train", "evaluate", "report"}  # import everything, imported by nothing
+# Import everything, imported by nothing.
+COMMANDS = {"prepare", "train", "evaluate", "report", "export"}
 COMPUTING = {"geometry", "matching", "study"}
 FRAMEWORKS = {"torch", "torchmetrics", "lightning", "kornia", "hydra", "omegaconf"}
 

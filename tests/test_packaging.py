@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # Imported only if the user has installed it; an error names it otherwise.
-OPTIONAL = {"poselib"}
+OPTIONAL = {"poselib", "onnx"}
 
 
 def requirements(*lists: list[str]) -> dict[str, Requirement]:

@@ -11,7 +11,8 @@ from typing import NoReturn
 # What a file system may refuse: no room, no permission, no such place.
 FILE_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    errno.ENAMETOOLONG,
 }
 
 
@@ -49,7 +50,7 @@ def one_line(error: BaseException) -> str:
     elif isinstance(cause, HydraException):
         text = _hydra_message(cause)
     elif isinstance(cause, OSError) and cause.filename:
-        text = f"{cause.filename}: {cause.strerror}"
+        text = f"{cause.filename2 or cause.filename}: {cause.strerror}"
     else:
         text = str(cause)
     return " ".join(text.split())

@@ -241,7 +241,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_runs_and_unknown_names_are_named(tmp_path: Path) -> None:
-    with pytest.raises(HomoregError, match="there is no such run or checkpoint"):
+    with pytest.raises(HomoregError, match="there is no such run or file"):
         load_descriptor(tmp_path / "nothing")
     with pytest.raises(HomoregError, match="config.yaml"):
         load_descriptor(tmp_path)

@@ -1,4 +1,4 @@
-"""How the four commands start and end: Hydra's set-up, the command line, one line for an error."""
+"""How the commands start and end: Hydra's set-up, the command line, one line for an error."""
 
 import argparse
 import functools
@@ -35,7 +35,7 @@ from homoreg.files import conf_dir
 
 # Options whose value is a name or a path even where YAML would read a number in it.
 NAMES = re.compile(
-    r"([\w.]+\.)?(study|root|names|runs|pair|ckpt|dir|outputs|multirun)=(?P<value>.+)"
+    r"([\w.]+\.)?(study|root|names|runs?|pair|ckpt|to|dir|outputs|multirun)=(?P<value>.+)"
 )
 
 

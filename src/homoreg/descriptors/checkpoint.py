@@ -7,11 +7,12 @@ from typing import Any
 
 import hydra
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from homoreg.descriptors.inference import NetworkDescriptor
+from homoreg.descriptors.inference import NetworkDescriptor, Origin
 from homoreg.descriptors.window import PatchWindow
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, one_line
 from homoreg.keyed import keyed_seed
 from homoreg.runs.targets import instantiate_untrusted
 
@@ -77,24 +78,42 @@ def trained_descriptor(
             network of a known package.
     """
     stored = read_checkpoint(file)
-    config = stored["homoreg"] if config is None else config
-    try:
-        model, patch = config["model"], config["patch"]
-        name, seed = config["network"], config["seed"]
-        arm = config["regularizer"]["name"]
-        window = PatchWindow(**patch)
-    except (KeyError, TypeError) as error:
-        raise HomoregError(
-            f"{file}: its config is incomplete or of another version of homoreg: {error}"
-        ) from error
-    # The initial weights are replaced below; building them must not disturb the random state.
-    with torch.random.fork_rng():
-        network = instantiate_untrusted(model, nn.Module, f"{file}: model", packages)
     weights = {
         key.removeprefix("network."): value
         for key, value in stored["state_dict"].items()
         if key.startswith("network.")
     }
+    config = stored["homoreg"] if config is None else config
+    return network_descriptor(file, config, weights, device, packages)
+
+
+def network_descriptor(
+    file: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    device: str | None,
+    packages: Sequence[str],
+) -> NetworkDescriptor:
+    """The network that a file describes, with the weights that it holds, as a descriptor.
+
+    The other arguments are those of :func:`trained_descriptor`.
+
+    Raises:
+        HomoregError: the config describes something else than a network of a known package, or
+            one with other weights.
+    """
+    try:
+        model, patch = config["model"], config["patch"]
+        name, seed = config["network"], config["seed"]
+        arm = config["regularizer"]["name"]
+        window = PatchWindow(**patch)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise HomoregError(
+            f"{file}: its config is incomplete or of another version of homoreg: {one_line(error)}"
+        ) from error
+    # The initial weights are replaced below; building them must not disturb the random state.
+    with torch.random.fork_rng():
+        network = instantiate_untrusted(model, nn.Module, f"{file}: model", packages)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -102,7 +121,8 @@ def trained_descriptor(
             f"{file} holds another network than its config describes: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
-    return NetworkDescriptor(network, window, str(name), arm, seed, device)
+    origin = Origin(file, config, packages)
+    return NetworkDescriptor(network, window, str(name), arm, seed, device, origin)
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

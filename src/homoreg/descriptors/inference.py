@@ -1,6 +1,11 @@
 """A network as a descriptor."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +15,27 @@ from homoreg.descriptors.descriptor import check_input
 from homoreg.descriptors.layers import to_network
 from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
+from homoreg.runs.targets import instantiate_untrusted
 
 # Patches per forward pass. On a CPU the activations of 128 patches stay in its caches, which saves
 # a third of the time; a GPU needs more to be busy.
 PATCHES_PER_PASS_CPU, PATCHES_PER_PASS_GPU = 128, 1024
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network that homoreg trained comes from.
+
+    Attributes:
+        file: that holds its weights.
+        config: the ``network``, ``model``, ``patch``, ``regularizer`` and ``seed`` of its training
+            and, where they are known, ``detector``, ``matcher`` and ``source``.
+        packages: packages that the user trusts beside those in :mod:`homoreg.runs.targets`.
+    """
+
+    file: Path
+    config: Mapping[str, Any]
+    packages: Sequence[str] = ()
 
 
 class NetworkDescriptor:
@@ -26,6 +48,7 @@ class NetworkDescriptor:
         regularizer: the arm it was trained under; empty for a network that was not trained here.
         seed: of its training.
         device: where the network runs; CUDA if available by default.
+        origin: of a network that homoreg trained.
     """
 
     metric = "l2"
@@ -39,6 +62,7 @@ class NetworkDescriptor:
         regularizer: str = "",
         seed: int | None = None,
         device: str | torch.device | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.window = window
         self.device = pick_device(device)
@@ -47,6 +71,33 @@ class NetworkDescriptor:
         self.name = name
         self.regularizer = regularizer
         self.seed = seed
+        self.origin = origin
+
+    @cached_property
+    def detector(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The detector that it was trained for, see :mod:`homoreg.matching`; None if unknown.
+
+        Raises:
+            HomoregError: its file names something else than a detector of homoreg.
+        """
+        return self._trained_for("detector")
+
+    @cached_property
+    def matcher(self) -> Any:
+        """The matcher that it was trained for, as :attr:`detector`."""
+        return self._trained_for("matcher")
+
+    def _trained_for(self, part: str) -> Any:
+        # Built when asked for: describing given keypoints needs none, whatever the file names.
+        if self.origin is None or self.origin.config.get(part) is None:
+            return None
+        return instantiate_untrusted(
+            self.origin.config[part],
+            object,
+            f"{self.origin.file}: {part}",
+            self.origin.packages,
+            known=("homoreg.matching",),
+        )
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """See :class:`Descriptor`; keypoints outside the image get a row of NaN."""

@@ -114,6 +114,16 @@ class RunFolder:
         """Whether the training is finished, evaluated or not."""
         return bool(self.record.get("training"))
 
+    @property
+    def training_photos(self) -> dict[str, int] | None:
+        """Size in bytes of each photograph that the run was trained on; None if not recorded."""
+        if not self.photos_file.is_file():
+            return None
+        try:
+            return dict(json.loads(self.photos_file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise HomoregError(f"{self.photos_file} is damaged: {error}") from error
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out; the system ends the lock with the process.

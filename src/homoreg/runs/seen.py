@@ -1,6 +1,5 @@
 """Which photographs a run was trained on, so that it is not evaluated on them."""
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 
@@ -42,14 +41,11 @@ def check_unseen(runs: Sequence[RunFolder], benchmark: Benchmark, allow: bool) -
         return
     held_out = photo_sizes(benchmark.pairs).items()
     for run in runs:
-        if not run.photos_file.is_file():
+        trained_on = run.training_photos
+        if trained_on is None:
             log.warning("%s does not say which photographs it was trained on", run.path)
             continue
-        try:
-            trained_on = json.loads(run.photos_file.read_text(encoding="utf-8"))
-            seen = sorted(name for name, _ in held_out & trained_on.items())
-        except (ValueError, AttributeError, TypeError) as error:
-            raise HomoregError(f"{run.photos_file} is damaged: {error}") from error
+        seen = sorted(name for name, _ in held_out & trained_on.items())
         if not seen:
             continue
         message = (

@@ -40,6 +40,7 @@ def instantiate_untrusted(
     base: type,
     where: str,
     packages: Sequence[str] = (),
+    known: Sequence[str] = MODULE_PACKAGES,
 ) -> Any:
     """Build the object that a file describes, if every ``_target_`` in it is allowed.
 
@@ -49,7 +50,7 @@ def instantiate_untrusted(
         HomoregError: see :func:`check_targets`; or the object cannot be built, for example since
             it would download weights.
     """
-    check_targets(config, base, where, packages)
+    check_targets(config, base, where, packages, known)
     try:
         with _no_downloads(where):
             built = hydra.utils.instantiate(config)

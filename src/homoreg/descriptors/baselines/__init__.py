@@ -1,6 +1,7 @@
-"""Descriptors that others made, and raw patches: what a trained network is compared with.
+"""Descriptors with a name: what a network that one trains is compared with.
 
-``conf/descriptors`` has a file for each, which builds one of the classes here from options alone.
+``conf/descriptors`` has a file for each, which builds it from options alone: descriptors that
+others made, raw patches, and the trained descriptor that comes with the package.
 """
 
 from typing import Any
@@ -20,11 +21,12 @@ _FILES = {file.stem: file for file in sorted((conf_dir() / "descriptors").glob("
 BASELINES = tuple(name for name in _FILES if name not in ("none", "untrained"))
 
 
-def baseline_descriptor(name: str, **options: Any) -> Descriptor:
+def baseline_descriptor(name: str, device: str | None = None, **options: Any) -> Descriptor:
     """A baseline as ``conf/descriptors`` defines it, on a window of 64 pixels by default.
 
     Args:
         name: the name of its file.
+        device: where a network runs; CUDA if available by default.
         options: replace those of the file.
 
     Raises:
@@ -37,9 +39,9 @@ def baseline_descriptor(name: str, **options: Any) -> Descriptor:
         raise HomoregError(f"there is no baseline {name!r}; give one of {', '.join(BASELINES)}")
     # The defaults of the command that evaluates baselines resolve the file's interpolations.
     defaults = OmegaConf.load(conf_dir() / "evaluate.yaml")
-    merged = OmegaConf.merge(defaults, OmegaConf.load(_FILES[name]))
+    merged = OmegaConf.merge(defaults, {"device": device}, OmegaConf.load(_FILES[name]))
     config: Any = OmegaConf.to_container(OmegaConf.select(merged, name), resolve=True)
-    return hydra.utils.get_class(config.pop("_target_"))(**config | options)
+    return hydra.utils.get_object(config.pop("_target_"))(**config | options)
 
 
 __all__ = [
