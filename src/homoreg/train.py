@@ -55,7 +55,7 @@ Config = dict[str, Any]
 def main(cfg: DictConfig) -> dict[str, float] | float:
     """Train one job; returns its final metrics, or the one that a search optimizes."""
     metrics = train(cfg)
-    if HydraConfig.get().runtime.choices["hydra/sweeper"] == "basic":
+    if HydraConfig.get().runtime.choices["hydra/sweeper"] in ("basic", "arms"):
         return metrics
     if cfg.optimized_metric not in metrics:
         raise HomoregError(

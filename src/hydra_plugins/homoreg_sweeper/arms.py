@@ -1,0 +1,42 @@
+"""A sweeper that takes a list of arms beside Hydra's grid of parameters."""
+
+import shlex
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+
+class ArmSweeper(BasicSweeper):
+    """Runs each combination of the swept values with each arm.
+
+    Args:
+        arms: the overrides of each arm, as on a command line, such as
+            ``"regularizer=l2 regularizer.weight_decay=1e-5"``. An option that is given on the
+            command line leaves out the arms that set it. Without arms this is Hydra's own sweeper.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        arms: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self.arms = list(arms or ())
+
+    def split_arguments(  # type: ignore[override]  # a static method in Hydra
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        given = {override.get_key_element() for override in overrides}
+        parser = OverridesParser.create()
+        arms = [parser.parse_overrides(shlex.split(arm)) for arm in self.arms]
+        kept = [
+            [str(override.input_line) for override in arm]
+            for arm in arms
+            if not given & {override.get_key_element() for override in arm}
+        ]
+        [combinations] = super().split_arguments(overrides, None)
+        jobs = [[*combination, *arm] for combination in combinations for arm in kept or [[]]]
+        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
