@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from homoreg.cli import compose
 from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
+from homoreg.resolvers import job_name
+from hydra_plugins.homoreg_sweeper.arms import ArmSweeper
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMANDS = [file.stem for file in FILES if len(file.parts) == 1]
@@ -120,3 +123,37 @@ def test_each_correction_changes_its_own_options_and_all_makes_the_same_changes(
             assert {key: one.get(key) for key in changed} == {k: everything.get(k) for k in changed}
             changed_by_all |= changed
     assert differences(notebook, everything) == changed_by_all
+
+
+def jobs(experiment: str, *overrides: str) -> list[list[str]]:
+    """The overrides of the jobs that an experiment's sweep starts."""
+    sweeper = compose("train", [f"experiment={experiment}"], hydra_too=True).hydra.sweeper
+    assert sweeper._target_.endswith("ArmSweeper")
+    arms = ArmSweeper(None, dict(sweeper.params), list(sweeper.arms))
+    parsed = OverridesParser.create().parse_overrides([*arms._parse_config(), *overrides])
+    [found] = arms.split_arguments(parsed, None)
+    return found
+
+
+def test_a_screening_is_a_list_of_arms_under_each_recipe_and_seed() -> None:
+    found = jobs("screening")
+    names = {job_name(job, ["experiment"]) for job in found}
+    assert len(names) == len(found) == 3 * 2 * 32
+    assert "recipe-strong+regularizer-l2+regularizer.weight_decay-1e-3+seed-0" in names
+    doses: dict[str, list[list[str]]] = {}
+    for job in found:
+        regularizer, *dose = [o for o in job if not o.startswith(("seed=", "recipe="))]
+        if "seed=0" in job and "recipe=cosine" in job and "train_photos" not in str(dose):
+            doses.setdefault(regularizer.removeprefix("regularizer="), []).append(dose)
+    assert doses.keys() == {file.stem for file in FILES if file.parts[0] == "regularizer"}
+    assert {name for name, own in doses.items() if len(own) != 3} == {"none"}
+
+
+def test_options_of_the_command_line_leave_out_the_arms_that_set_them() -> None:
+    found = jobs("screening", "regularizer=none,l2", "seed=0")
+    assert [sorted(job) for job in found] == [
+        sorted([f"recipe={recipe}", f"regularizer={arm}", "seed=0"])
+        for recipe in ("cosine", "strong")
+        for arm in ("none", "l2")
+    ]
+    assert len(jobs("screening", "data.train_photos=20", "seed=0")) == 2 * 28

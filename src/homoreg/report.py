@@ -19,7 +19,7 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
 from homoreg.runs import RunFolder, find_runs
 from homoreg.study.analysis import Analysis
-from homoreg.study.arms import name_arms, order_arms, order_protocols
+from homoreg.study.arms import name_arms, order_arms, order_protocols, protocol_of
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.page import write_report
 from homoreg.study.tables import gather_rows, read_epochs
@@ -118,7 +118,10 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     table = table.assign(
         run=[_name(run, root) for run in runs],
         status=[run.status for run in runs],
-        protocol=[analysis.protocol for analysis in analyses],
+        protocol=[
+            protocol_of(analysis.protocol, chosen.get("recipe"))
+            for analysis, chosen in zip(analyses, choices, strict=True)
+        ],
         analysis=pd.Series(analyses, dtype=object),
         settings=pd.Series(list(map(_settings, runs, choices)), dtype=object),
     )

@@ -376,21 +376,60 @@ def test_doses_are_a_grid_of_what_was_set(tmp_path: Path, make_run: Callable):
                     },
                     gain=1 + rate,
                 )
+    make_run(tmp_path / "none", "none", 0, analysis=CORRECTED)
     study = gathered(tmp_path)
     section = dose(study)
     table = section.frames["dose"]
-    table = table[table["estimator"] == "dlt"]
-    assert set(table["option"]) == {"weight_decay"}
-    assert list(zip(table["others"], table["dose"], strict=True)) == [
-        *(("dropout 0", 0), ("dropout 0", 1e-4), ("dropout 0.3", 0), ("dropout 0.3", 1e-4)),
+    table = table[table["estimator"] == "magsac"]
+    own = table[table["option"] == "weight_decay"]
+    assert list(zip(own["other settings"], own["dose"], strict=True)) == [
+        *(("dropout=0", "0"), ("dropout=0", "0.0001")),
+        *(("dropout=0.3", "0"), ("dropout=0.3", "0.0001")),
     ]
-    models = study.models[study.models["estimator"] == "dlt"]
-    own = models["arm"] == "hybrid regularizer.dropout=0.3 regularizer.weight_decay=0.0001"
-    [row] = table[(table["others"] == "dropout 0.3") & (table["dose"] == 1e-4)].to_dict("records")
-    assert (row["seeds"], row["arm"]) == (2, "hybrid")
-    assert row["auc_5px_mean"] == pytest.approx(models.loc[own, "auc_5px"].mean())
-    ax, *_ = figures(section)["dose"].draw().axes
+    models = study.models[study.models["estimator"] == "magsac"]
+    of_arm = models["arm"] == "hybrid dropout=0.3 weight_decay=0.0001"
+    row = own.iloc[-1]
+    assert (row["seeds"], row["regularizer"]) == (2, "hybrid")
+    assert row["auc_5px_mean"] == pytest.approx(models.loc[of_arm, "auc_5px"].mean())
+    assert len(figures(section)) == 2  # an option each
+    ax, *_ = figures(section)["dose_corrected_hybrid_weight_decay"].draw().axes
     assert len(ax.containers) == 2  # a line per dropout rate
+    by_dropout = table[table["option"] == "dropout"].set_index(["other settings", "dose"])
+    best = by_dropout["log10_corner_error_mean"].idxmin()
+    won = section.frames["winners"].set_index(["estimator", "option"]).loc[("magsac", "dropout")]
+    assert (won["other settings"], won["dose"]) == best
+
+
+def test_a_screening_has_doses_of_each_regularizer_and_numbers_of_photos(
+    tmp_path: Path, make_run: Callable
+):
+    arms: list[tuple[str, dict]] = [("none", {}), ("none", {"data.train_photos": 20})]
+    arms += [("l2", {"regularizer.weight_decay": dose}) for dose in (1e-5, 1e-3)]
+    arms += [("mild", {"augmentation": name}) for name in ("weak", "strong")]
+    for recipe in ("cosine", "strong"):
+        for place, (regularizer, settings) in enumerate(arms):
+            make_run(
+                tmp_path / f"{recipe}+{place}",
+                regularizer,
+                0,
+                analysis=CORRECTED,
+                settings=settings | {"recipe": recipe},
+                error_px=1.0 + place,
+            )
+    study = gathered(tmp_path)
+    assert study.protocols == ["corrected", "corrected_strong"]
+    expected = ["none", "none data.train_photos=20", "l2 weight_decay=0.001"]
+    expected += ["l2 weight_decay=1e-05", "mild augmentation=weak", "mild augmentation=strong"]
+    own = study.arms[(study.arms["protocol"] == "corrected_strong") & (study.arms["seeds"] > 0)]
+    assert list(own["arm"].unique()) == expected
+    winners = dose(study).frames["winners"].query("estimator == 'magsac'")
+    chosen = ["regularizer", "option", "dose"]
+    assert list(winners[chosen].drop_duplicates().itertuples(index=False, name=None)) == [
+        ("l2", "weight_decay", "1e-05"),
+        ("mild", "augmentation", "weak"),
+        ("none", "data.train_photos", "all"),
+    ]
+    assert len(winners) == 6
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])

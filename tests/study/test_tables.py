@@ -123,13 +123,15 @@ def test_what_follows_from_another_setting_names_no_arm():
         {"regularizer": "mine", "model.dropout": 0.5, "size": "small", "data.pairs": 10},
         {"regularizer": "mine", "model.dropout": 0.5, "size": "large", "data.pairs": 99},
     )
-    assert list(name_arms(runs)) == ["none size=small", "mine size=small", "mine size=large"]
+    assert list(name_arms(runs)) == ["none", "mine size=small", "mine size=large"]
     assert list(name_arms(runs, ["size"])) == ["none", "mine", "mine"]
+    assert list(name_arms(runs.iloc[:2])) == ["none", "mine"]
     assert list(settings_table(runs)) == ["regularizer", "size", "data.pairs", "model.dropout"]
 
 
 def test_a_setting_that_mirrors_another_is_shown_once():
     runs = runs_of(*({"regularizer.p": p, "model.dropout": p} for p in (0.1, 0.2)))
+    assert list(name_arms(runs.iloc[:2])) == ["none", "mine"]
     assert list(settings_table(runs)) == ["regularizer.p"]
 
 

@@ -1,10 +1,11 @@
 """Arms: runs that differ in nothing but the seed. What names them and in which order they appear.
 
-An arm is called by its regularizer and by whatever else distinguishes it from the other arms of its
-protocol, as told by the runs' resolved configs. Any regularizer is an arm.
+An arm is called by its regularizer and by whatever else distinguishes it from the other arms with
+that regularizer, as told by the runs' resolved configs. Any regularizer is an arm.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -41,14 +42,12 @@ def distinguishing_settings(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd
     """Of :func:`settings_table` those that do not follow from the ones before them.
 
     Args:
-        runs: of one protocol.
-        known: settings that are known besides the regularizer; they and what follows from them are
-            left out.
+        runs: of one protocol and regularizer.
+        known: settings that are known already; they and what follows from them are left out.
     """
     table = settings_table(runs)
-    groups = runs["training.regularizer"].to_list()
-    for name in known:
-        groups = list(zip(groups, table.get(name, [""] * len(runs)), strict=True))
+    groups: list[Any] = list(zip(*(table[name] for name in known if name in table), strict=True))
+    groups = groups or [()] * len(runs)
     kept = []
     for name in map(str, table):
         finer = list(zip(groups, table[name], strict=True))
@@ -60,12 +59,24 @@ def distinguishing_settings(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd
 
 def name_arms(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd.Series:
     """The arm of each run of one protocol: its regularizer and its distinguishing settings."""
-    settings = distinguishing_settings(runs, known).to_dict("records")
-    arms = [
-        " ".join([regularizer, *(f"{name}={value}" for name, value in setting.items() if value)])
-        for regularizer, setting in zip(runs["training.regularizer"], settings, strict=True)
+    arms = pd.Series("", index=runs.index, dtype=object)
+    for regularizer, own in runs.groupby("training.regularizer", sort=False):
+        settings = distinguishing_settings(own, known)
+        described = describe_settings(settings)
+        arms[own.index] = [f"{regularizer} {text}".strip() for text in described]
+    return arms
+
+
+def describe_settings(settings: pd.DataFrame) -> list[str]:
+    """Each row's settings that are set, as text.
+
+    >>> describe_settings(pd.DataFrame({"regularizer.dropout": ["0.1"], "data.train_photos": [""]}))
+    ['dropout=0.1']
+    """
+    return [
+        " ".join(f"{name.removeprefix('regularizer.')}={value}" for name, value in row if value)
+        for row in (list(record.items()) for record in settings.to_dict("records"))
     ]
-    return pd.Series(arms, index=runs.index, dtype=object)
 
 
 def order_arms(arms: Iterable[str]) -> list[str]:
@@ -82,18 +93,38 @@ def order_arms(arms: Iterable[str]) -> list[str]:
 
 
 def order_protocols(protocols: Iterable[str]) -> list[str]:
-    """Each protocol once, the notebook's first.
+    """Each protocol once, the notebook's first, those with another recipe after the default's.
 
-    >>> order_protocols(["corrected", "notebook", "corrected"])
-    ['notebook', 'corrected']
+    >>> order_protocols(["corrected_strong", "corrected", "notebook", "corrected"])
+    ['notebook', 'corrected', 'corrected_strong']
     """
-    return sorted(set(protocols), key=list(PROTOCOLS).index)
+    places = {name: place for place, name in enumerate(PROTOCOLS)}
+    return sorted(set(protocols), key=lambda name: (places[name.partition("_")[0]], name))
+
+
+def protocol_of(protocol: str, recipe: str | None) -> str:
+    """The key under which runs are kept apart: their protocol and any recipe but the default.
+
+    >>> protocol_of("corrected", "cosine"), protocol_of("corrected", "strong")
+    ('corrected', 'corrected_strong')
+    """
+    return f"{protocol}_{recipe}" if recipe and recipe != "cosine" else protocol
+
+
+def protocol_label(protocol: str) -> str:
+    """A key of :func:`protocol_of` in words.
+
+    >>> protocol_label("corrected_strong")
+    'the corrected protocol with recipe=strong'
+    """
+    name, _, recipe = protocol.partition("_")
+    return PROTOCOLS[name] + (f" with recipe={recipe}" if recipe else "")
 
 
 def sort_models(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """A table's rows in the order of the protocols, the arms and the other keys."""
     ranks = {
-        "protocol": {protocol: number for number, protocol in enumerate(PROTOCOLS)},
+        "protocol": {name: place for place, name in enumerate(order_protocols(table["protocol"]))},
         "arm": {arm: number for number, arm in enumerate(order_arms(table["arm"]))},
     }
     return table.sort_values(

@@ -10,9 +10,9 @@ import pandas as pd
 from homoreg.plotting import ArmStyle, arm_styles
 from homoreg.study import tables
 from homoreg.study.analysis import Analysis, analysis_of, primary_estimator
-from homoreg.study.arms import ORIGINAL_ARMS, PROTOCOLS, order_protocols
+from homoreg.study.arms import ORIGINAL_ARMS, order_protocols, protocol_label
 from homoreg.study.claims import evaluate_claims
-from homoreg.study.statistics import compare_arms
+from homoreg.study.statistics import OUTCOMES, compare_arms, levels
 
 BASELINE = "none"  # the arm that the others are compared with
 MANY_RUNS = 12  # above this, tables have a row per arm and not per run
@@ -48,6 +48,8 @@ class StudyData:
     shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
     configs: pd.DataFrame = field(default_factory=pd.DataFrame)
     pictures: Mapping[str, list[Path]] = field(default_factory=dict)
+
+    _levels: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -113,6 +115,19 @@ class StudyData:
         )
         return evaluate_claims(rows, tables.training_table(runs), self.analyses)
 
+    def levels(self, protocol: str) -> pd.DataFrame:
+        """The outcomes of a protocol's arms and baselines, in their order and as failures.
+
+        See :func:`~homoreg.study.statistics.levels`; trials of a search are left out.
+        """
+        if protocol not in self._levels:
+            rows = self.rows_of(protocol)
+            rows = rows[~rows["arm"].isin(self.trials)]
+            names: list[str] = [*self.analyses[protocol].outcomes, "failure_rate"]
+            table = levels(rows, {name: OUTCOMES[name] for name in names})
+            self._levels[protocol] = table.assign(protocol=protocol)
+        return self._levels[protocol]
+
     @property
     def many_runs(self) -> bool:
         return len(self.done) > MANY_RUNS
@@ -144,7 +159,7 @@ class StudyData:
         for protocol in self.protocols:
             own = frame[frame["protocol"] == protocol] if len(frame) else frame
             if len(own) and own["arm"].nunique() <= MANY_ARMS:
-                label = PROTOCOLS[protocol]
+                label = protocol_label(protocol)
                 label = f"{label[0].upper()}{label[1:]}. " if several else ""
                 yield protocol, f"_{protocol}" if several else "", label, own
 

@@ -9,7 +9,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 
-from homoreg.study.arms import PROTOCOLS
+from homoreg.study.arms import PROTOCOLS, protocol_label
 
 Format = Callable[[Any], str]
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -93,7 +93,7 @@ def view(table: pd.DataFrame, columns: Iterable[Column], by: Sequence[str] = ())
     """
     shared = ("protocol", "estimator")
     by = [key for key in by if not (key in shared and table[key].nunique() == 1)]
-    groups = [Column(key, key, lambda value: PROTOCOLS.get(value, str(value))) for key in by]
+    groups = [Column(key, key, _group_label) for key in by]
     columns = [*groups, *(column for column in columns if column.key in table)]
     records = cast(list[dict[str, Any]], table.to_dict("records"))
     cells = pd.DataFrame(
@@ -104,6 +104,11 @@ def view(table: pd.DataFrame, columns: Iterable[Column], by: Sequence[str] = ())
         cells.iloc[:, place] = cells.iloc[:, place].mask(repeated, "")
     text = tuple(not pd.api.types.is_numeric_dtype(table[column.key]) for column in columns)
     return View(cells, text)
+
+
+def _group_label(value: Any) -> str:
+    known = str(value).partition("_")[0] in PROTOCOLS
+    return protocol_label(str(value)) if known else str(value)
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,11 @@ def escape(text: str) -> str:
     'a\\\\_b \\\\| \\\\<c>'
     """
     return "".join(f"\\{character}" if character in r"\`*_<|[" else character for character in text)
+
+
+def capitalized(text: str) -> str:
+    """The text with its first letter in capitals."""
+    return text[:1].upper() + text[1:]
 
 
 def bullets(lines: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from homoreg.study.arms import PROTOCOLS, order_arms
+from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.document import Part, Section, Table
 from homoreg.study.render import write_sections
@@ -101,7 +101,7 @@ def _notes(study: StudyData) -> list[str]:
                 "Not all models were evaluated on the same pairs: compare no AUC between those."
             )
     notes += [
-        f"There are too many arms of {PROTOCOLS[protocol]} for figures by arm (more than "
+        f"There are too many arms of {protocol_label(protocol)} for figures by arm (more than "
         f"{MANY_ARMS}): the tables have them."
         for protocol in study.crowded()
     ]

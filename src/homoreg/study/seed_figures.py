@@ -1,6 +1,6 @@
 """Figures whose unit is the training run: seeds, differences from `none`, doses, trials."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from homoreg.metrics import METRICS
-from homoreg.plotting import PALETTE, WIDTH_IN, ArmStyle, plot_style
+from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, plot_style
 from homoreg.study.arms import order_arms
 from homoreg.study.figures import panels
 
@@ -257,25 +257,28 @@ def ablation_plot(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
-    """Metrics against the dose, a line per value of the other options; bars: intervals over seeds.
+def dose_curves(
+    doses: pd.DataFrame, metrics: dict[str, str], reference: Mapping[str, float]
+) -> Figure:
+    """Metrics against the dose, a line per value of the other options; bars: 95 % intervals.
 
     Args:
-        doses: :func:`homoreg.study.variations.dose_table` of one protocol, estimator and arm.
+        doses: :func:`homoreg.study.variations.dose_table` of one protocol, estimator and option.
         metrics: the label of each metric.
+        reference: the metrics of the arm without regularization, drawn as a line.
     """
-    # Evenly spaced, since a grid starts at 0 and goes on in powers of ten.
-    places = {dose: place for place, dose in enumerate(sorted(set(doses["dose"])))}
-    lines = sorted(set(doses["others"]))
+    # Evenly spaced, since doses go in powers of ten or have no number.
+    ticks = dict(zip(doses["place"], doses["dose"], strict=True))
+    lines = sorted(set(doses["other settings"]))
 
     def panel(ax: Axes, metric: str) -> None:
         for number, others in enumerate(lines):
-            line = doses[doses["others"] == others].sort_values("dose")
+            line = doses[doses["other settings"] == others].sort_values("place")
             style = PALETTE[number % len(PALETTE)]
             mean, seeds = line[f"{metric}_mean"], line["seeds"].max()
             reach = mean - line[f"{metric}_low"].fillna(mean)
             ax.errorbar(
-                line["dose"].map(places) + 0.06 * (number - (len(lines) - 1) / 2),
+                line["place"] + 0.06 * (number - (len(lines) - 1) / 2),
                 mean.where(np.isfinite(mean)),
                 yerr=reach.where(np.isfinite(reach), 0.0),
                 color=style.color,
@@ -283,10 +286,12 @@ def dose_curves(doses: pd.DataFrame, metrics: dict[str, str]) -> Figure:
                 linestyle=style.linestyle,
                 markersize=5,
                 elinewidth=1,
-                label=f"{others or 'all'} (n = {seeds})",
+                label=f"{others or doses['regularizer'].iloc[0]} (n = {seeds})",
             )
-        ax.set_xticks(range(len(places)), [f"{dose:g}" for dose in places], rotation=45)
-        ax.set_title(metrics[metric], loc="left", fontsize=8.5)
+        if np.isfinite(reference.get(metric, np.nan)):
+            ax.axhline(reference[metric], color=GRAY, linewidth=1, linestyle=":", label="none")
+        ax.set_xticks(list(ticks), list(ticks.values()), rotation=20, parse_math=False)
+        ax.set_title("\n".join(wrap(metrics[metric], TITLE_WIDTH)), loc="left", fontsize=8.5)
 
     shown = [name for name in metrics if f"{name}_mean" in doses]
     figure = panels(shown, panel, 2.7, sharey=False)

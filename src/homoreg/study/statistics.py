@@ -53,6 +53,7 @@ class Outcome:
         log10: of the value, after the limits.
         range: of the outcome, where it is bounded.
         all_rows: includes rows that an :class:`Analysis` leaves out.
+        better: which values are.
     """
 
     label: str
@@ -63,6 +64,7 @@ class Outcome:
     log10: bool = False
     range: tuple[float, float] | None = None
     all_rows: bool = False
+    better: Literal["lower", "higher"] = "lower"
 
     def pair_values(self, rows: pd.DataFrame) -> pd.Series:
         """One number per row; NaN where the pair is left out."""
@@ -105,6 +107,7 @@ def _auc(threshold: float) -> Outcome:
         lambda errors, counts: resampled_auc(errors, counts, threshold),
         margin=2.0,
         range=(0.0, 100.0),
+        better="higher",
     )
 
 
@@ -125,7 +128,9 @@ OUTCOMES = {
         range=LOG_ERROR_RANGE,
     ),
     "log10_kappa": Outcome("log₁₀ median κ", "kappa", resampled_median, 0.1, log10=True),
-    "match_count": Outcome("median matches", "match_count", resampled_median, 10.0),
+    "match_count": Outcome(
+        "median matches", "match_count", resampled_median, 10.0, better="higher"
+    ),
     "failure_rate": Outcome(
         "share of pairs without an estimate",
         *("failed", resampled_mean, 0.02),
@@ -133,10 +138,16 @@ OUTCOMES = {
         all_rows=True,
     ),
     "precision_3px": Outcome(
-        "median precision at 3 px", "precision_3px", resampled_median, 0.02, range=(0.0, 1.0)
+        "median precision at 3 px",
+        *("precision_3px", resampled_median, 0.02),
+        range=(0.0, 1.0),
+        better="higher",
     ),
     "recall_3px": Outcome(
-        "median recall at 3 px", "recall_3px", resampled_median, 0.02, range=(0.0, 1.0)
+        "median recall at 3 px",
+        *("recall_3px", resampled_median, 0.02),
+        range=(0.0, 1.0),
+        better="higher",
     ),
     "log10_kappa_notebook": Outcome(
         "log₁₀ median κ, the notebook's", "kappa_notebook", resampled_median, 0.1, log10=True

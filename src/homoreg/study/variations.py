@@ -1,20 +1,23 @@
 """What a sweep varies on purpose: corrections, doses of a regularizer, the trials of a search."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from homoreg.study.analysis import analysis_of, primary_estimator
 from homoreg.study.arms import (
+    describe_settings,
     distinguishing_settings,
     name_arms,
-    order_protocols,
     settings_table,
     sort_models,
 )
 from homoreg.study.tables import over_seeds
 
-DOSE_METRICS = ["auc_5px", "predicted_corner_error_px_median", "match_count_median"]
-DOSE_METRICS += ["precision_3px_median"]
+# Options of which several values are doses.
+DOSED = re.compile(r"regularizer\.|augmentation$|optimizer\.lr$|data\.train_photos$")
+DOSE_METRICS = ["auc_5px", "match_count_median", "precision_3px_median", "recall_3px_median"]
 TRIAL = ["objective", "direction", "rank", "value", "run", "seed"]
 ABLATION = ["precision_3px", "recall_3px", "auc_5px", "error", "kappa", "kept_percent"]
 
@@ -83,43 +86,70 @@ def _run_record(run: pd.Series, rows: pd.DataFrame, models: pd.DataFrame) -> dic
     }
 
 
-def dose_table(runs: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """Response to a regularizer's options where a sweep varied them; else empty.
+def dose_table(runs: pd.DataFrame, arms: pd.DataFrame) -> pd.DataFrame:
+    """Arms of one regularizer that differ in one option: its doses.
+
+    Args:
+        runs: finished ones, without an ablation's or a search's.
+        arms: a row per protocol, estimator and arm, with whatever numbers are to be shown.
 
     Returns:
-        A row per protocol, estimator, ``arm`` (what else distinguishes the runs) and dose: the
-        ``option`` and its ``dose``, the other varied options as text in ``others``, ``seeds``, and
-        ``_mean``, ``_low`` and ``_high`` of :data:`DOSE_METRICS`.
+        The rows of ``arms`` with the ``regularizer``, the ``option``, its ``dose`` as text and
+        their order (``place``), and the arms' ``other settings``. An arm stands in as many rows as
+        it has options with several doses. Empty where no option has.
     """
     parts = []
-    runs = runs[runs["objective"] == ""]  # a search leaves no grid behind
-    for protocol in order_protocols(runs["protocol"]):
-        own = runs[runs["protocol"] == protocol]
-        settings = distinguishing_settings(own)
-        options = [name for name in map(str, settings) if name.startswith("regularizer.")]
-        doses = settings[options].apply(pd.to_numeric, errors="coerce")
-        options = [name for name in options if doses[name].notna().all()]
-        if options:
-            *others, option = options
-            parts.append(
-                own[["run"]].assign(
-                    arm=name_arms(own, options),
-                    option=option.removeprefix("regularizer."),
-                    dose=doses[option],
-                    others=[
-                        ", ".join(
-                            f"{str(name).removeprefix('regularizer.')} {value:g}"
-                            for name, value in row.items()
-                        )
-                        for row in doses[others].to_dict("records")
-                    ],
-                )
+    for key, own in runs.groupby(["protocol", "training.regularizer"], sort=False):
+        protocol, regularizer = key
+        settings = distinguishing_settings(own).assign(arm=own["arm"]).drop_duplicates("arm")
+        names = [str(name) for name in settings if name != "arm"]
+        for option in filter(DOSED.match, names):
+            others = describe_settings(settings[[name for name in names if name != option]])
+            doses = pd.DataFrame(
+                {
+                    "protocol": protocol,
+                    "regularizer": regularizer,
+                    "option": option.removeprefix("regularizer."),
+                    "dose": settings[option].replace("", "all"),
+                    "place": rank_doses(settings[option]),
+                    "other settings": others,
+                    "arm": settings["arm"],
+                }
             )
-    if not parts or not len(models):
+            several = doses.groupby("other settings")["dose"].transform("nunique") > 1
+            parts.append(doses[several])
+    table = pd.concat(parts) if parts else pd.DataFrame()
+    if not len(table) or not len(arms):
         return pd.DataFrame()
-    evaluated = models.drop(columns="arm").merge(pd.concat(parts), on="run")
-    keys = ["protocol", "estimator", "arm", "option", "others", "dose", "pairs"]
-    return sort_models(over_seeds(evaluated, keys, DOSE_METRICS), keys)
+    keys = ["protocol", "estimator", "regularizer", "option", "other settings", "place"]
+    return sort_models(table.merge(arms, on=["protocol", "arm"]), keys)
+
+
+def rank_doses(doses: pd.Series) -> pd.Series:
+    """The place of each dose among all: numbers by size, then names, then an option that is unset.
+
+    >>> rank_doses(pd.Series(["1e-3", "", "0.1", "1e-05", "0.1"])).tolist()
+    [1, 3, 2, 0, 2]
+    """
+    numbers = pd.to_numeric(doses, errors="coerce").fillna(np.inf)
+    ordered = sorted(set(zip(doses == "", numbers, doses, strict=True)))
+    return pd.Series(
+        [ordered.index(dose) for dose in zip(doses == "", numbers, doses, strict=True)], doses.index
+    )
+
+
+def winners(doses: pd.DataFrame, outcome: str, better: str) -> pd.DataFrame:
+    """The best dose of each option of a regularizer: the best mean of an outcome over the seeds.
+
+    Args:
+        doses: rows of :func:`dose_table` with ``<outcome>_mean``.
+        outcome: the name of the outcome.
+        better: ``lower`` or ``higher`` values are.
+    """
+    finite = doses[np.isfinite(doses[f"{outcome}_mean"])]
+    ordered = finite.sort_values(f"{outcome}_mean", ascending=better == "lower", kind="stable")
+    keys = ["protocol", "estimator", "regularizer", "option"]
+    return sort_models(ordered.drop_duplicates(keys), keys)
 
 
 def trial_table(runs: pd.DataFrame) -> pd.DataFrame:

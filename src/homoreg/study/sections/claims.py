@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from homoreg.study.arms import PROTOCOLS
+from homoreg.study.arms import PROTOCOLS, order_protocols, protocol_label
 from homoreg.study.claims import DEPENDS, MIN_SEEDS, TESTS, VERDICTS, kappa_column
 from homoreg.study.data import StudyData
 from homoreg.study.document import (
@@ -11,6 +11,7 @@ from homoreg.study.document import (
     Section,
     Table,
     bullets,
+    capitalized,
     number,
     probability,
     view,
@@ -70,26 +71,28 @@ def _notes(study: StudyData, whole: list[str], statements: pd.DataFrame) -> list
     notes = []
     fewest = statements.groupby("protocol")["seeds"].min()
     for protocol in whole:
-        seeds = int(fewest[protocol])
+        seeds, label = int(fewest[protocol]), protocol_label(protocol)
         if seeds >= MIN_SEEDS:  # else the summary says what it takes
             power = sign_flip_power(1.0, seeds, TESTS, "greater")
             notes.append(
-                f"{PROTOCOLS[protocol]}: with {seeds} seeds a difference of one standard "
+                f"{label}: with {seeds} seeds a difference of one standard "
                 f"deviation is found with probability {power:.2f} in this family."
             )
         elif seeds >= fewest_seeds(3):
-            notes.append(f"{PROTOCOLS[protocol]}: below {MIN_SEEDS} seeds no claim can be tested.")
+            notes.append(
+                f"{protocol_label(protocol)}: below {MIN_SEEDS} seeds no claim can be tested."
+            )
         kappa = kappa_column(study.rows_of(protocol), study.analyses[protocol])
         if not kappa.endswith("_correct"):
             notes.append(
-                f"{PROTOCOLS[protocol]}: `{kappa}` is of all matches that the solve used, right or "
-                "wrong; the table has none of the true matches alone."
+                f"{label}: `{kappa}` is of all matches that the solve used, right or wrong; the "
+                "table has none of the true matches alone."
             )
     for protocol, label in PROTOCOLS.items():
-        if protocol not in whole:
+        if not any(name.partition("_")[0] == protocol for name in whole):
             name = "notebook" if protocol == "notebook" else "study"
             notes.append(
-                f"{label[0].upper()}{label[1:]} has not been run here: `python -m homoreg.train -m "
+                f"{capitalized(label)} has not been run here: `python -m homoreg.train -m "
                 f"experiment={name} study={name}` runs it, and `python -m homoreg.report "
                 "runs=[multirun/notebook,multirun/study]` shows both."
             )
@@ -114,7 +117,7 @@ def _side_by_side(verdicts: pd.DataFrame, whole: list[str]) -> pd.DataFrame:
 def _claim_columns(whole: list[str]) -> list[Column]:
     columns = [Column("claim", "claim"), Column("text", "what it says")]
     for protocol in whole:
-        columns.append(Column(protocol, PROTOCOLS[protocol]))
+        columns.append(Column(protocol, protocol_label(protocol)))
     return [*columns, Column("caveat", "what the verdict does not mean")]
 
 
@@ -135,9 +138,9 @@ def _statements(statements: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFram
         **{"statement of": [f"{claim}. {texts[claim]}" for claim in statements["claim"]]},
         place=statements.groupby(["protocol", "estimator"], sort=False).cumcount(),
     )
-    ranks = {protocol: place for place, protocol in enumerate(PROTOCOLS)}
+    order = order_protocols(table["protocol"])
     return table.sort_values(
         ["protocol", "place"],
-        key=lambda column: column.map(ranks) if column.name == "protocol" else column,
+        key=lambda column: column.map(order.index) if column.name == "protocol" else column,
         kind="stable",
     )

@@ -2,7 +2,7 @@
 
 import re
 
-from homoreg.study.arms import PROTOCOLS
+from homoreg.study.arms import protocol_label
 from homoreg.study.data import StudyData
 from homoreg.study.document import Part, Picture, Section
 
@@ -14,7 +14,9 @@ def pictures(study: StudyData) -> Section | None:
     parts: list[Part] = []
     for run, files in study.pictures.items():
         record = runs[run]
-        model = f"{record['arm']}, {PROTOCOLS[record['protocol']]}, seed {record['seed']} ({run})"
+        model = (
+            f"{record['arm']}, {protocol_label(record['protocol'])}, seed {record['seed']} ({run})"
+        )
         for file in files:
             pair = PAIR.fullmatch(file.stem)
             shown = file.stem.replace("_", " ").capitalize()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
-from homoreg.study.arms import PROTOCOLS, order_arms
+from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.claims import MIN_SEEDS
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
@@ -23,7 +23,7 @@ from homoreg.study.document import (
     view,
     with_interval,
 )
-from homoreg.study.statistics import OUTCOMES, Outcome, fewest_seeds, levels
+from homoreg.study.statistics import OUTCOMES, Outcome, fewest_seeds
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
 
@@ -34,11 +34,8 @@ def summary(study: StudyData) -> Section | None:
     if protocol is None:
         return None
     analysis = study.analyses[protocol]
-    rows = study.rows_of(protocol)
-    rows = rows[~rows["arm"].isin(study.trials)]
-    names: list[str] = [*analysis.outcomes, "failure_rate"]
-    table = levels(rows, {name: OUTCOMES[name] for name in names}).assign(protocol=protocol)
-    table["failed_percent"] = 100 * table["failure_rate_mean"]
+    table = study.levels(protocol)
+    table = table.assign(failed_percent=100 * table["failure_rate_mean"])
     primary, estimator = analysis.outcomes[0], study.primary(protocol)
     own = study.comparisons
     if len(own):
@@ -57,7 +54,7 @@ def summary(study: StudyData) -> Section | None:
         parts.append(
             Figure(
                 "primary",
-                f"{OUTCOMES[primary].label}, {PROTOCOLS[protocol]}: difference of each arm from "
+                f"{OUTCOMES[primary].label}, {protocol_label(protocol)}: difference of each arm from "
                 f"{BASELINE}, with its 95 % interval over seeds and photos. "
                 f"{'Left is better. ' if OUTCOMES[primary].log10 else ''}Gray: within the margin "
                 "of equivalence. Lines: baselines.",
@@ -87,7 +84,7 @@ def summary(study: StudyData) -> Section | None:
         parts.append(
             Table(
                 "answer",
-                f"Arms and baselines, {estimator}, {PROTOCOLS[protocol]}, with 95 % intervals over "
+                f"Arms and baselines, {estimator}, {protocol_label(protocol)}, with 95 % intervals over "
                 "seeds and photos (photos alone for what was not trained; none with one seed). "
                 "Compare arms by their differences, whose intervals are narrower. Other estimators "
                 "are in the CSV.",

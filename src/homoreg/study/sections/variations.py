@@ -2,10 +2,23 @@
 
 from functools import partial
 
+import numpy as np
+import pandas as pd
+
 from homoreg.study import seed_figures, variations
-from homoreg.study.arms import PROTOCOLS
-from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
+from homoreg.study.arms import protocol_label
+from homoreg.study.data import BASELINE, StudyData
+from homoreg.study.document import (
+    Column,
+    Figure,
+    Part,
+    Section,
+    Table,
+    number,
+    view,
+    with_interval,
+)
+from homoreg.study.statistics import OUTCOMES
 
 
 def ablation(study: StudyData) -> Section | None:
@@ -52,32 +65,60 @@ ABLATION_COLUMNS = [
 
 
 def dose(study: StudyData) -> Section | None:
-    doses = variations.dose_table(study.done, study.models)
+    if not len(study.rows):
+        return None
+    arms = pd.concat([_with_levels(study, protocol) for protocol in study.protocols])
+    doses = variations.dose_table(study.done[~study.varied_on_purpose], arms)
     if not len(doses):
         return None
-    metrics = seed_figures.metric_labels(variations.DOSE_METRICS)
-    primary = doses["protocol"].map({name: study.primary(name) for name in study.protocols})
-    shown = doses[doses["estimator"] == primary]
-    keys = ["protocol", "estimator", "arm", "option"]
     parts: list[Part] = []
-    for place, (key, own) in enumerate(shown.groupby(keys, sort=False)):
-        protocol, estimator, arm, option = map(str, key)
+    best = []
+    for protocol, of_protocol in doses.groupby("protocol", sort=False):
+        estimator, primary = study.primary(protocol), study.analyses[protocol].outcomes[0]
+        outcome, where = OUTCOMES[primary], f"{estimator}, {protocol_label(protocol)}"
+        best.append(variations.winners(of_protocol, primary, outcome.better))
+        none = arms[(arms["protocol"] == protocol) & (arms["estimator"] == estimator)]
+        none = none[none["arm"] == BASELINE].filter(regex="_mean$").rename(columns=lambda c: c[:-5])
+        reference = dict(zip(none, none.to_numpy()[0] if len(none) else (), strict=False))
+        metrics = {primary: outcome.label.partition(",")[0]}
+        metrics |= seed_figures.metric_labels(variations.DOSE_METRICS)
+        columns = [Column(name, name) for name in ("option", "dose", "other settings", "seeds")]
+        columns += [with_interval(name, label, number(2)) for name, label in metrics.items()]
+        shown = best[-1][best[-1]["estimator"] == estimator]
         parts.append(
-            Figure(
-                f"dose_{place + 1}" if place else "dose",
-                f"{arm}, {estimator}, {PROTOCOLS[protocol]}: response to "
-                f"{option.replace('_', ' ')}. Means over n seeds of each run's median over the "
-                "pairs (of its AUC of the corner error), with 95 % t intervals.",
-                "dose",
-                partial(seed_figures.dose_curves, own, metrics),
+            Table(
+                f"winners_{protocol}",
+                f"The best dose of each regularizer, {where}: the best mean over the seeds of "
+                f"the config's first outcome ({metrics[primary]}, {outcome.better} is better). "
+                "This is a choice and not a test; the number of the chosen dose is too good by the "
+                f"choice. Without regularization: {number(2)(reference.get(primary, np.nan))}.",
+                "winners",
+                view(shown, columns, by=["regularizer"]),
             )
         )
-    columns = [Column(name, name) for name in ("dose", "others", "seeds")]
-    columns.append(Column("pairs", "n"))
-    columns += [with_interval(name, label, number(2)) for name, label in metrics.items()]
-    caption = "The same as numbers; other estimators are in `tables/dose.csv`."
-    parts.append(Table("dose", caption, "dose", view(shown, columns, by=keys)))
-    return Section("dose", "Dose and response", parts, {"dose": doses})
+        own = of_protocol[of_protocol["estimator"] == estimator]
+        for key, part in own.groupby(["regularizer", "option"], sort=False):
+            regularizer, option = map(str, key)
+            parts.append(
+                Figure(
+                    f"dose_{protocol}_{regularizer}_{option}",
+                    f"{regularizer}, {where}: response to {option.replace('_', ' ')}. Means over n "
+                    f"seeds with 95 % intervals; dotted: {BASELINE}.",
+                    "dose",
+                    partial(seed_figures.dose_curves, part, metrics, reference),
+                )
+            )
+    frames = {"dose": doses, "winners": pd.concat(best)}
+    return Section("dose", "Dose and response", parts, frames)
+
+
+def _with_levels(study: StudyData, protocol: str) -> pd.DataFrame:
+    """The arms' numbers beside their outcomes."""
+    levels = study.levels(protocol)
+    arms = study.arms[study.arms["protocol"] == protocol]
+    keys = ["protocol", "estimator", "arm"]
+    new = [name for name in map(str, levels) if name not in {*arms, "seeds", "photos"}]
+    return arms.merge(levels[[*keys, *new]], on=keys)
 
 
 def trials(study: StudyData) -> Section | None:
