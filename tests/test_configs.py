@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from homoreg.resolvers import job_name
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -11,7 +12,6 @@ from omegaconf import OmegaConf
 from homoreg.cli import compose
 from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
-from homoreg.resolvers import job_name
 from hydra_plugins.homoreg_sweeper.arms import ArmSweeper
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))

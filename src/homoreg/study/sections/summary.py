@@ -37,6 +37,7 @@ def summary(study: StudyData) -> Section | None:
     table = study.levels(protocol)
     table = table.assign(failed_percent=100 * table["failure_rate_mean"])
     primary, estimator = analysis.outcomes[0], study.primary(protocol)
+    label = protocol_label(protocol)
     own = study.comparisons
     if len(own):
         own = own[(own["protocol"] == protocol) & (own["metric"] == primary)]
@@ -54,8 +55,8 @@ def summary(study: StudyData) -> Section | None:
         parts.append(
             Figure(
                 "primary",
-                f"{OUTCOMES[primary].label}, {protocol_label(protocol)}: difference of each arm from "
-                f"{BASELINE}, with its 95 % interval over seeds and photos. "
+                f"{OUTCOMES[primary].label}, {label}: difference of each arm from {BASELINE}, with "
+                f"its 95 % interval over seeds and photos. "
                 f"{'Left is better. ' if OUTCOMES[primary].log10 else ''}Gray: within the margin "
                 "of equivalence. Lines: baselines.",
                 "comparisons",
@@ -84,7 +85,7 @@ def summary(study: StudyData) -> Section | None:
         parts.append(
             Table(
                 "answer",
-                f"Arms and baselines, {estimator}, {protocol_label(protocol)}, with 95 % intervals over "
+                f"Arms and baselines, {estimator}, {label}, with 95 % intervals over "
                 "seeds and photos (photos alone for what was not trained; none with one seed). "
                 "Compare arms by their differences, whose intervals are narrower. Other estimators "
                 "are in the CSV.",
