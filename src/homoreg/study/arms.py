@@ -59,12 +59,14 @@ def distinguishing_settings(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd
 
 def name_arms(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd.Series:
     """The arm of each run of one protocol: its regularizer and its distinguishing settings."""
-    arms = pd.Series("", index=runs.index, dtype=object)
+    arms = {}
     for regularizer, own in runs.groupby("training.regularizer", sort=False):
-        settings = distinguishing_settings(own, known)
-        described = describe_settings(settings)
-        arms[own.index] = [f"{regularizer} {text}".strip() for text in described]
-    return arms
+        described = describe_settings(distinguishing_settings(own, known))
+        arms |= {
+            run: f"{regularizer} {text}".strip()
+            for run, text in zip(own.index, described, strict=True)
+        }
+    return pd.Series(arms, dtype=object).reindex(runs.index)
 
 
 def describe_settings(settings: pd.DataFrame) -> list[str]:
@@ -74,8 +76,12 @@ def describe_settings(settings: pd.DataFrame) -> list[str]:
     ['dropout=0.1']
     """
     return [
-        " ".join(f"{name.removeprefix('regularizer.')}={value}" for name, value in row if value)
-        for row in (list(record.items()) for record in settings.to_dict("records"))
+        " ".join(
+            f"{str(name).removeprefix('regularizer.')}={value}"
+            for name, value in row.items()
+            if value
+        )
+        for row in settings.to_dict("records")
     ]
 
 

@@ -1,6 +1,7 @@
 """What a sweep varies on purpose: corrections, doses of a regularizer, the trials of a search."""
 
 import re
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ def dose_table(runs: pd.DataFrame, arms: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for key, own in runs.groupby(["protocol", "training.regularizer"], sort=False):
-        protocol, regularizer = key
+        protocol, regularizer = cast(tuple[str, str], key)
         settings = distinguishing_settings(own).assign(arm=own["arm"]).drop_duplicates("arm")
         names = [str(name) for name in settings if name != "arm"]
         for option in filter(DOSED.match, names):
@@ -138,7 +139,7 @@ def rank_doses(doses: pd.Series) -> pd.Series:
     )
 
 
-def winners(doses: pd.DataFrame, outcome: str, better: str) -> pd.DataFrame:
+def winners(doses: pd.DataFrame, outcome: str, better: Literal["lower", "higher"]) -> pd.DataFrame:
     """The best dose of each option of a regularizer: the best mean of an outcome over the seeds.
 
     Args:

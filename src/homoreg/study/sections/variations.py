@@ -73,14 +73,19 @@ def dose(study: StudyData) -> Section | None:
         return None
     parts: list[Part] = []
     best = []
-    for protocol, of_protocol in doses.groupby("protocol", sort=False):
+    for protocol in map(str, doses["protocol"].unique()):
+        of_protocol = doses[doses["protocol"] == protocol]
         estimator, primary = study.primary(protocol), study.analyses[protocol].outcomes[0]
         outcome, where = OUTCOMES[primary], f"{estimator}, {protocol_label(protocol)}"
         best.append(variations.winners(of_protocol, primary, outcome.better))
         none = arms[(arms["protocol"] == protocol) & (arms["estimator"] == estimator)]
-        none = none[none["arm"] == BASELINE].filter(regex="_mean$").rename(columns=lambda c: c[:-5])
-        reference = dict(zip(none, none.to_numpy()[0] if len(none) else (), strict=False))
-        metrics = {primary: outcome.label.partition(",")[0]}
+        none = none[none["arm"] == BASELINE].filter(regex="_mean$")
+        reference = {
+            str(name).removesuffix("_mean"): float(values.iloc[0])
+            for name, values in none.items()
+            if len(values)
+        }
+        metrics: dict[str, str] = {primary: outcome.label.partition(",")[0]}
         metrics |= seed_figures.metric_labels(variations.DOSE_METRICS)
         columns = [Column(name, name) for name in ("option", "dose", "other settings", "seeds")]
         columns += [with_interval(name, label, number(2)) for name, label in metrics.items()]
