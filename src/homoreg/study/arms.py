@@ -59,7 +59,7 @@ def distinguishing_settings(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd
 
 def name_arms(runs: pd.DataFrame, known: Sequence[str] = ()) -> pd.Series:
     """The arm of each run of one protocol: its regularizer and its distinguishing settings."""
-    arms = {}
+    arms: dict[Any, str] = {}
     for regularizer, own in runs.groupby("training.regularizer", sort=False):
         described = describe_settings(distinguishing_settings(own, known))
         arms |= {
