@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from homoreg.resolvers import job_name
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from homoreg.cli import compose
+from homoreg.cli.resolvers import job_name
 from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
 from hydra_plugins.homoreg_sweeper.arms import ArmSweeper
