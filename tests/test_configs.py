@@ -12,7 +12,7 @@ from homoreg.cli import compose
 from homoreg.cli.resolvers import job_name
 from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
-from hydra_plugins.homoreg_sweeper.arms import ArmSweeper
+from hydra_plugins.homoreg_sweeper.arms import with_arms
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMANDS = [file.stem for file in FILES if len(file.parts) == 1]
@@ -129,10 +129,9 @@ def jobs(experiment: str, *overrides: str) -> list[list[str]]:
     """The overrides of the jobs that an experiment's sweep starts."""
     sweeper = compose("train", [f"experiment={experiment}"], hydra_too=True).hydra.sweeper
     assert sweeper._target_.endswith("ArmSweeper")
-    arms = ArmSweeper(None, dict(sweeper.params), list(sweeper.arms))
-    parsed = OverridesParser.create().parse_overrides([*arms._parse_config(), *overrides])
-    [found] = arms.split_arguments(parsed, None)
-    return found
+    swept = [f"{option}={values}" for option, values in sweeper.params.items()]
+    parsed = OverridesParser.create().parse_overrides([*swept, *overrides])
+    return with_arms(parsed, sweeper.arms)
 
 
 def test_a_screening_is_a_list_of_arms_under_each_recipe_and_seed() -> None:

@@ -29,14 +29,23 @@ class ArmSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]  # a static method in Hydra
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        given = {override.get_key_element() for override in overrides}
-        parser = OverridesParser.create()
-        arms = [parser.parse_overrides(shlex.split(arm)) for arm in self.arms]
-        kept = [
-            [str(override.input_line) for override in arm]
-            for arm in arms
-            if not given & {override.get_key_element() for override in arm}
-        ]
-        [combinations] = super().split_arguments(overrides, None)
-        jobs = [[*combination, *arm] for combination in combinations for arm in kept or [[]]]
+        jobs = with_arms(overrides, self.arms)
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+
+
+def with_arms(overrides: list[Override], arms: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job: each combination of the swept values with each arm.
+
+    >>> parse = OverridesParser.create().parse_overrides
+    >>> with_arms(parse(["seed=0,1"]), ["regularizer=none", "regularizer=l2 optimizer.lr=0.1"])[2:]
+    [['seed=1', 'regularizer=none'], ['seed=1', 'regularizer=l2', 'optimizer.lr=0.1']]
+    """
+    given = {override.get_key_element() for override in overrides}
+    parser = OverridesParser.create()
+    kept = [
+        [str(override.input_line) for override in arm]
+        for arm in (parser.parse_overrides(shlex.split(text)) for text in arms)
+        if not given & {override.get_key_element() for override in arm}
+    ]
+    [combinations] = BasicSweeper.split_arguments(overrides, None)
+    return [[*combination, *arm] for combination in combinations for arm in kept or [[]]]
