@@ -11,6 +11,8 @@ READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
 STUDY ?= study
 
+# The keypoints, windows and estimators of recipe=strong.
+AT_SIFT := detector=sift_weak estimators=[magsac_subpixel,dlt] patch.window=scaled model=spatial
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
 .PHONY: help demo test lint prepare sweep study eval report compare notebooks dashboard bench docs clean
@@ -26,12 +28,13 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 demo: $(READY)  ## the whole pipeline in minutes on the embedded photographs
-	$(BIN)/python -m homoreg.train -m experiment=demo regularizer=$(ARMS) $(ARGS)
+	$(BIN)/python -m homoreg.train -m experiment=demo recipe=cosine,strong regularizer=$(ARMS) $(ARGS)
 	@set -e; sweep=$$(ls -t multirun/*/*/config.yaml | head -1 | cut -d/ -f1-2)/; \
-	$(BIN)/python -m homoreg.evaluate runs=$$sweep gallery=4; \
+	$(BIN)/python -m homoreg.evaluate runs=$$sweep gallery=4 $(AT_SIFT) descriptors=[untrained,rootsift]; \
 	$(BIN)/python -m homoreg.report runs=$$sweep; \
 	echo; \
-	echo "The table above compares four trained networks with an untrained one. See also:"; \
+	echo "The tables above compare eight trained networks, an untrained one and RootSIFT at SIFT's keypoints."; \
+	echo "cnn: recipe=cosine, the study's; spatial: recipe=strong. See also:"; \
 	echo "  report       $${sweep}report/index.html"; \
 	echo "  tables       $${sweep}report/tables/"; \
 	echo "  figures      $${sweep}*/figures/"; \

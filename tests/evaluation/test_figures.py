@@ -1,6 +1,7 @@
 """Figures of pairs: every failure, every odd size, and numbers that are the pair's own."""
 
 import io
+import math
 import re
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ from skimage import data as photographs
 from tests.baselines import RootSift
 
 from homoreg.evaluation import EvaluationProtocol, ViewPair, evaluate_pair
+from homoreg.evaluation.calibration import Bound, Calibration
 from homoreg.evaluation.figures import card_figure, pair_figure
 from homoreg.evaluation.pair import match_pair, observe
+from homoreg.evaluation.table import identity, label
 from homoreg.geometry import Estimate, Estimator, corners_of, transform_points
 from homoreg.matching import RatioMatcher, ShiTomasi
 
@@ -194,6 +197,15 @@ def test_an_ellipse_is_drawn_around_each_estimated_corner() -> None:
         np.testing.assert_allclose((outline.min(0) + outline.max(0)) / 2, corner, atol=1e-2)
 
 
+def test_ellipses_say_which_coverage_was_measured() -> None:
+    figure = pair_figure(PAIR, [ORACLE], PROTOCOL)
+    assert "95 % by the noise alone, coverage not measured" in texts(figure)
+    key = label(identity(ORACLE)), PROTOCOL.main_estimator
+    calibration = Calibration(bounds={key: Bound(1.7, 100, 20)})
+    figure = pair_figure(PAIR, [ORACLE], PROTOCOL, calibration=calibration)
+    assert "90 % bound on the RMS, calibrated on validation pairs" in texts(figure)
+
+
 def test_four_matches_have_no_ellipses() -> None:
     square = np.array([[10, 10], [150, 12], [140, 110], [12, 100.0]])
     places = transform_points(square, TRUTH)
@@ -228,7 +240,8 @@ def test_a_truth_that_folds_is_said() -> None:
 def test_a_card_has_a_row_for_each_estimator() -> None:
     observation = observe(PAIR, PROTOCOL.detector)
     matches = match_pair(ORACLE, PAIR, observation, PROTOCOL.matcher)
-    figure = card_figure(PAIR, observation, matches, PROTOCOL.estimators)
+    factors = dict.fromkeys(PROTOCOL.estimators, math.nan)
+    figure = card_figure(PAIR, observation, matches, PROTOCOL.estimators, factors)
     height, width, _ = drawn(figure).shape
     assert height > width
     assert len(figure.axes) == 1 + 2 * 3 + 1

@@ -34,6 +34,7 @@ from homoreg.geometry import (
     Estimate,
     Estimator,
     align_back,
+    calibrated_ellipse,
     corner_error,
     corner_error_rms,
     corner_errors,
@@ -64,6 +65,7 @@ class Solved:
     name: str
     estimate: Estimate
     numbers: Conditioning
+    factor: float  # of the calibrated bound; NaN where there is none
     failure: str  # in words; empty if there is an estimate
 
 
@@ -81,7 +83,7 @@ def pair_figure(
         descriptors: those to show, from the top.
         protocol: detector, matcher and estimators.
         estimator_name: whose homography is shown; the protocol's main estimator by default.
-        calibration: the ratios of the estimators.
+        calibration: ratios of the estimators and factors of the bounds.
     """
     name = estimator_name or protocol.main_estimator
     calibration = calibration or Calibration()
@@ -95,9 +97,11 @@ def pair_figure(
     )
     for row, descriptor in zip(axes, descriptors, strict=True):
         matches = match_pair(descriptor, pair, observation, protocol.matcher)
-        _draw_matches(row[0], pair, observation, matches, f"{label(identity(descriptor))}: ")
-        estimators = calibration.estimators(label(identity(descriptor)), protocol.estimators)
-        solved = _solve(pair, observation, matches, name, estimators[name])
+        model = label(identity(descriptor))
+        _draw_matches(row[0], pair, observation, matches, f"{model}: ")
+        estimator = calibration.estimators(model, protocol.estimators)[name]
+        factor = calibration.factors(model, [name])[name]
+        solved = _solve(pair, observation, matches, name, estimator, factor)
         _draw_estimate(row[1:], pair, solved)
     _draw_error_scale(figure, axes[:, 0])
     figure.suptitle(f"pair {pair.id}, homography by {name}")
@@ -109,6 +113,7 @@ def card_figure(
     observation: Observation,
     matches: PairMatches,
     estimators: Mapping[str, Estimator],
+    factors: Mapping[str, float],
 ) -> Figure:
     """One descriptor on one pair: its matches, and below them a row for each estimator."""
     width, ratio = 7.2, _height_to_width(pair)
@@ -121,7 +126,7 @@ def card_figure(
     _draw_matches(top, pair, observation, matches)
     for row, (name, estimator) in enumerate(estimators.items(), start=1):
         axes = [figure.add_subplot(grid[row, column]) for column in range(3)]
-        solved = _solve(pair, observation, matches, name, estimator)
+        solved = _solve(pair, observation, matches, name, estimator, factors[name])
         _draw_estimate(axes, pair, solved)
     _draw_error_scale(figure, top)
     return figure
@@ -139,13 +144,14 @@ def _solve(
     matches: PairMatches,
     name: str,
     estimator: Estimator,
+    factor: float,
 ) -> Solved:
     estimate = estimate_from(estimator, matches)
     numbers = condition_estimate(pair, matches, estimate)
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
     if observation.lacks_keypoints:
         failure = "no keypoints"
-    return Solved(name, estimate, numbers, failure)
+    return Solved(name, estimate, numbers, factor, failure)
 
 
 def _draw_estimate(axes: Sequence[Axes], pair: ViewPair, solved: Solved) -> None:
@@ -220,10 +226,10 @@ def _draw_overlay(axis: Axes, pair: ViewPair, solved: Solved) -> None:
 
 
 def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
-    """View 1's outline in view 2 by truth and by estimate, its corners with their 95 % ellipses.
+    """View 1's outline in view 2 by truth and by estimate, its corners with their ellipses.
 
-    Small offsets and ellipses are magnified. An ellipse contains the true corner where the
-    prediction holds.
+    Small offsets and ellipses are magnified. The ellipses show the calibrated 90 % bound on the RMS
+    corner error, or where there is none the 95 % that the noise of the inliers predicts.
     """
     H = solved.estimate.homography
     _show_view(axis, pair.image2)
@@ -244,8 +250,11 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     else:
         offsets = transform_points(corners_of(pair.size1), H) - truth
         count = int(solved.estimate.inliers.sum())
+        calibrated = np.isfinite(solved.factor)
         outlines = [
-            ellipse_points(offset, covariance, count)
+            calibrated_ellipse(offset, covariance, solved.factor)
+            if calibrated
+            else ellipse_points(offset, covariance, count)
             for offset, covariance in zip(offsets, solved.numbers.corner_covariances, strict=True)
         ]
         side = float((high - low).max())
@@ -258,8 +267,14 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
             axis.plot(*(corner + _shortened(times * outline, 50 * side)).T, color=ACCENT, lw=0.8)
         axis.legend(loc="center", fontsize=TINY, framealpha=0.7, borderpad=0.3)
         known = np.isfinite(outlines).all()
-        notes.append(f"offsets{' and 95 % ellipses' if known else ''} ×{times:g}")
-        if not known:
+        notes.append(f"offsets{' and ellipses' if known else ''} ×{times:g}")
+        if known:
+            notes.append(
+                "ellipses: 90 % bound on the RMS, calibrated on validation pairs"
+                if calibrated
+                else "ellipses: 95 % by the noise alone, coverage not measured"
+            )
+        else:
             notes.append("no ellipses" + (" from 4 matches" if count == 4 else ""))
         outside = int(((estimated < low) | (estimated > high)).any(axis=1).sum())
         if outside:

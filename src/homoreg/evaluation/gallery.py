@@ -98,6 +98,7 @@ def write_gallery(
     ranked = worst_first(_with_labels(table))
     for old in (folder / "pairs").glob("*.jpg"):
         old.unlink()
+    calibration = calibration or Calibration()
     chosen = ranked_pairs(table, protocol.main_estimator)[::-1][:max_pictures]
     pictures: dict[str, dict[str, str]] = {}
     for pair_id in progress(chosen, "pictures of the worst pairs"):
@@ -107,8 +108,9 @@ def write_gallery(
         for number, descriptor in enumerate(descriptors, start=1):
             matches = match_pair(descriptor, pair, observation, protocol.matcher)
             name = label(identity(descriptor))
-            estimators = (calibration or Calibration()).estimators(name, protocol.estimators)
-            figure = card_figure(pair, observation, matches, estimators)
+            estimators = calibration.estimators(name, protocol.estimators)
+            factors = calibration.factors(name, protocol.estimators)
+            figure = card_figure(pair, observation, matches, estimators, factors)
             file = f"pairs/{_file_stem(pair_id)}_{number:02d}.jpg"
             with atomic_path(folder / file) as temporary:
                 figure.savefig(temporary, pil_kwargs={"quality": JPEG_QUALITY})
