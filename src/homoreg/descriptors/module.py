@@ -205,6 +205,8 @@ class DescriptorModule(pl.LightningModule):
         for name, suffix in (("val", ""), ("val_same_photo", "_same_photo")):
             output = self.validation_output(name)
             similarity, label = output["similarity"], output["label"]
+            if (label > 0).all():
+                continue  # data.sampling.positive_share=1: nothing to tell the positives from
             self.log(f"val/fpr95{suffix}", fpr_at_recall(similarity, label))
             # torchmetrics takes scores in [0, 1] as they are, others through a sigmoid.
             precision = binary_average_precision((similarity + 1) / 2, (label > 0).int())
