@@ -15,11 +15,11 @@ STUDY ?= study
 AT_SIFT := detector=sift_weak estimators=[magsac_subpixel,dlt] patch.window=scaled model=spatial
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test lint prepare sweep study eval report compare notebooks dashboard bench docs clean
+.PHONY: help demo test test-slow lint prepare sweep study eval report compare notebooks dashboard bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,8 +40,13 @@ demo: $(READY)  ## the whole pipeline in minutes on the embedded photographs
 	echo "  figures      $${sweep}*/figures/"; \
 	echo "  TensorBoard  make dashboard"
 
-test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test: $(READY)  ## run the fast tests
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(READY)  ## run the tests that take more than a few seconds each
+	$(PYTEST) -m slow $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
