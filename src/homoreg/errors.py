@@ -49,11 +49,19 @@ def one_line(error: BaseException) -> str:
         text = f"{cause.override} is not understood{_quoting_hint(cause.override)}"
     elif isinstance(cause, HydraException):
         text = _hydra_message(cause)
-    elif isinstance(cause, OSError) and cause.filename:
-        text = f"{cause.filename2 or cause.filename}: {cause.strerror}"
+    elif isinstance(cause, OSError):
+        where = cause.filename2 or cause.filename or _output_folder()
+        text = f"{where}: {cause.strerror}"
     else:
         text = str(cause)
     return " ".join(text.split())
+
+
+def _output_folder() -> str:
+    """Where the command writes, for an error of the system that names no file."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else "a file"
 
 
 def _users_error(error: BaseException) -> BaseException | None:

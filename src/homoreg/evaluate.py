@@ -33,7 +33,7 @@ from homoreg.evaluation.table import (
     write_summary,
 )
 from homoreg.evaluation.validation import calibrate_on_validation_photos
-from homoreg.plotting import arm_styles
+from homoreg.plotting import arm_styles, save_figure
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
 from homoreg.runs.seen import check_unseen
@@ -82,7 +82,6 @@ def main(cfg: DictConfig) -> None:
     check_unseen(runs, benchmark, cfg.allow_seen)
     folder = Path(cfg.paths.run)
     figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
 
     if cfg.pair is not None:
         pair = benchmark.pair(str(cfg.pair))
@@ -91,7 +90,7 @@ def main(cfg: DictConfig) -> None:
             calibrated = calibrate_all(cfg, runs, networks, baselines, protocol)
         else:
             calibrated = Calibration()  # the one estimator that is drawn needs none
-        pair_figure(pair, descriptors, protocol, calibration=calibrated).savefig(file)
+        save_figure(pair_figure(pair, descriptors, protocol, calibration=calibrated), file)
         log.info("wrote %s", file)
         return
 
@@ -107,7 +106,7 @@ def main(cfg: DictConfig) -> None:
     )
     ratio = getattr(protocol.matcher, "ratio", None)
     curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
-    curves.savefig(figures / f"curves_{benchmark.name}.png")
+    save_figure(curves, figures / f"curves_{benchmark.name}.png")
     print_summary(summarize(table), details)
     log.info("wrote %s", folder / "evaluation" / f"{benchmark.name}.csv")
 
@@ -155,8 +154,9 @@ def summarize_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list
     """Which number foretells the true corner error, and how well the prediction is calibrated."""
     correlations, calibrated = rank_correlations(table), calibration(table)
     styles = arm_styles(correlations["arm"].unique())
-    rank_correlation_figure(correlations, styles).savefig(figures / "rank_correlation.png")
-    calibration_figure(table, styles).savefig(figures / "calibration.png")
+    correlation = rank_correlation_figure(correlations, styles)
+    save_figure(correlation, figures / "rank_correlation.png")
+    save_figure(calibration_figure(table, styles), figures / "calibration.png")
     return {
         "rank_correlations": correlations.to_dict("records"),
         "calibration": calibrated.to_dict("records"),
@@ -175,7 +175,7 @@ def evaluate_patches(
         metrics.append(patch_metrics(descriptor, pairs, detector=protocol.detector))
         images = (pair.image1 for pair in pairs)
         responses.append(shift_response(descriptor, images, detector=protocol.detector))
-    shift_figure(responses).savefig(figures / "shift_response.png")
+    save_figure(shift_figure(responses), figures / "shift_response.png")
     return {"patches": [vars(m) for m in metrics], "shift_response": [vars(r) for r in responses]}
 
 

@@ -4,9 +4,11 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = ".writing-"  # how the names of half-written files begin
 
 
 def conf_dir() -> Path:
@@ -18,20 +20,35 @@ def conf_dir() -> Path:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in ``path``'s folder (same suffix); on success it becomes ``path``."""
+    """Yield a temporary path in ``path``'s folder (same suffix); on success it becomes ``path``.
+
+    Raises:
+        OSError: it cannot be written; names ``path``, which a write to a full disk does not.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of its own name in every process and thread, and with the mode that open() would give.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    temporary.touch(exist_ok=False)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
         # On disk before its name is: a power cut leaves the old file or the new one.
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno and error.filename in (None, temporary, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written
+            temporary.unlink()
+
+
+def remove_temporary(folder: Path) -> None:
+    """Delete what processes that were killed have left half-written in a folder."""
+    for file in folder.glob(f"{TEMPORARY}*"):
+        file.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -7,10 +7,14 @@ arms without color.
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from homoreg.files import atomic_path
 
 INK, GRAY, LIGHT_GRAY = "#222222", "#666666", "#e4e4e4"
 ACCENT = "#D55E00"  # an estimate, against a truth in INK
@@ -39,6 +43,12 @@ STYLE: dict[Any, Any] = {
 def plot_style() -> AbstractContextManager[None]:
     """A context in which figures are created and saved in the common style."""
     return rc_context(STYLE)
+
+
+def save_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Save a figure atomically; ``options`` are those of matplotlib's ``savefig``."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, **options)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.run import evaluate_run, final_metrics
 from homoreg.evaluation.table import EvaluationProtocol
-from homoreg.files import write_text
+from homoreg.files import remove_temporary, write_text
 from homoreg.runs import RunFolder
 from homoreg.runs.environment import environment_info
 from homoreg.runs.identity import hash_options, reading_options, training_options
@@ -89,6 +89,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "reading_hash": reading_hash(config, benchmark) if benchmark else None,
     }
     with run.locked():
+        for folder in (run.path, *run.path.glob("*/")):
+            remove_temporary(folder)
         return go_on(cfg, config, run, data, benchmark, identity, seconds)
 
 
@@ -296,9 +298,6 @@ def fit(
     data.check_devices(trainer.world_size)
     if trainer.is_global_zero:
         log_start(loggers, cfg, config)
-    if trainer.is_global_zero:
-        for leftover in run.checkpoints.glob(".*.ckpt"):  # half-written by a run that was killed
-            leftover.unlink()
     # Objects that live as long as the run. A collector that walked through the manifest's would
     # take seconds at 80,000 pairs and copy pages that the loader's process shares.
     gc.freeze()

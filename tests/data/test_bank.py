@@ -9,7 +9,7 @@ import pytest
 
 from homoreg.data import Pair, PairManifest, read_image
 from homoreg.data import bank as bank_module
-from homoreg.data.bank import PixelBank
+from homoreg.data.bank import ON_DISK, WRITTEN, PixelBank
 from homoreg.errors import HomoregError
 
 
@@ -17,6 +17,10 @@ from homoreg.errors import HomoregError
 def root(prepared: Path, tmp_path: Path) -> Path:
     shutil.copytree(prepared, tmp_path / "data", ignore=shutil.ignore_patterns("*.bank"))
     return tmp_path / "data"
+
+
+def flags(bank: PixelBank) -> bytes:
+    return (bank.path / "done").read_bytes()
 
 
 def test_the_bank_holds_each_decoded_image(root: Path) -> None:
@@ -83,7 +87,7 @@ def test_it_can_be_read_before_it_is_filled(root: Path) -> None:
     bank = PixelBank(manifest)
     assert (bank.view2(7) == read_image(manifest.pairs[7].img2)).all()
     # One image was needed, and one is there.
-    assert np.frombuffer((bank.path / "done").read_bytes(), np.uint8).sum() == 1
+    assert flags(bank).count(WRITTEN) == 1
 
 
 def _fill(path: Path) -> None:
@@ -100,7 +104,7 @@ def test_several_processes_build_one_bank(root: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
     manifest = PairManifest.load(path)
     bank = PixelBank(manifest)
-    assert (bank.path / "done").read_bytes() == b"\x01" * 24
+    assert flags(bank) == bytes([ON_DISK]) * 24
     for i, pair in enumerate(manifest.pairs):
         assert (bank.view2(i) == read_image(pair.img2)).all()
 
@@ -134,7 +138,7 @@ def test_an_image_that_could_not_be_written_whole_is_not_noted(root: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert not any((bank.path / "done").read_bytes())
+    assert not any(flags(bank))
     assert (bank.view1(0) == read_image(bank.pairs[0].img1)).all()
 
 
@@ -157,4 +161,45 @@ def test_what_another_process_has_decoded_is_not_decoded_again(
 
     monkeypatch.setattr(bank_module, "read_view1", read_while_the_other_is_at_work)
     one.fill(workers=1)
-    assert (one.path / "done").read_bytes() == b"\x01" * 24
+    assert flags(one) == bytes([ON_DISK]) * 24
+
+
+def test_pixels_that_a_power_cut_lost_are_decoded_again(root: Path) -> None:
+    manifest = PairManifest.load(root / "pairs_train.json")
+    bank = PixelBank(manifest)
+    truth = [np.array(bank.view1(pair)) for pair in (0, 2)]
+    assert flags(bank).count(WRITTEN) == 2
+    shard = bank.path / "000"
+    # What was written and not synced is back to zeros, under its flags.
+    shard.write_bytes(bytes(shard.stat().st_size))
+    bank = PixelBank(manifest)
+    assert (bank.view1(0) == truth[0]).all()
+    bank.fill()
+    assert flags(bank) == bytes([ON_DISK]) * 24
+    assert (bank.view1(2) == truth[1]).all()
+    # A shard that is not whole.
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert (PixelBank(manifest).view1(0) == truth[0]).all()
+
+
+def test_a_complete_bank_is_read_where_nothing_can_be_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = PairManifest.load(root / "pairs_train.json")
+    bank = PixelBank(manifest)
+    bank.fill()
+    pixels = np.array(bank.view1(0))
+    opened = Path.open
+
+    def read_only(path: Path, mode: str = "r", **options: object) -> object:
+        if mode != "rb":
+            raise OSError(30, "Read-only file system", str(path))
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    bank = PixelBank(manifest)
+    bank.fill()
+    bank.sync()
+    assert (bank.view1(0) == pixels).all()
+    with pytest.raises(HomoregError, match=r"\.bank: cannot be written \(Read-only"):
+        PixelBank(manifest, squash=(64, 48))

@@ -2,10 +2,12 @@
 
 import argparse
 import functools
+import logging
 import os
 import re
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +32,7 @@ from homoreg.cli.sweeps import (
     count_jobs,
     recorded_sweeps,
 )
-from homoreg.errors import HomoregError, exit_with
+from homoreg.errors import HomoregError, exit_with, one_line
 from homoreg.files import conf_dir
 
 # Options whose value is a name or a path even where YAML would read a number in it.
@@ -65,6 +67,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             register_resolvers()
             # Hydra would print errors in its own way and exit with 1; here they come through.
             os.environ["HYDRA_FULL_ERROR"] = "1"
+            logging.raiseExceptions = False  # a log on a full disk, which is reported once
+            threading.excepthook = warn_of_thread
             run = hydra.main(str(conf_dir()), config_name, version_base="1.3")(job)
             SweepRecorder.started = []
             errors: list[Exception] = []
@@ -77,6 +81,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                     try:
                         run()
                     except Exception as error:  # of any kind: the sweep ends with a count
+                        if isinstance(error, OSError) and error.errno and not error.filename:
+                            error.filename = CheckOptions.folder  # of Hydra's own files
                         errors.append(error)
             except BrokenPipeError:  # the reader has closed the output: `--options | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,6 +113,12 @@ def print_options(config_name: str, arguments: Sequence[str]) -> None:
         overrides.append(f"hydra.searchpath=['file://{folders[-1]}']")
     cfg = compose(config_name, overrides, hydra_too=True)
     print("\n".join(option_lines(cfg, folders)))
+
+
+def warn_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """One line where a thread of a library, such as TensorBoard's writer, ends with an error."""
+    if ended.exc_value is not None:
+        logging.getLogger("homoreg").warning(one_line(ended.exc_value))
 
 
 def _exit_interrupted(config_name: str, arguments: Sequence[str]) -> NoReturn:
@@ -195,14 +207,19 @@ class CheckOptions(Callback):
     What the value may be beyond its kind is checked by whatever the option goes to.
     """
 
+    folder = ""  # of the run that this process has started
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        CheckOptions.folder = str(config.hydra.run.dir)
         # Hydra turns exceptions in a callback into warnings.
         try:
             check_options(config.hydra.job.config_name, list(config.hydra.overrides.task))
         except Exception as error:
             exit_with(error)
 
-    on_multirun_start = on_run_start
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.on_run_start(config)
+        CheckOptions.folder = str(config.hydra.sweep.dir)
 
 
 def check_options(config_name: str, overrides: list[str]) -> None:

@@ -5,9 +5,11 @@ stays in memory.
 """
 
 import logging
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,10 @@ from homoreg.progress import progress
 log = logging.getLogger(__name__)
 
 SHARD_BYTES = 2**30
+SYNC_EVERY = 1024  # images between two waits for the disk
+# Flags of an image. After a power cut, pixels that were only written may be lost, so that a later
+# process trusts those alone that were on disk before their flag was.
+MISSING, WRITTEN, ON_DISK = 0, 1, 2
 
 
 class Slot(NamedTuple):
@@ -43,13 +49,16 @@ class PixelBank:
 
     The bank is a folder beside the manifest with the manifest's hash in its name, so a changed
     manifest gets a new bank. An image is decoded by :meth:`fill` or when it is first needed, and
-    then flagged as done. So a bank can be read while it is built, several processes can build it
-    together, and an interrupted build continues.
+    then flagged. So a bank can be read while it is built, several processes can build it together,
+    and an interrupted build continues. A bank that is complete is not written to.
 
     Args:
         manifest: the pairs; their sizes determine where each image lies.
         squash: (width, height) that every image is resized to; None keeps the sizes.
         photos_only: leave out view 2.
+
+    Raises:
+        HomoregError: the bank is not complete and cannot be written.
     """
 
     def __init__(
@@ -81,10 +90,10 @@ class PixelBank:
                 slot(i, 2, p.img2 or (p.img1, p.id), self.sizes2[i])
                 for i, p in enumerate(self.pairs)
             ]
-        self._create_files()
-        remove_other_banks(manifest)
         self._maps: list[np.ndarray | None] = [None] * len(self._shard_sizes())
         self._done: np.ndarray | None = None
+        self._create_files()
+        remove_other_banks(manifest)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -106,19 +115,34 @@ class PixelBank:
         Raises:
             HomoregError: an image cannot be decoded, or its size differs from the manifest's.
         """
-        missing = np.flatnonzero(self._flags() == 0)
+        missing = np.flatnonzero(self._flags() != ON_DISK)
         if not len(missing):
             return
         # In random order, so that processes that fill one bank share the work.
-        order = np.random.default_rng().permutation(missing).tolist()
+        order = np.random.default_rng().permutation(missing)
+        for _ in progress(self._fill(order, workers), "decoding images", total=len(missing)):
+            pass
+        log.info("decoded %d images into %s (%.0f MB)", len(missing), self.path, self.bytes / 1e6)
+
+    def _fill(self, order: np.ndarray, workers: int) -> Iterator[None]:
         pool = ThreadPoolExecutor(workers)
         try:
-            decoded = pool.map(self._decode_missing, order)
-            for _ in progress(decoded, "decoding images", total=len(missing)):
-                pass
+            for start in range(0, len(order), SYNC_EVERY):
+                group = order[start : start + SYNC_EVERY]
+                yield from pool.map(self._decode_missing, group.tolist())
+                self.sync()
         finally:
             pool.shutdown(cancel_futures=True)
-        log.info("decoded %d images into %s (%.0f MB)", len(missing), self.path, self.bytes / 1e6)
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until all images that were written are on disk, and flag them so."""
+        numbers = np.flatnonzero(self._flags() == WRITTEN)
+        with self._writing():
+            for shard in {self.slots[number].shard for number in numbers}:
+                with self._shard_file(shard).open("rb") as file:
+                    os.fsync(file.fileno())
+            self._flag(numbers, ON_DISK)
 
     @property
     def bytes(self) -> int:
@@ -151,14 +175,15 @@ class PixelBank:
         return list(ends.values())
 
     def _create_files(self) -> None:
-        """Create or extend the files; existing content is kept."""
-        self.path.mkdir(exist_ok=True)
-        sizes = {self._shard_file(n): size for n, size in enumerate(self._shard_sizes())}
-        sizes[self.path / "done"] = len(self.slots)
-        for file, size in sizes.items():
-            with file.open("ab") as handle:
-                if handle.tell() < size:
-                    handle.truncate(size)
+        """Create the files that are missing; nothing is written where all are there."""
+        lost = False
+        with self._writing():
+            self.path.mkdir(exist_ok=True)
+            for number, size in enumerate(self._shard_sizes()):
+                lost |= _extend(self._shard_file(number), size)
+            if _extend(self._flag_file, len(self.slots)) or lost:
+                self._flag(np.arange(len(self.slots)), MISSING)
+            self._flag(np.flatnonzero(self._flags() == WRITTEN), MISSING)
 
     def _image(self, slot: Slot) -> np.ndarray:
         self._decode_missing(slot.number)
@@ -166,7 +191,7 @@ class PixelBank:
         return pixels.reshape(slot.height, slot.width, 3)
 
     def _decode_missing(self, number: int) -> None:
-        if not self._flags()[number]:
+        if self._flags()[number] == MISSING:
             self._decode(number)
 
     def _decode(self, number: int) -> None:
@@ -177,11 +202,29 @@ class PixelBank:
             image = cv2.resize(image, self.squash, interpolation=cv2.INTER_AREA)
         slot = self.slots[number]
         # Written, not mapped: a full disk is then an error instead of a crash.
+        with self._writing():
+            with self._shard_file(slot.shard).open("r+b") as file:
+                file.seek(slot.start)
+                file.write(image.tobytes())
+            self._flag(np.array([number]), WRITTEN)
+
+    def _flag(self, numbers: np.ndarray, flag: int) -> None:
+        if len(numbers):
+            with self._flag_file.open("r+b") as file:
+                for number in numbers.tolist():
+                    file.seek(number)
+                    file.write(bytes([flag]))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            _write_at(self._shard_file(slot.shard), slot.start, image.tobytes())
-            _write_at(self.path / "done", number, b"\x01")
+            yield
         except OSError as error:
             raise HomoregError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    @property
+    def _flag_file(self) -> Path:
+        return self.path / "done"
 
     def _shard_file(self, number: int) -> Path:
         return self.path / f"{number:03d}"
@@ -195,9 +238,9 @@ class PixelBank:
         return shard
 
     def _flags(self) -> np.ndarray:
-        """``(images,)`` uint8, 1 for images that are done, by any process."""
+        """``(images,)`` uint8, each image's flag, as set by any process."""
         if self._done is None:
-            self._done = np.memmap(self.path / "done", np.uint8, mode="r").view(np.ndarray)
+            self._done = np.memmap(self._flag_file, np.uint8, mode="r").view(np.ndarray)
         return self._done
 
     def __getstate__(self) -> dict:
@@ -226,8 +269,11 @@ def photos_of(pairs: Sequence[Pair]) -> np.ndarray:
     return np.unique([pair.photo for pair in pairs], return_inverse=True)[1]
 
 
-def _write_at(path: Path, start: int, data: bytes) -> None:
-    """Write all of the data or raise; ``os.pwrite`` may silently write a part of it."""
-    with path.open("r+b") as file:
-        file.seek(start)
-        file.write(data)
+def _extend(file: Path, size: int) -> bool:
+    """Create or extend a file that is smaller than ``size``; returns whether it was."""
+    if file.is_file() and file.stat().st_size >= size:
+        return False
+    with file.open("ab") as handle:
+        if handle.tell() < size:
+            handle.truncate(size)
+    return True

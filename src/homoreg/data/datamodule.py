@@ -349,6 +349,10 @@ class PatchPairDataModule(pl.LightningDataModule):
         batch["patches"] = self._device_bank.cut(batch.pop("images"), batch.pop("frames"))
         return batch
 
+    def teardown(self, stage: str) -> None:
+        """Keep the images that were decoded when they were needed."""
+        self.train.bank.sync()
+
     def train_dataloader(self) -> DataLoader:
         batches = self._batches(self.pairs_per_epoch, self.resample)
         return self._loader(self.train, batches, self.num_workers)

@@ -22,7 +22,7 @@ from homoreg.data.sources import Selection, Source
 from homoreg.data.stores import Folder
 from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError
-from homoreg.files import atomic_path, write_json, write_text
+from homoreg.files import atomic_path, remove_temporary, write_json, write_text
 from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ def prepare_pairs(
                 return
             if warp.repeats is None:
                 log.info("%d second views per photo (source.repeats)", recipe.repeats)
+            remove_temporary(root)
             write_json(root / RECORD, recipe.record())
             _make_sides(recipe, selection, root, workers or source.store.threads)
     except OSError as error:
@@ -220,8 +221,7 @@ def _make_side(
     """Manifest entries of one side, in the order of the names, and the photos skipped."""
     folder = root / "processed" / side
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.jpg"):  # temporary files of a killed run
-        leftover.unlink()
+    remove_temporary(folder)
 
     def make(job: tuple[int, str]) -> list[dict[str, Any]] | _Skipped:
         index, name = job

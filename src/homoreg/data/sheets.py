@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 
 from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.views import read_view1, read_view2
-from homoreg.files import atomic_path
 from homoreg.geometry.homography import corners_of, transform_points
 from homoreg.keyed import keyed_rng
-from homoreg.plotting import ACCENT, INK
+from homoreg.plotting import ACCENT, INK, save_figure
 
 PAIRS = 6
 
@@ -36,8 +35,7 @@ def write_pair_sheet(path: Path, manifest: PairManifest, seed: int) -> None:
         axis.axis("off")
     for (left, right), index in zip(axes.reshape(-1, 2), chosen, strict=False):
         _draw_pair(left, right, manifest.pairs[index])
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=90)
+    save_figure(figure, path, dpi=90)
 
 
 def _draw_pair(left: Axes, right: Axes, pair: Pair) -> None:

@@ -17,6 +17,7 @@ from homoreg.data.sheets import patch_sheet
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.errors import HomoregError
 from homoreg.files import atomic_path
+from homoreg.plotting import save_figure
 
 # TensorBoard's "custom scalars" page: a section for each question, whose charts show all runs of a
 # sweep. Names are regular expressions for the scalars' names.
@@ -157,8 +158,7 @@ class TrainingPictures(pl.Callback):
         batch = dataset.cut(list(range(min(len(dataset), 16 * self.rows))))
         first, second = batch["patches"].numpy().reshape(2, -1, *batch["patches"].shape[1:])
         sheet = patch_sheet(first, second, batch["label"].numpy(), self.rows)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sheet.savefig(self.folder / "patch_pairs.png")
+        save_figure(sheet, self.folder / "patch_pairs.png")
         log_figure(trainer.loggers, "patch pairs", sheet)
         for board in tensorboards(trainer.loggers):
             board.add_custom_scalars(LAYOUT)

@@ -18,8 +18,9 @@ from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.figures import card_figure
 from homoreg.evaluation.pair import match_pair, observe
 from homoreg.evaluation.table import EvaluationProtocol, identity, label, ranked_pairs
-from homoreg.files import atomic_path, write_text
+from homoreg.files import write_text
 from homoreg.metrics import METRICS
+from homoreg.plotting import save_figure
 from homoreg.progress import progress
 
 JPEG_QUALITY = 75
@@ -112,8 +113,7 @@ def write_gallery(
             factors = calibration.factors(name, protocol.estimators)
             figure = card_figure(pair, observation, matches, estimators, factors)
             file = f"pairs/{_file_stem(pair_id)}_{number:02d}.jpg"
-            with atomic_path(folder / file) as temporary:
-                figure.savefig(temporary, pil_kwargs={"quality": JPEG_QUALITY})
+            save_figure(figure, folder / file, pil_kwargs={"quality": JPEG_QUALITY})
             pictures[pair_id][name] = file
     write_text(folder / "index.html", render_page(ranked, benchmark.name, pictures, command))
     return folder / "index.html"

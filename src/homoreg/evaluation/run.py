@@ -30,6 +30,7 @@ from homoreg.evaluation.table import (
     write_table,
 )
 from homoreg.evaluation.validation import calibrate_on_validation_photos
+from homoreg.plotting import save_figure
 from homoreg.runs import RunFolder
 
 # Medians of the table among a run's final metrics, and metrics of the validation photos' pairs.
@@ -101,13 +102,12 @@ def evaluate_run(
             )
             best = evaluate_benchmark(weights, benchmark, protocol, calibration=tuned)
         write_table(best, run.best_evaluation_csv(benchmark.name))
-    run.figures.mkdir(parents=True, exist_ok=True)
     for file in run.figures.glob("pair_*.png"):
         file.unlink()
     for name, pair_id in shown_pairs(own, protocol.main_estimator, figure_pairs):
         pair = benchmark.pair(pair_id)
         figure = pair_figure(pair, [descriptor], protocol, calibration=calibration)
-        figure.savefig(run.figures / f"{name}_{pair_id.replace('/', '_')}.png")
+        save_figure(figure, run.figures / f"{name}_{pair_id.replace('/', '_')}.png")
         show(f"held-out {name} {pair_id}", figure)
     return table
 

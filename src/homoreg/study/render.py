@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from homoreg.files import atomic_path, write_text
-from homoreg.plotting import plot_style
+from homoreg.plotting import plot_style, save_figure
 from homoreg.study.document import Figure, Part, Picture, Section, Table, View, escape
 
 FIGURE_DPI = 150
@@ -136,12 +136,12 @@ def latex_table(view: View, caption: str) -> str:
 
 def _save_figure(figure: matplotlib.figure.Figure, folder: Path, name: str) -> dict[str, str]:
     """Save as PNG and SVG; returns the SVG as a data address, by the PNG's name on the page."""
-    with atomic_path(folder / "figures" / f"{name}.png") as path:
-        figure.savefig(path, dpi=FIGURE_DPI)
+    png, svg = (folder / "figures" / f"{name}.{kind}" for kind in ("png", "svg"))
+    save_figure(figure, png, dpi=FIGURE_DPI)
     figure.set_layout_engine("none")  # keeps the layout and saves most of the time
-    with atomic_path(folder / "figures" / f"{name}.svg") as path, plot_style():
-        figure.savefig(path, dpi=FIGURE_DPI, metadata={"Date": None})
-        return {f"figures/{name}.png": _data_address("image/svg+xml", path.read_bytes())}
+    with plot_style():
+        save_figure(figure, svg, dpi=FIGURE_DPI, metadata={"Date": None})
+    return {f"figures/{name}.png": _data_address("image/svg+xml", svg.read_bytes())}
 
 
 def _save_picture(source: Path, folder: Path, name: str) -> dict[str, str]:

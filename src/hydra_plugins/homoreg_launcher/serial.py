@@ -42,6 +42,8 @@ class SerialLauncher(Launcher):
                 job_subdir_key="hydra.sweep.subdir",
             )
         except OSError as error:  # Hydra's own files, before the job starts
+            sweep = config.hydra.sweep
+            error.filename = error.filename or str(Path(sweep.dir, sweep.subdir))
             failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
             failed.return_value = error
             self.hydra_context.callbacks.on_job_end(config=config, job_return=failed)

@@ -1,0 +1,128 @@
+"""The commands of homoreg in forked processes, which need no seconds to import torch."""
+
+import importlib
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMANDS = ("prepare", "train", "evaluate", "report")
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process at its end: exit code (negative for a signal), and both outputs."""
+
+    code: int
+    text: str
+
+    @property
+    def last_line(self) -> str:
+        lines = self.text.strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+class Process:
+    """``python -m homoreg.<command>`` in ``folder``, at once.
+
+    Args:
+        folder: where it runs.
+        command: name of the command.
+        arguments: overrides.
+        file_limit: bytes that a file may grow to, as on a full disk or under a quota.
+        user: number of the user to become, who may not write everywhere.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: str,
+        *arguments: str,
+        file_limit: int | None = None,
+        user: int | None = None,
+    ) -> None:
+        self.log = folder / f".{command}.{time.monotonic_ns()}.log"
+        module = importlib.import_module(f"homoreg.{command}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        output = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self.pid = os.fork()
+        if self.pid:
+            os.close(output)
+            return
+        code = 1
+        try:
+            os.setsid()
+            os.chdir(folder)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.argv = [command, *arguments]
+            if file_limit is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, hard))
+            if user is not None:
+                os.setuid(user)
+            module.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to the command, SIGKILL to its workers as well."""
+        send = os.killpg if number == signal.SIGKILL else os.kill
+        send(self.pid, number)
+
+    def poll(self) -> Ended | None:
+        """How it ended; None while it runs."""
+        done, status = os.waitpid(self.pid, os.WNOHANG)
+        if not done:
+            return None
+        text = self.log.read_text(errors="replace")
+        self.log.unlink()
+        return Ended(os.waitstatus_to_exitcode(status), text)
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> Ended:
+        """Wait for its end; a process that hangs is killed, and ends with a text that says so."""
+        deadline = time.monotonic() + timeout_s
+        while (ended := self.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill(signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                return Ended(-9, f"{self.log.read_text(errors='replace')}\nno end in {timeout_s} s")
+            time.sleep(0.01)
+        return ended
+
+
+def call(folder: Path, command: str, *arguments: str, **limits: int | None) -> Ended:
+    """A command, to its end."""
+    return Process(folder, command, *arguments, **limits).wait()
+
+
+def import_commands() -> None:
+    """Once, before processes are forked."""
+    os.environ |= {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    for command in COMMANDS:
+        importlib.import_module(f"homoreg.{command}")
+    importlib.import_module("homoreg.evaluation.figures")
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """With everything in it, links as links."""
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+
+
+Check = Callable[[], None]
