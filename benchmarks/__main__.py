@@ -17,7 +17,7 @@ from benchmarks.photos import prepare
 from benchmarks.table import machine, print_table, write_table
 from homoreg.errors import HomoregError
 
-COMPARISONS = ("training", "evaluation", "stages", "growth", "startup")
+COMPARISONS = ("training", "evaluation", "stages", "growth", "startup", "quality")
 
 
 def main() -> None:

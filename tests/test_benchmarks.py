@@ -17,6 +17,7 @@ RATIOS = {
     "stages": {"× JPEG coding alone", "× as fast as decoding alone"},
     "growth": {"× 20 pairs"},
     "startup": {"× importing Lightning"},
+    "quality": set(),
 }
 
 
