@@ -79,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         raise HomoregError("nothing to evaluate: give runs=PATH or descriptors=[NAME]")
     protocol = EvaluationProtocol.from_config(cfg)
     benchmark = instantiate(cfg.benchmark)
-    check_unseen(runs, benchmark, cfg.allow_seen)
+    check_unseen(descriptors, benchmark, cfg.allow_seen)
     folder = Path(cfg.paths.run)
     figures = folder / "figures"
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.commands import run, succeed
 
 from homoreg import HomoregError, load_descriptor
 from homoreg.cli import compose
+from homoreg.data.manifest import write_manifest
 from homoreg.data.sources import SampleSource
 from homoreg.data.warp import Warp
 from homoreg.descriptors.baselines import baseline_descriptor
@@ -26,7 +28,9 @@ from homoreg.descriptors.exported import (
 from homoreg.descriptors.inference import NetworkDescriptor, Origin
 from homoreg.descriptors.safetensors import read_safetensors, write_safetensors
 from homoreg.descriptors.window import PatchWindow
+from homoreg.evaluation.benchmarks import ManifestBenchmark
 from homoreg.geometry import transform_points
+from homoreg.runs.seen import check_unseen
 
 PHOTO = photographs.astronaut()
 MODEL = {
@@ -174,6 +178,22 @@ class TestIncluded:
         source = json.loads(read_safetensors(INCLUDED)[1]["source"])
         assert len(held_out) == 3
         assert not set(held_out) & source["photographs"].keys()
+
+    def test_it_is_not_evaluated_on_the_photographs_that_it_was_trained_on(
+        self, tmp_path: Path
+    ) -> None:
+        descriptor = load_descriptor("homoreg", device="cpu")
+        assert descriptor.origin is not None
+        name, size = next(iter(descriptor.origin.config["source"]["photographs"].items()))
+        (tmp_path / "view.jpg").write_bytes(bytes(size))
+        refusal = pytest.raises(HomoregError, match=name)
+        for photo, expected in ((name, refusal), ("other", nullcontext())):
+            pair = {"id": "1", "photo": photo, "img1": "view.jpg", "img2": "view.jpg"}
+            sizes = {"size1": (64, 64), "size2": (64, 64)}
+            pairs = [pair | sizes | {"homography": np.eye(3).tolist(), "parameters": {}}]
+            write_manifest(tmp_path / "pairs.json", 0, {}, pairs)
+            with expected:
+                check_unseen([descriptor], ManifestBenchmark(tmp_path / "pairs.json"), False)
 
     def test_it_finds_more_than_rootsift_at_the_same_keypoints(self) -> None:
         """On a photograph that the demo evaluates, under the default warp."""

@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, one_line
 from homoreg.files import write_json
 
 # Of run.json and of everything beside it; raised where an older run can no longer be read.
@@ -120,9 +121,9 @@ class RunFolder:
         if not self.photos_file.is_file():
             return None
         try:
-            return dict(json.loads(self.photos_file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise HomoregError(f"{self.photos_file} is damaged: {error}") from error
+            return TypeAdapter(dict[str, int]).validate_json(self.photos_file.read_bytes())
+        except ValidationError as error:
+            raise HomoregError(f"{self.photos_file} is damaged: {one_line(error)}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

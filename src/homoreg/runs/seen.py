@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from homoreg.data.manifest import Pair
+from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.files import write_json
@@ -26,11 +27,11 @@ def photo_sizes(pairs: Iterable[Pair]) -> dict[str, int]:
     return {photo: file.stat().st_size for photo, file in files.items()}
 
 
-def check_unseen(runs: Sequence[RunFolder], benchmark: Benchmark, allow: bool) -> None:
-    """Refuse to evaluate runs on photographs that they were trained on.
+def check_unseen(descriptors: Sequence[Descriptor], benchmark: Benchmark, allow: bool) -> None:
+    """Refuse to evaluate networks on photographs that they were trained on.
 
     Args:
-        runs: the trainings.
+        descriptors: those that homoreg trained are compared, the one in the package included.
         benchmark: its pairs are compared if they come from a manifest.
         allow: warn instead.
 
@@ -40,16 +41,19 @@ def check_unseen(runs: Sequence[RunFolder], benchmark: Benchmark, allow: bool) -
     if not isinstance(benchmark, ManifestBenchmark):
         return
     held_out = photo_sizes(benchmark.pairs).items()
-    for run in runs:
-        trained_on = run.training_photos
+    for descriptor in descriptors:
+        origin = getattr(descriptor, "origin", None)
+        if origin is None:
+            continue
+        trained_on = (origin.config.get("source") or {}).get("photographs")
         if trained_on is None:
-            log.warning("%s does not say which photographs it was trained on", run.path)
+            log.warning("%s does not say which photographs it was trained on", origin.file)
             continue
         seen = sorted(name for name, _ in held_out & trained_on.items())
         if not seen:
             continue
         message = (
-            f"{run.path} was trained on {len(seen)} of the {len(held_out)} photographs of "
+            f"{origin.file} was trained on {len(seen)} of the {len(held_out)} photographs of "
             f"{benchmark.manifest.path}, such as {seen[0]}"
         )
         if not allow:
