@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,6 +55,23 @@ def test_sixteen_bits_are_scaled_and_not_clipped(cat: np.ndarray) -> None:
     deep = gray.astype(np.uint16) * 256 + 77
     image = decode_image(encoded(Image.fromarray(deep), "PNG"), "deep")
     assert np.array_equal(image[:, :, 0], gray)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", [".png", ".tiff"])
+def test_fewer_bits_in_a_deep_file_are_not_black(cat: np.ndarray, bits: int, kind: str) -> None:
+    white = cat.copy()
+    white[0, 0] = 255
+    deep = white.astype(np.uint16) << (bits - 8)
+    for pixels in (deep, deep[:, :, 1]):
+        data = cv2.imencode(kind, pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
+        shown = white if pixels.ndim == 3 else np.dstack([white[:, :, 1]] * 3)
+        assert np.array_equal(decode_image(data, "deep"), shown)
+
+
+def test_eight_bits_in_a_file_of_32_are_not_black(cat: np.ndarray) -> None:
+    data = encoded(Image.fromarray(cat[:, :, 1].astype(np.int32)), "TIFF")
+    assert np.array_equal(decode_image(data, "wide")[:, :, 0], cat[:, :, 1])
 
 
 def test_cmyk_shows_the_same_colors(cat: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from homoreg.data.pairs import prepare_pairs
 from homoreg.data.sources import FolderSource, select_photos
 from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError, one_line
+from homoreg.files import TEMPORARY
 
 SEED = 42
 SMALL = Warp(repeats=2)
@@ -127,9 +129,9 @@ def test_the_number_of_workers_changes_nothing(photos: Path, fresh: Path, tmp_pa
 
 def test_a_photo_more_changes_no_other_pair(photos: Path, fresh: Path, tmp_path: Path) -> None:
     more = tmp_path / "photos"
-    for path in photos.rglob("*.*"):
-        save(more / path.relative_to(photos), np.zeros((160, 200, 3), np.uint8))
-    save(more / "one" / "another.jpg", np.zeros((160, 200, 3), np.uint8))
+    for gray, path in enumerate(photos.rglob("*.*")):
+        save(more / path.relative_to(photos), np.full((160, 200, 3), gray, np.uint8))
+    save(more / "one" / "another.jpg", np.full((160, 200, 3), 99, np.uint8))
     prepare_pairs(FolderSource(str(more)), SMALL, tmp_path / "data", SEED)
 
     def drawn(root: Path) -> dict[tuple[str, int], dict]:
@@ -148,7 +150,7 @@ def test_an_interrupted_run_goes_on(photos: Path, fresh: Path, tmp_path: Path) -
     read = source.store.read
 
     def stopped(name: str) -> bytes:
-        if next(reads) == 5:
+        if next(reads) == 17:  # each photo is read once before pairs are made
             raise KeyboardInterrupt
         return read(name)
 
@@ -158,7 +160,7 @@ def test_an_interrupted_run_goes_on(photos: Path, fresh: Path, tmp_path: Path) -
     done = {p.name: p.stat().st_mtime_ns for p in (root / "processed").rglob("*.jpg")}
     assert 0 < len(done) < len(list((fresh / "processed").rglob("*.jpg")))
     assert not list(root.glob("pairs_*.json"))
-    (root / "processed" / "train" / ".half.jpg").write_bytes(b"left by a kill")
+    (root / "processed" / "train" / f"{TEMPORARY}half.jpg").write_bytes(b"left by a kill")
     prepare_pairs(FolderSource(str(photos)), SMALL, root, SEED)
     assert contents(root) == contents(fresh)
     kept = [p for p in (root / "processed").rglob("*.jpg") if p.name in done]
@@ -170,8 +172,54 @@ def test_what_was_lost_is_made_again(photos: Path, fresh: Path, tmp_path: Path) 
     prepare_pairs(FolderSource(str(photos)), SMALL, root, SEED)
     for lost in ("processed/train/img_000004_warped.jpg", "processed/eval/img_000001.jpg"):
         (root / lost).unlink()
+    (root / "processed/train/img_000001.jpg").write_bytes(b"")
+    (root / "processed/train/img_000003_warped.jpg").write_bytes(b"damaged")
     prepare_pairs(FolderSource(str(photos)), SMALL, root, SEED)
     assert contents(root) == contents(fresh)
+
+
+def test_photos_that_changed_under_their_names_are_seen(
+    photos: Path, fresh: Path, tmp_path: Path
+) -> None:
+    copy, root = tmp_path / "photos", tmp_path / "data"
+    shutil.copytree(photos, copy)
+    prepare_pairs(FolderSource(str(copy)), SMALL, root, SEED)
+    name = (root / "train_list.txt").read_text().split()[0]
+    Image.new("RGB", (200, 150), "red").save(copy / name)
+    with pytest.raises(HomoregError, match="from other photos of the same names"):
+        prepare_pairs(FolderSource(str(copy)), SMALL, root, SEED)
+    prepare_pairs(FolderSource(str(copy)), SMALL, root, SEED, overwrite=True)
+    assert contents(root)["pairs_train.json"] != contents(fresh)["pairs_train.json"]
+
+
+def test_a_copy_under_another_name_is_on_no_other_side(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copies, root = tmp_path / "photos", tmp_path / "data"
+    copies.mkdir()
+    names = [path for path in sorted(photos.rglob("*")) if path.suffix in (".jpg", ".png")][:4]
+    for path in names:
+        with Image.open(path) as image:
+            image.convert("RGB").save(
+                copies / f"{path.stem}.png"
+            )  # the same pixels in another file
+        shutil.copy(copies / f"{path.stem}.png", copies / f"{path.stem} (1).png")
+    prepare_pairs(FolderSource(str(copies)), Warp(repeats=1), root, SEED)
+    assert "4 photos are copies of another" in caplog.text
+    sides = [PairManifest.load(root / f"pairs_{side}.json").pairs for side in ("train", "eval")]
+    pixels = [pair.pixels for pairs in sides for pair in pairs]
+    assert len(pixels) == len(set(pixels)) == 4
+    listed = [tmp_path / "train.txt", tmp_path / "eval.txt"]
+    for file, name in zip(
+        listed, (f"{names[0].stem}.png", f"{names[0].stem} (1).png"), strict=True
+    ):
+        file.write_text(name)
+    lists = {"train_list": str(listed[0]), "eval_list": str(listed[1])}
+    caplog.clear()
+    prepare_pairs(FolderSource(str(copies), **lists), SMALL, tmp_path / "listed", SEED)
+    assert "1 photos are copies of another" in caplog.text
+    assert "used, since a list names them" in caplog.text
+    assert len(PairManifest.load(tmp_path / "listed" / "pairs_eval.json").pairs) == 2
 
 
 def test_other_options_refuse_and_overwrite(photos: Path, fresh: Path, tmp_path: Path) -> None:
@@ -249,7 +297,7 @@ def test_bad_photos_are_skipped_and_listed(photos: Path, fresh: Path, tmp_path: 
 
 def test_nothing_but_bad_photos(tmp_path: Path) -> None:
     for number in range(6):
-        save(tmp_path / "photos" / f"{number}.png", np.zeros((20, 20, 3), np.uint8))
+        save(tmp_path / "photos" / f"{number}.png", np.full((20, 20, 3), number, np.uint8))
     with pytest.raises(HomoregError, match=r"none of the 5 photos for train .*20×20 pixels") as e:
         prepare_pairs(FolderSource(str(tmp_path / "photos")), SMALL, tmp_path / "data", SEED)
     assert "\n" not in str(e.value)

@@ -162,6 +162,25 @@ def test_a_tree_of_images(tree: Path) -> None:
     assert source.read("trip/one.webp") == b"trip/one.webp"
 
 
+def test_folders_behind_links_are_seen_once_and_other_formats_are_counted(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = FolderSource(str(tree)).store.names()
+    assert names is not None
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "photos").symlink_to(tree)
+    (linked / "again").symlink_to(linked)  # leads back above
+    (linked / "a.HEIC").write_bytes(b"heic")
+    (linked / "b.gif").write_bytes(b"gif")
+    found = FolderSource(str(linked)).store.names()
+    assert found is not None
+    assert sorted(found) == sorted(f"photos/{name}" for name in names)
+    assert "left out images of other formats: 1 .heic, 1 .gif" in caplog.text.replace(
+        "1 .gif, 1 .heic", "1 .heic, 1 .gif"
+    )
+
+
 def test_folders_as_scenes(tree: Path) -> None:
     source = FolderSource(str(tree), scene_folders=True)
     assert source.scene("trip/day 2/two.tiff") == source.scene("trip/day 2/drei-ü.bmp")
@@ -302,6 +321,25 @@ def test_a_damaged_member_and_a_damaged_zip(archive: Path) -> None:
     archive.write_bytes(data[:5000])
     with pytest.raises(HomoregError, match="not a whole zip archive"):
         CocoSource(str(archive)).select(0)
+
+
+def test_files_that_would_take_all_memory_are_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w") as archive:
+        archive.writestr("bomb.jpg", b"small")
+    # The directory of the archive claims more than the file has.
+    content = bytearray(bomb.read_bytes())
+    size = content.rindex(b"PK\x01\x02") + 24
+    content[size : size + 4] = (2**31).to_bytes(4, "little")
+    bomb.write_bytes(content)
+    with pytest.raises(PhotoError, match="bomb.jpg: 2147 MB, more than"):
+        CocoSource(str(bomb)).read("bomb.jpg")
+    sparse = tmp_path / "sparse" / "sparse.jpg"
+    sparse.parent.mkdir()
+    with sparse.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(PhotoError, match="sparse.jpg: 1099512 MB"):
+        FolderSource(str(sparse.parent)).read("sparse.jpg")
 
 
 def test_two_photos_of_one_name(archive: Path) -> None:

@@ -12,7 +12,12 @@ from tests.baselines import RootSift
 
 from homoreg.errors import HomoregError
 from homoreg.evaluation import HPatchesBenchmark, evaluate_benchmark, summarize
-from homoreg.evaluation.hpatches import limit_short_side, read_homography, sequence_group
+from homoreg.evaluation.hpatches import (
+    find_pairs,
+    limit_short_side,
+    read_homography,
+    sequence_group,
+)
 from homoreg.geometry import transform_points
 
 PHOTO = cv2.resize(photographs.astronaut(), (320, 240), interpolation=cv2.INTER_AREA)
@@ -180,6 +185,17 @@ def test_what_is_missing_or_unclear_is_named(tmp_path: Path) -> None:
         (folder / f"left0{n}.png").write_bytes(b"")
     with pytest.raises(HomoregError, match="Leave one series"):
         HPatchesBenchmark(tmp_path)
+
+
+def test_a_sequence_without_homographies_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_sequence(tmp_path / "v_whole")
+    write_sequence(tmp_path / "v_lost")
+    for file in (tmp_path / "v_lost").glob("H*"):
+        file.unlink()
+    assert {pair.sequence for pair in find_pairs(tmp_path)} == {"v_whole"}
+    assert "left out 1 folders with numbered images and no homography" in caplog.text
 
 
 def test_other_images_in_the_folder_do_no_harm(tmp_path: Path) -> None:

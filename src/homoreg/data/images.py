@@ -10,7 +10,14 @@ from PIL import Image, ImageOps
 from homoreg.errors import HomoregError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+# Images that are named and left out: of formats that are not read.
+OTHER_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".gif", ".ppm", ".pgm", ".tga"),
+    *(".psd", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+)
 EXIF_ORIENTATION = 0x0112
+TIFF_BITS_PER_SAMPLE = 258
+MAX_FILE_BYTES = 2**29
 
 
 class PhotoError(HomoregError):
@@ -29,18 +36,31 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         PhotoError: the file is missing or not a complete image.
     """
+    return decode_image(read_file(path, str(path)), str(path))
+
+
+def read_file(path: str | Path, name: str) -> bytes:
+    """The bytes of a photograph's file; PhotoError if it cannot be read or is too large."""
     try:
-        data = Path(path).read_bytes()
+        check_file_size(Path(path).stat().st_size, name)
+        return Path(path).read_bytes()
     except OSError as error:
-        raise PhotoError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_image(data, str(path))
+        raise PhotoError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def check_file_size(size: int, name: str) -> None:
+    """PhotoError for a file that would take too much memory."""
+    if size > MAX_FILE_BYTES:
+        raise PhotoError(f"{name}: {size / 1e6:.0f} MB, more than {MAX_FILE_BYTES / 1e6:.0f} MB")
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decode a photograph.
 
-    EXIF orientation is applied, 16 bits are scaled to 8, gray and CMYK are converted to RGB,
-    transparent parts become white, and of an animation the first frame is used.
+    EXIF orientation is applied, gray and CMYK are converted to RGB, transparent parts become white,
+    and of an animation the first frame is used. Channels of more than 8 bits are scaled to 8. Files
+    of 16 or 32 bits often hold fewer: the fewest of 8, 10, 12, 14 and 16 bits that hold the
+    brightest value are taken as white.
 
     Args:
         data: content of the file.
@@ -59,9 +79,10 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+            shown = _eight_bit_colors(image, data) if _has_deep_colors(image, data) else image
             # In place and without converting RGB to RGB, each of which would copy the image.
-            ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(image if image.mode == "RGB" else _rgb(image, name))
+            ImageOps.exif_transpose(shown, in_place=True)
+            return np.asarray(shown if shown.mode == "RGB" else _rgb(shown, name))
     except HomoregError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -72,11 +93,11 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     """Convert a Pillow image of another mode to RGB."""
-    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them instead of scaling
+    if image.mode.startswith("I"):  # 16 bits or more; Pillow would clip them instead of scaling
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise PhotoError(f"{name}: more than 16 bits a channel; save it with 8 or 16")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_eight_bits(values)).convert("RGB")
     if image.mode == "F":
         raise PhotoError(f"{name}: floating-point pixels; save it with 8 or 16 bits a channel")
     if image.has_transparency_data:
@@ -84,6 +105,38 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         white = Image.new("RGBA", seen.size, "white")
         return Image.alpha_composite(white, seen).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 of integers up to 65535 that use 8, 10, 12, 14 or 16 bits.
+
+    >>> _eight_bits(np.array([0, 2048, 4095])), _eight_bits(np.array([0, 255]))
+    (array([  0, 128, 255], dtype=uint8), array([  0, 255], dtype=uint8))
+    """
+    used = int(values.max()).bit_length()
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if used <= bits)
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _has_deep_colors(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow has cut channels of 16 bits to their upper 8."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if image.format == "PNG":
+        return data[24] == 16  # the depth in the header
+    tags = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and 16 in np.atleast_1d(tags.get(TIFF_BITS_PER_SAMPLE, 8))
+
+
+def _eight_bit_colors(image: Image.Image, data: bytes) -> Image.Image:
+    """The image from channels of 16 bits, with the same orientation."""
+    deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
+        return image
+    order = [2, 1, 0, *range(3, deep.shape[2])]
+    shown = Image.fromarray(_eight_bits(deep)[..., order])
+    shown.getexif()[EXIF_ORIENTATION] = image.getexif().get(EXIF_ORIENTATION, 1)
+    return shown
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -27,7 +27,8 @@ class Pair:
 
     Sizes are ``(width, height)`` in pixels, paths are absolute, and ``homography`` is ``(3, 3)``
     float64 from view 1 to view 2, or None if the manifest has none. ``img2`` is None if view 2 is
-    not stored but rendered from view 1 with ``parameters`` and ``border``.
+    not stored but rendered from view 1 with ``parameters`` and ``border``. ``pixels`` is a digest
+    of the photograph's decoded pixels, equal for copies under other names; empty where unknown.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Pair:
     homography: np.ndarray | None
     parameters: dict[str, Any]
     border: str = "reflect"
+    pixels: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +129,7 @@ class _PairFields(TypedDict):
     size2: tuple[_Side, _Side]
     homography: NotRequired[tuple[_Row, _Row, _Row] | None]
     parameters: NotRequired[dict[str, Any]]
+    pixels: NotRequired[str]
 
 
 class _ManifestFields(TypedDict):
@@ -192,6 +195,7 @@ def _pairs(path: Path, entries: list[_PairFields], border: str) -> list[Pair]:
             homography=homography,
             parameters=entry.get("parameters", {}),
             border=border,
+            pixels=entry.get("pixels", ""),
         )
         for entry, homography in zip(entries, homographies, strict=True)
     ]

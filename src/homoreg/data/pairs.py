@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypedDict, TypeVar
 
 import numpy as np
@@ -56,9 +56,11 @@ def prepare_pairs(
     """Make the pairs under ``root``, or those that are missing.
 
     Files are written atomically, so an interrupted run continues where it stopped, and a second run
-    changes nothing. A photo that cannot be used is skipped and listed in ``skipped.json``; no other
-    one replaces it, so that damage does not change the selection. Failed downloads are tried again
-    by the next run. A lock keeps two processes from preparing one folder at the same time.
+    changes nothing but files that were damaged. Copies of a photo under other names are left out,
+    so that none is on both sides; lists that are given are obeyed. A photo that cannot be used is
+    skipped and listed in ``skipped.json``; no other one replaces it, so that damage does not change
+    the selection. Failed downloads are tried again by the next run. A lock keeps two processes from
+    preparing one folder at the same time.
 
     Args:
         source: the photographs and their selection.
@@ -81,23 +83,24 @@ def prepare_pairs(
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".prepare.lock"):
-            selection = source.select(seed)
-            difference = _record_difference(root, recipe) or _list_difference(root, selection)
-            if difference and not overwrite:
-                raise HomoregError(
-                    f"{root} {difference}; choose another data.root, or replace the pairs with "
-                    "prepare.overwrite=true"
-                )
+            difference = _record_difference(root, recipe)
+            _refuse(root, difference, overwrite)
+            threads = workers or source.store.threads or os.cpu_count() or 1
+            selection, pixels = _select_without_copies(source, seed, threads)
+            difference = (
+                difference or _list_difference(root, selection) or _pixel_difference(root, pixels)
+            )
+            _refuse(root, difference, overwrite)
             if difference:
                 _remove_prepared(root)
-            elif _is_finished(root):
+            elif not _remove_damaged(root) and _is_finished(root):
                 log.info("%s is up to date", root)
                 return
             if warp.repeats is None:
                 log.info("%d second views per photo (source.repeats)", recipe.repeats)
             remove_temporary(root)
             write_json(root / RECORD, recipe.record())
-            _make_sides(recipe, selection, root, workers or source.store.threads)
+            _make_sides(recipe, selection, root, threads, pixels)
     except OSError as error:
         raise HomoregError(f"{error.filename or root}: {error.strerror or error}") from error
 
@@ -171,7 +174,7 @@ class PairRecipe:
                     "homography": draw.homography.tolist(),
                     "parameters": draw.parameters,
                     # The hash of the manifest covers the pixels.
-                    "digest": hashlib.sha256(view1 + view2).hexdigest()[:16],
+                    "digest": _digest(view1 + view2),
                 }
             )
         return pairs
@@ -195,11 +198,14 @@ class _Skipped(TypedDict):
     retry: bool
 
 
-def _make_sides(recipe: PairRecipe, selection: Selection, root: Path, threads: int | None) -> None:
+def _make_sides(
+    recipe: PairRecipe, selection: Selection, root: Path, threads: int, pixels: Mapping[str, str]
+) -> None:
     skipped: list[_Skipped] = []
     for side, names in zip(SIDES, selection, strict=True):
         write_text(_list_path(root, side), "".join(f"{name}\n" for name in names))
-        pairs, failed = _make_side(recipe, side, names, root, threads or os.cpu_count() or 1)
+    for side, names in zip(SIDES, selection, strict=True):
+        pairs, failed = _make_side(recipe, side, names, root, threads, pixels)
         skipped += failed
         write_json(root / SKIPPED, skipped)
         if names and not pairs:
@@ -215,8 +221,56 @@ def _make_sides(recipe: PairRecipe, selection: Selection, root: Path, threads: i
     write_pair_sheet(root / SHEET, max(manifests, key=len), recipe.seed)
 
 
+def _select_without_copies(
+    source: Source, seed: int, threads: int
+) -> tuple[Selection, dict[str, str]]:
+    """Select photos of which none is a copy of another; digests of their pixels by name.
+
+    Of several copies the first by name is kept. Lists that are given are obeyed, with a warning.
+    """
+    pixels: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    given = source.names or source.train_list
+    while True:
+        selection = source.select(seed, without=() if given else copies)
+        names = sorted([*selection.train, *selection.eval])
+        pixels |= _pixels(source, [name for name in names if name not in pixels], threads)
+        first: dict[str, str] = {}
+        earlier = {n: first.setdefault(pixels[n], n) for n in names if n in pixels}
+        found = {name: other for name, other in earlier.items() if name != other}
+        copies |= found
+        if found:
+            log.warning(
+                "%d photos are copies of another, such as %s of %s; they are %s",
+                len(found),
+                *next(iter(found.items())),
+                "used, since a list names them" if given else "left out",
+            )
+        if given or not found:
+            return selection, {name: pixels[name] for name in names if name in pixels}
+
+
+def _pixels(source: Source, names: list[str], threads: int) -> dict[str, str]:
+    """A digest of each photo's decoded pixels, without the photos that cannot be read."""
+
+    def digest(name: str) -> str | None:
+        try:
+            image = decode_image(source.read(name), name)
+        except PhotoError:
+            return None
+        return _digest(repr(image.shape).encode() + image.tobytes())
+
+    digests = _in_threads(digest, names, threads, "comparing photos")
+    return {name: found for name, found in zip(names, digests, strict=True) if found}
+
+
 def _make_side(
-    recipe: PairRecipe, side: str, names: list[str], root: Path, threads: int
+    recipe: PairRecipe,
+    side: str,
+    names: list[str],
+    root: Path,
+    threads: int,
+    pixels: Mapping[str, str],
 ) -> tuple[list[dict[str, Any]], list[_Skipped]]:
     """Manifest entries of one side, in the order of the names, and the photos skipped."""
     folder = root / "processed" / side
@@ -227,7 +281,8 @@ def _make_side(
         index, name = job
         try:
             # Numbers follow the list, so a skipped photo leaves a gap.
-            return recipe.make(name, index * recipe.repeats + 1, folder)
+            made = recipe.make(name, index * recipe.repeats + 1, folder)
+            return [entry | {"pixels": pixels.get(name, "")} for entry in made]
         except PhotoError as error:
             retry = isinstance(error, DownloadError)
             return _Skipped(side=side, photo=name, reason=str(error), retry=retry)
@@ -250,6 +305,14 @@ def _in_threads(work: Callable[[T], R], jobs: list[T], threads: int, title: str)
         yield from progress(pool.map(work, jobs), title, total=len(jobs))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _refuse(root: Path, difference: str | None, overwrite: bool) -> None:
+    if difference and not overwrite:
+        raise HomoregError(
+            f"{root} {difference}; choose another data.root, or replace the pairs with "
+            "prepare.overwrite=true"
+        )
 
 
 def _check_outside_source(root: Path, source: Source) -> None:
@@ -300,6 +363,45 @@ def _list_difference(root: Path, selection: Selection) -> str | None:
     return None
 
 
+def _pixel_difference(root: Path, pixels: Mapping[str, str]) -> str | None:
+    """How the photos differ from those of the same names that the pairs were made from."""
+    made = {entry["photo"]: entry.get("pixels") for _, entry in _entries(root)}
+    changed = [name for name, found in pixels.items() if made.get(name, found) not in (found, None)]
+    if not changed:
+        return None
+    return f"was prepared from other photos of the same names ({len(changed)}, {changed[0]} first)"
+
+
+def _remove_damaged(root: Path) -> int:
+    """Delete the files of pairs that are no longer what was made, and count these pairs."""
+    damaged = []
+    for folder, entry in _entries(root):
+        names = [PurePosixPath(entry[view]).name for view in ("img1", "img2") if entry[view]]
+        files = [folder / name for name in names]
+        content = b"".join(file.read_bytes() if file.is_file() else b"" for file in files)
+        if entry["img2"] is None:
+            content += repr(entry["parameters"]).encode()
+        if _digest(content) != entry.get("digest"):
+            damaged.append(entry["id"])
+            for file in files:
+                file.unlink(missing_ok=True)
+    if damaged:
+        log.warning("%d pairs lack a file or have a damaged one: made again", len(damaged))
+    return len(damaged)
+
+
+def _entries(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder of the views and entry of each pair; none of a manifest that is damaged."""
+    keys = ("id", "photo", "img1", "img2", "parameters")
+    for side in SIDES:
+        try:
+            manifest = json.loads(manifest_path(root, side).read_text(encoding="utf-8"))
+            entries = [dict(pair) | {key: pair[key] for key in keys} for pair in manifest["pairs"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        yield from ((root / "processed" / side, entry) for entry in entries)
+
+
 def _is_finished(root: Path) -> bool:
     """Whether all pairs exist with their files, and no download is to be tried again."""
     try:
@@ -324,6 +426,10 @@ def _remove_prepared(root: Path) -> None:
 
 def _list_path(root: Path, side: str) -> Path:
     return root / f"{side}_list.txt"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

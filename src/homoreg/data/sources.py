@@ -2,7 +2,7 @@
 
 import importlib.util
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,8 +134,12 @@ class Source:
         """The bytes of a photo's file; PhotoError if it is not available."""
         return self.store.read(name)
 
-    def select(self, seed: int) -> Selection:
+    def select(self, seed: int, without: Collection[str] = ()) -> Selection:
         """Select the photos of both sides.
+
+        Args:
+            seed: of the shuffle.
+            without: names to leave out, unless lists are given.
 
         Raises:
             HomoregError: a list names a photo that is missing, a photo or scene is on both sides,
@@ -159,7 +163,7 @@ class Source:
         elif not present:
             raise HomoregError(f"{self.store.place}: no photographs ({', '.join(SUFFIXES)})")
         else:
-            pool = present
+            pool = [name for name in present if name not in without]
         return select_photos(pool, seed, train=self.train, eval=self.eval, scene=self.scene)
 
     def record(self) -> dict[str, Any]:

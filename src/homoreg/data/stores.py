@@ -6,11 +6,18 @@ import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from homoreg.data.images import SUFFIXES, PhotoError
+from homoreg.data.images import (
+    OTHER_SUFFIXES,
+    SUFFIXES,
+    PhotoError,
+    check_file_size,
+    read_file,
+)
 from homoreg.errors import HomoregError
 
 log = logging.getLogger(__name__)
@@ -38,7 +45,7 @@ class PhotoStore(ABC):
 
 
 class Folder(PhotoStore):
-    """The images of a tree of files, without hidden files and folders.
+    """The images of a tree of files, through links, without hidden files and folders.
 
     Args:
         root: the folder; None raises when photos are asked for.
@@ -58,10 +65,7 @@ class Folder(PhotoStore):
         return list(self._files)
 
     def read(self, name: str) -> bytes:
-        try:
-            return self._files[name].read_bytes()
-        except OSError as error:
-            raise PhotoError(f"{name}: cannot be read ({error.strerror})") from error
+        return read_file(self._files[name], name)
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -69,10 +73,16 @@ class Folder(PhotoStore):
             raise HomoregError("source.root is not set: give the folder that holds the photographs")
         if not self.root.is_dir():
             raise HomoregError(f"source.root={self.root}: there is no such folder")
-        paths = []
-        for folder, subfolders, files in os.walk(self.root):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            paths += [Path(folder, name) for name in files if _is_photo(name, self.suffixes)]
+        files, seen = [], {os.path.realpath(self.root)}
+        for folder, subfolders, names in os.walk(self.root, followlinks=True):
+            visible = [name for name in subfolders if not name.startswith(".")]
+            # A link may lead to a folder above, or to one that is reached by another way as well.
+            real = {name: os.path.realpath(Path(folder, name)) for name in visible}
+            subfolders[:] = [name for name in visible if real[name] not in seen]
+            seen |= set(real.values())
+            files += [Path(folder, name) for name in names]
+        _warn_of_other_formats([file.name for file in files], self.suffixes, self.place)
+        paths = [file for file in files if _is_photo(file.name, self.suffixes)]
         named = [(p.name if self.flat else p.relative_to(self.root).as_posix(), p) for p in paths]
         return _by_name(named, self.place)
 
@@ -94,6 +104,7 @@ class ZipArchive(PhotoStore):
 
     def read(self, name: str) -> bytes:
         try:
+            check_file_size(self._members[name].file_size, name)
             with self._lock:
                 return self._archive.read(self._members[name])
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
@@ -110,6 +121,7 @@ class ZipArchive(PhotoStore):
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
         infos = [(PurePosixPath(info.filename).name, info) for info in self._archive.infolist()]
+        _warn_of_other_formats([name for name, _ in infos], self.suffixes, self.place)
         photos = [
             (name, info)
             for name, info in infos
@@ -120,6 +132,20 @@ class ZipArchive(PhotoStore):
 
 def _is_photo(file_name: str, suffixes: tuple[str, ...]) -> bool:
     return file_name.lower().endswith(suffixes) and not file_name.startswith(".")
+
+
+def _warn_of_other_formats(names: list[str], suffixes: tuple[str, ...], place: str) -> None:
+    """Say how many images are left out."""
+    others = Counter(
+        suffix
+        for name in names
+        if (suffix := PurePosixPath(name).suffix.lower()) in (*SUFFIXES, *OTHER_SUFFIXES)
+        and suffix not in suffixes
+        and not name.startswith(".")
+    )
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        log.warning("%s: left out images of other formats: %s", place, kinds)
 
 
 def _by_name(named: list[tuple[str, T]], place: str) -> dict[str, T]:

@@ -1,5 +1,6 @@
 """Sequences of views of one plane: HPatches, the Oxford affine sets, OpenCV's graf."""
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import check_limit, index_of
 from homoreg.evaluation.pair import ViewPair, is_homography
 from homoreg.geometry.homography import resizing
+
+log = logging.getLogger(__name__)
 
 # H_1_2 (HPatches), H1to2p (Oxford), H1to3p.xml (OpenCV).
 HOMOGRAPHY_FILE = re.compile(r"H_?(\d+)(?:_|to)(\d+)p?(?:\.(?:txt|xml))?")
@@ -108,7 +111,16 @@ def find_pairs(root: Path) -> list[SequencePair]:
     if not root.is_dir():
         raise HomoregError(f"benchmark.root={root}: there is no such folder")
     folders = sorted(folder for folder in (root, *root.rglob("*")) if folder.is_dir())
-    pairs = [pair for folder in folders for pair in _sequence(folder, root)]
+    found = {folder: _sequence(folder, root) for folder in folders}
+    pairs = [pair for of_sequence in found.values() for pair in of_sequence]
+    left_out = [folder for folder in folders if not found[folder] and _has_series(folder)]
+    if pairs and left_out:
+        log.warning(
+            "%s: left out %d folders with numbered images and no homography, such as %s",
+            root,
+            len(left_out),
+            left_out[0],
+        )
     if not pairs:
         raise HomoregError(
             f"benchmark.root={root}: no sequence there, which is a folder with images 1.ppm, "
@@ -133,6 +145,13 @@ def _sequence(folder: Path, root: Path) -> list[SequencePair]:
         SequencePair(f"{name}/{a}_{b}", name, numbered[a], numbered[b], read_homography(file))
         for (a, b), file in sorted(homographies.items())
     ]
+
+
+def _has_series(folder: Path) -> bool:
+    """Whether a folder has images 1 and 2, as a sequence has."""
+    stems = {file.stem for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES}
+    numbers = {int(match[2]) for stem in stems if (match := IMAGE_FILE.fullmatch(stem))}
+    return {1, 2} <= numbers
 
 
 def _images(folder: Path, files: list[Path], named: set[int]) -> dict[int, Path]:

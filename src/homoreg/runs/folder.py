@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def photos_file(self) -> Path:
-        """Names and sizes in bytes of the photographs that the run was trained on."""
+        """What identifies the photographs that the run was trained on, by their names."""
         return self.path / "training_photos.json"
 
     @property
@@ -116,12 +116,12 @@ class RunFolder:
         return bool(self.record.get("training"))
 
     @property
-    def training_photos(self) -> dict[str, int] | None:
-        """Size in bytes of each photograph that the run was trained on; None if not recorded."""
+    def training_photos(self) -> dict[str, str | int] | None:
+        """What identifies each photograph that the run was trained on; None if not recorded."""
         if not self.photos_file.is_file():
             return None
         try:
-            return TypeAdapter(dict[str, int]).validate_json(self.photos_file.read_bytes())
+            return TypeAdapter(dict[str, str | int]).validate_json(self.photos_file.read_bytes())
         except ValidationError as error:
             raise HomoregError(f"{self.photos_file} is damaged: {one_line(error)}") from error
 

@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 def record_photos(run: RunFolder, pairs: Iterable[Pair]) -> None:
     """Write the photographs of the training pairs, those for validation included."""
-    write_json(run.photos_file, photo_sizes(pairs))
+    write_json(run.photos_file, photo_keys(pairs))
 
 
-def photo_sizes(pairs: Iterable[Pair]) -> dict[str, int]:
-    """The size in bytes of each photograph's first view, by the photograph's name.
+def photo_keys(pairs: Iterable[Pair]) -> dict[str, str | int]:
+    """What identifies each photograph, by its name: the digest of its pixels.
 
-    A name and a size identify a photograph well enough, and cost nothing to read.
+    Where a manifest has none, it is the size of the first view's file in bytes.
     """
-    files = {pair.photo: pair.img1 for pair in pairs}
-    return {photo: file.stat().st_size for photo, file in files.items()}
+    first = {pair.photo: pair for pair in pairs}
+    return {photo: pair.pixels or pair.img1.stat().st_size for photo, pair in first.items()}
 
 
 def check_unseen(descriptors: Sequence[Descriptor], benchmark: Benchmark, allow: bool) -> None:
@@ -40,7 +40,7 @@ def check_unseen(descriptors: Sequence[Descriptor], benchmark: Benchmark, allow:
     """
     if not isinstance(benchmark, ManifestBenchmark):
         return
-    held_out = photo_sizes(benchmark.pairs).items()
+    held_out = {pair.photo: pair for pair in benchmark.pairs}
     for descriptor in descriptors:
         origin = getattr(descriptor, "origin", None)
         if origin is None:
@@ -49,7 +49,12 @@ def check_unseen(descriptors: Sequence[Descriptor], benchmark: Benchmark, allow:
         if trained_on is None:
             log.warning("%s does not say which photographs it was trained on", origin.file)
             continue
-        seen = sorted(name for name, _ in held_out & trained_on.items())
+        digests, sizes = set(trained_on.values()), trained_on.items()
+        seen = sorted(
+            name
+            for name, pair in held_out.items()
+            if pair.pixels in digests or (name, pair.img1.stat().st_size) in sizes
+        )
         if not seen:
             continue
         message = (
