@@ -123,6 +123,17 @@ def test_near_misses_do_not_pull_a_refitted_estimate(rng, perspective):
     assert refitted < 1.3 * oracle
 
 
+@pytest.mark.parametrize("noise_px", [0.0, 0.1, 0.8])
+def test_an_automatic_refit_follows_the_noise(rng, perspective, noise_px):
+    """A tenth of near misses, all to one side and far off for the noise, is left out."""
+    points1 = rng.uniform(0, 1, (200, 2)) * [639, 479]
+    points2 = transform_points(points1, perspective) + rng.normal(0, noise_px, points1.shape)
+    points2[:20, 0] += rng.uniform(8, 12, 20) * max(noise_px, 0.1)
+    estimate = Estimator("magsac", refit_px="auto")(points1, points2)
+    assert estimate.inliers[20:].mean() > 0.98
+    assert not estimate.inliers[:20].any()
+
+
 # --- seeds ---
 
 
@@ -271,6 +282,7 @@ def test_misused_shapes_are_refused_and_an_empty_list_is_no_match():
         ("confidence", 1),
         ("max_iterations", 0),
         ("refit_px", float("inf")),
+        ("refit_px", "automatic"),
         ("refit_rounds", 0),
         ("seed", -1),
         ("treshold_px", 1),
@@ -298,7 +310,7 @@ def test_poselib_where_it_is_missing_is_one_clear_line():
 
 def test_every_method_has_a_config_file_with_the_defaults_of_the_class():
     names = sorted(path.stem for path in (conf_dir() / "estimators").glob("[!_]*.yaml"))
-    names.remove("magsac_subpixel")  # magsac with another refit
+    names = [name for name in names if name not in ("magsac_auto", "magsac_subpixel")]  # refits
     assert names == sorted(METHODS)
     config = compose("train", [f"estimators=[{','.join(names)}]"]).estimators
     assert sorted(config) == names

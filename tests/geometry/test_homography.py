@@ -14,6 +14,7 @@ from homoreg.geometry import (
     in_front,
     inverse,
     overlap_fraction,
+    resized_covariance,
     resized_homography,
     scaled,
     transform_points,
@@ -82,6 +83,15 @@ def test_a_homography_of_resized_views_maps_what_opencv_resizes(perspective):
         np.testing.assert_allclose(transform_points([seen1], work)[0], seen2, atol=0.02)
     back = resized_homography(work, work1, full1, work2, full2)
     assert corner_error(back, perspective, full1) < 1e-9
+
+
+def test_the_covariance_of_resized_views_is_that_of_resized_samples(rng, perspective):
+    sizes = (640, 480), (320, 200), (500, 420), (1000, 840)
+    spread = rng.normal(size=(9, 9)) * 1e-3
+    samples = perspective + (rng.normal(size=(4000, 9)) @ spread.T).reshape(-1, 3, 3)
+    resized = np.array([resized_homography(sample, *sizes) for sample in samples]).reshape(-1, 9)
+    original = np.cov(samples.reshape(-1, 9).T)
+    np.testing.assert_allclose(resized_covariance(original, *sizes), np.cov(resized.T), rtol=1e-6)
 
 
 # --- the horizon ---

@@ -1,7 +1,7 @@
 """Homographies: estimate them, measure their uncertainty, and align views with them."""
 
 from homoreg.geometry.alignment import (
-    Alignment,
+    ViewComparison,
     align_back,
     compare_aligned,
     masked_rmse,
@@ -46,6 +46,7 @@ from homoreg.geometry.homography import (
     in_front,
     inverse,
     overlap_fraction,
+    resized_covariance,
     resized_homography,
     resizing,
     scaled,
@@ -55,7 +56,6 @@ from homoreg.geometry.homography import (
 __all__ = [
     "FEW_MATCHES",
     "METHODS",
-    "Alignment",
     "Conditioning",
     "Configuration",
     "Coverage",
@@ -63,6 +63,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Spread",
+    "ViewComparison",
     "align_back",
     "calibrated_ellipse",
     "compare_aligned",
@@ -86,6 +87,7 @@ __all__ = [
     "masked_ssim",
     "measure_coverage",
     "overlap_fraction",
+    "resized_covariance",
     "resized_homography",
     "resizing",
     "rmse_notebook_gray",

@@ -93,7 +93,7 @@ def masked_ssim(image1: Image, image2: Image, mask: Mask) -> float:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class ViewComparison:
     """How well view 2, aligned by a homography, fits view 1.
 
     Attributes:
@@ -107,14 +107,14 @@ class Alignment:
     overlap_fraction: float
 
 
-def compare_aligned(image1: Image, image2: Image, homography: ArrayLike | None) -> Alignment:
+def compare_aligned(image1: Image, image2: Image, homography: ArrayLike | None) -> ViewComparison:
     """Align view 2 with view 1 by H and compare the two where both are valid.
 
     The identity and the true H give reference values for an estimate. For a failed estimate (None)
     the overlap is 0 and the rest NaN.
     """
     aligned, mask = align_back(image2, homography, (image1.shape[1], image1.shape[0]))
-    return Alignment(
+    return ViewComparison(
         rmse_gray=masked_rmse(image1, aligned, mask),
         ssim=masked_ssim(image1, aligned, mask),
         overlap_fraction=float(mask.mean()) if mask.size else 0.0,

@@ -1,7 +1,8 @@
 """From matches to one homography: plain DLT, or a robust search and DLT on its inliers.
 
 A robust estimate is refitted: normalized DLT on the inliers of the search, then on the matches
-within ``refit_px`` of the result, until these stay the same. Without the refit, matches
+within ``refit_px`` of the result, until these stay the same. ``refit_px="auto"`` fits the threshold
+to the noise of the matches. Without the refit, matches
 between the noise and the threshold keep weight in the fit of MAGSAC and pull it away.
 """
 
@@ -46,6 +47,13 @@ Status = Literal["ok", "too_few_matches", "degenerate", "not_finite"]
 Mask = NDArray[np.bool_]
 Pixels = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+# Refits of ``refit_px="auto"``: the first threshold in pixels, and the second one over the median
+# distance of the matches within twice the first. Under Gaussian noise of σ in x and y the median is
+# 1.18 σ, and 3.5 σ keep 99.8 % of the right matches.
+FIRST_REFIT_PX = 1.5
+REFIT_PER_MEDIAN = 3.0
+SMALLEST_REFIT_PX = 0.1  # no detector is more accurate, and rounding is no noise
+
 _OPENCV = {
     "ransac": cv2.RANSAC,
     "lmeds": cv2.LMEDS,
@@ -78,6 +86,12 @@ class Estimate:
     covariance: Covariance = "plugin"
 
 
+def _check_refit(refit_px: float | str) -> float | str:
+    if refit_px == "auto" or (isinstance(refit_px, float) and 0 < refit_px < np.inf):
+        return refit_px
+    raise ValueError("give a number above 0, or auto")
+
+
 def _check_ratio(ratio: float | str | None) -> float | str | None:
     # OmegaConf, which reads the types of a config's classes, knows no Literal in a union.
     if ratio in (None, "auto") or (isinstance(ratio, float) and 0 < ratio <= 1):
@@ -98,7 +112,8 @@ class Estimator:
             and ``x2``. "lmeds" finds its own.
         confidence: wanted probability that one sample was free of outliers, in (0, 1).
         max_iterations: largest number of samples.
-        refit_px: inlier threshold of the final least squares, the same distance.
+        refit_px: inlier threshold of the final least squares, the same distance; "auto" for three
+            times the median distance of the matches from a first refit at 1.5 px.
         refit_rounds: largest number of least-squares solves.
         seed: of the sampling. OpenCV's generators start at a fixed state, so the seed shuffles the
             matches ("prosac", whose order has a meaning, takes it as its generator's state).
@@ -123,7 +138,7 @@ class Estimator:
     threshold_px: Pixels = 2.0
     confidence: float = Field(default=0.999, gt=0, lt=1)
     max_iterations: int = Field(default=10_000, ge=1, lt=2**31)
-    refit_px: Pixels = 1.5
+    refit_px: Annotated[float | str, AfterValidator(_check_refit)] = 1.5
     refit_rounds: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
     max_ratio: Annotated[float | str | None, AfterValidator(_check_ratio)] = None
@@ -153,19 +168,23 @@ class Estimator:
         inliers = self._search(points1, points2)
         if inliers.sum() < 4:
             return _failure("degenerate", everything)
-        return self._refit(points1, points2, inliers)
+        if isinstance(self.refit_px, float):
+            return self._refit(points1, points2, inliers, self.refit_px)
+        first = self._refit(points1, points2, inliers, FIRST_REFIT_PX)
+        if first.homography is None:
+            return first
+        distances = _distances(points1, points2, first.homography)
+        median = np.median(distances[distances <= 2 * FIRST_REFIT_PX])
+        limit_px = max(REFIT_PER_MEDIAN * float(median), SMALLEST_REFIT_PX)
+        return self._refit(points1, points2, first.inliers, limit_px)
 
-    @np.errstate(over="ignore", invalid="ignore")  # a distance beyond float64 is no inlier's
-    def _refit(self, points1: Array, points2: Array, inliers: Mask) -> Estimate:
+    def _refit(self, points1: Array, points2: Array, inliers: Mask, limit_px: float) -> Estimate:
         """Least squares on the inliers until they stay, as long as they determine a homography."""
         estimate = _solve(points1, points2, inliers)
         for _ in range(self.refit_rounds - 1):
             if estimate.homography is None:
                 break
-            distances = np.linalg.norm(
-                transform_points(points1, estimate.homography) - points2, axis=1
-            )
-            inliers = distances <= self.refit_px
+            inliers = _distances(points1, points2, estimate.homography) <= limit_px
             if (inliers == estimate.inliers).all():
                 break
             again = _solve(points1, points2, inliers)
@@ -258,6 +277,12 @@ def robust_spread(
     variances = valid.var(axis=0, ddof=1) if len(valid) > 1 else np.full((4, 2), np.nan)
     rms_px = float(np.sqrt(variances.sum(axis=1).mean()))
     return Spread(corners, rms_px, len(corners) - len(valid))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a distance beyond float64 is no inlier's
+def _distances(points1: Array, points2: Array, homography: Array) -> Array:
+    """``(N,)`` distances in view 2 between ``H x1`` and ``x2``."""
+    return np.linalg.norm(transform_points(points1, homography) - points2, axis=1)
 
 
 def _opencv(points1: Array, points2: Array, *arguments: Any, **options: Any) -> Mask:

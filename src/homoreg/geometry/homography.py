@@ -98,6 +98,19 @@ def resized_homography(
     return resizing(old2, new2) @ np.asarray(homography) @ inverse(resizing(old1, new1))
 
 
+def resized_covariance(
+    covariance: ArrayLike, old1: Size, new1: Size, old2: Size, new2: Size
+) -> Array:
+    """The covariance ``(9, 9)`` of what :func:`resized_homography` returns, row by row.
+
+    Args:
+        covariance: ``(9, 9)`` of the homography before the views are resized.
+        old1, new1, old2, new2: sizes as in :func:`resized_homography`.
+    """
+    change = np.kron(resizing(old2, new2), inverse(resizing(old1, new1)).T)
+    return change @ np.asarray(covariance) @ change.T
+
+
 def corners_of(size: Size) -> Array:
     """The corners ``(4, 2)`` of a view, clockwise from the top left, at pixel centers.
 
