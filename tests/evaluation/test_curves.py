@@ -76,7 +76,7 @@ def test_repeatability_and_matching_score_by_hand() -> None:
     # One of three and one of three have each other within 3 px.
     assert repeatability(pair, observation) == pytest.approx(2 / 6)
     right = PairMatches(
-        KEYPOINTS1[[0, 1]], KEYPOINTS2[[0, 1]], np.array([0.0, 4.0]), np.zeros(2), 0, 0
+        KEYPOINTS1[[0, 1]], KEYPOINTS2[[0, 1]], np.zeros(2), np.array([0.0, 4.0]), 0, 0
     )
     assert matching_score(pair, observation, right) == pytest.approx(1 / 3)
 

@@ -91,6 +91,39 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise PhotoError(f"{name}: damaged image ({' '.join(str(error).split())})") from error
 
 
+def as_rgb(pixels: np.ndarray, name: str) -> np.ndarray:
+    """An image in memory as :func:`decode_image` would return it from a file.
+
+    Args:
+        pixels: ``(H, W)`` or ``(H, W, 1)`` gray, ``(H, W, 3)`` RGB or ``(H, W, 4)`` with alpha;
+            uint8, or uint16 of 8, 10, 12, 14 or 16 bits.
+        name: of the image, for errors.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        PhotoError: another shape or type.
+
+    >>> as_rgb(np.full((2, 1), 65535, np.uint16), "white").tolist()
+    [[[255, 255, 255]], [[255, 255, 255]]]
+    """
+    shape = pixels.shape
+    channels = shape[2] if pixels.ndim == 3 else 1
+    known = pixels.ndim in (2, 3) and channels in (1, 3, 4) and pixels.size > 0
+    if not known or pixels.dtype not in (np.uint8, np.uint16):
+        raise PhotoError(
+            f"{name} is {shape} {pixels.dtype}; give (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA, "
+            "uint8 or uint16"
+        )
+    if pixels.dtype == np.uint16:
+        pixels = _eight_bits(pixels)
+    if channels == 3:
+        return pixels
+    image = Image.fromarray(pixels.reshape(shape[:2]) if channels == 1 else pixels)
+    return np.asarray(_rgb(image, name))
+
+
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     """Convert a Pillow image of another mode to RGB."""
     if image.mode.startswith("I"):  # 16 bits or more; Pillow would clip them instead of scaling

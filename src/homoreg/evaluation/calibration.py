@@ -1,11 +1,13 @@
 """What was chosen on validation pairs, and how it is applied and recorded."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from homoreg.errors import HomoregError
 from homoreg.files import write_json
 from homoreg.geometry import Estimator
 
@@ -32,6 +34,12 @@ class Bound:
     @property
     def is_small(self) -> bool:
         return self.pairs < ENOUGH_PAIRS
+
+    def in_words(self) -> str:
+        """What the bound rests on."""
+        if math.isinf(self.factor):
+            return f"no bound: {self.pairs} validation pairs are too few"
+        return f"calibrated on {self.pairs} validation pairs of {self.photos} photographs"
 
 
 @dataclass(frozen=True)
@@ -77,3 +85,23 @@ class Calibration:
         """Write ``calibration.json`` into an evaluation's folder."""
         content = {"coverage": COVERAGE, "detector": repr(detector), "matcher": repr(matcher)}
         write_json(folder / "calibration.json", content | {"entries": self.entries()})
+
+    @classmethod
+    def read(cls, file: Path) -> "Calibration":
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            HomoregError: the file is damaged.
+        """
+        ratios: dict[Key, float] = {}
+        bounds: dict[Key, Bound] = {}
+        try:
+            for entry in json.loads(file.read_text(encoding="utf-8"))["entries"]:
+                key = entry["descriptor"], entry["estimator"]
+                if entry["max_ratio"] is not None:
+                    ratios[key] = entry["max_ratio"]
+                if "factor" in entry:
+                    bounds[key] = Bound(entry["factor"], entry["pairs"], entry["photos"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise HomoregError(f"{file} is damaged: {error}") from error
+        return cls(ratios, bounds)

@@ -18,6 +18,24 @@ from matplotlib.ticker import LogLocator, NullLocator
 from homoreg.data.images import limit_side
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.calibration import Calibration
+from homoreg.evaluation.drawing import (
+    MAX_SIDE_PX,
+    SMALL,
+    TINY,
+    closed,
+    corner_ellipses,
+    drawn_rows,
+    ellipse_note,
+    extent,
+    format_view,
+    magnification,
+    pale,
+    short,
+    shortened,
+    show_side_by_side,
+    show_view,
+    write_across,
+)
 from homoreg.evaluation.pair import (
     CORRECT_PX,
     Observation,
@@ -34,12 +52,10 @@ from homoreg.geometry import (
     Estimate,
     Estimator,
     align_back,
-    calibrated_ellipse,
     corner_error,
     corner_error_rms,
     corner_errors,
     corners_of,
-    ellipse_points,
     masked_rmse,
     transform_points,
 )
@@ -51,11 +67,6 @@ ERROR_RANGE_PX = 0.3, 100.0
 ERROR_SCALE = LogNorm(*ERROR_RANGE_PX, clip=True)
 ERROR_COLORS = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
 ERROR_TICKS_PX = [0.3, 1, 3, 10, 30, 100]
-
-SMALL, TINY = 8.5, 7.5
-# Larger views are reduced before they are drawn, and of more matches only so many are drawn.
-MAX_SIDE_PX = 800
-MAX_LINES = 500
 
 
 @dataclass(frozen=True)
@@ -165,19 +176,13 @@ def _draw_matches(
     axis: Axes, pair: ViewPair, observation: Observation, matches: PairMatches, title: str = ""
 ) -> None:
     """Both views side by side, keypoints as dots, matches as lines colored by their error."""
-    (width1, height1), (width2, height2) = pair.size1, pair.size2
-    gap = 0.01 * (width1 + width2)
-    shift = np.array([width1 + gap, 0.0])
-    _show_view(axis, pair.image1)
-    _show_view(axis, pair.image2, x=shift[0])
-    axis.set_xlim(-0.5, shift[0] + width2 - 0.5)
-    axis.set_ylim(max(height1, height2) - 0.5, -0.5)
+    shift = show_side_by_side(axis, pair.image1, pair.image2)
     keypoints = np.vstack([observation.keypoints1, observation.keypoints2 + shift])
     axis.plot(keypoints[:, 0], keypoints[:, 1], "o", color="#444444", ms=1.6, mew=0, alpha=0.7)
 
     errors = matches.errors_px
     right = errors <= CORRECT_PX
-    shown = np.unique(np.linspace(0, len(errors) - 1, min(len(errors), MAX_LINES)).astype(int))
+    shown = drawn_rows(len(errors))
     ends = np.stack([matches.points1, matches.points2 + shift], axis=1)
     # Correct ones last, so that they stay visible.
     width = np.clip(12 / np.sqrt(len(shown) + 1), 0.7, 1.5)
@@ -189,7 +194,7 @@ def _draw_matches(
     matched = f"{len(errors)} match{'es' if len(errors) != 1 else ''}"
     count = f"{matched}, {right.sum()} within {CORRECT_PX:g} px"
     thinned = f" ({len(shown)} drawn)" if len(shown) < len(errors) else ""
-    _format_view(axis, title + count + thinned)
+    format_view(axis, title + count + thinned)
 
 
 def _draw_error_scale(figure: Figure, axes: Axes | np.ndarray) -> None:
@@ -213,16 +218,16 @@ def _draw_overlay(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     aligned, valid = align_back(pair.image2, H, pair.size1)
     view1, view2 = limit_side(pair.image1, MAX_SIDE_PX), limit_side(aligned, MAX_SIDE_PX)
     known = limit_side(valid.astype(np.float32), MAX_SIDE_PX) == 1
-    both = np.repeat(_pale(view1)[..., None], 3, axis=2)
+    both = np.repeat(pale(view1)[..., None], 3, axis=2)
     both[known] = np.stack([view.mean(axis=2) for view in (view1, view2, view2)], axis=2)[known]
-    axis.imshow(both, extent=_extent(pair.size1))
-    title = f"{solved.name}: RMSE {_short(masked_rmse(pair.image1, aligned, valid))} gray levels"
+    axis.imshow(both, extent=extent(pair.size1))
+    title = f"{solved.name}: RMSE {short(masked_rmse(pair.image1, aligned, valid))} gray levels"
     if solved.failure:
         title = f"{solved.name}: {solved.failure}"
-        _write_across(axis, solved.failure)
+        write_across(axis, solved.failure)
     elif not valid.any():
         title = f"{solved.name}: no overlap"
-    _format_view(axis, title)
+    format_view(axis, title)
 
 
 def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
@@ -232,48 +237,39 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     corner error, or where there is none the 95 % that the noise of the inliers predicts.
     """
     H = solved.estimate.homography
-    _show_view(axis, pair.image2)
+    show_view(axis, pair.image2)
     low, high = _corner_window(pair)
     axis.set_xlim(low[0], high[0])
     axis.set_ylim(high[1], low[1])
     truth = transform_points(corners_of(pair.size1), pair.homography)
     if not np.isfinite(corner_errors(pair.homography, pair.homography, pair.size1)).all():
-        _write_across(axis, "the truth folds view 1")
-        _format_view(axis, "corner error ∞ px")
+        write_across(axis, "the truth folds view 1")
+        format_view(axis, "corner error ∞ px")
         return
-    axis.plot(*_closed(truth), color=INK, linewidth=1.2, label="truth")
+    axis.plot(*closed(truth), color=INK, linewidth=1.2, label="truth")
     notes = []
     if H is None:
-        _write_across(axis, solved.failure)
+        write_across(axis, solved.failure)
     elif solved.numbers.folds:
-        _write_across(axis, "the estimate folds view 1")
+        write_across(axis, "the estimate folds view 1")
     else:
         offsets = transform_points(corners_of(pair.size1), H) - truth
         count = int(solved.estimate.inliers.sum())
-        calibrated = np.isfinite(solved.factor)
-        outlines = [
-            calibrated_ellipse(offset, covariance, solved.factor)
-            if calibrated
-            else ellipse_points(offset, covariance, count)
-            for offset, covariance in zip(offsets, solved.numbers.corner_covariances, strict=True)
-        ]
+        covariances = solved.numbers.corner_covariances
+        outlines = offsets[:, None] + corner_ellipses(covariances, solved.factor, count)
         side = float((high - low).max())
-        times = _magnification([*offsets, *outlines], 0.12 * side)
-        estimated = truth + _shortened(times * offsets, 50 * side)
-        axis.plot(*_closed(estimated), "--", color=ACCENT, linewidth=1.0, label="estimate")
+        times = magnification([*offsets, *outlines], 0.12 * side)
+        estimated = truth + shortened(times * offsets, 50 * side)
+        axis.plot(*closed(estimated), "--", color=ACCENT, linewidth=1.0, label="estimate")
         for corner, end, outline in zip(truth, estimated, outlines, strict=True):
             axis.plot(*np.stack([corner, end]).T, color=ACCENT, linewidth=1.8)
             axis.plot(*end, "o", color=ACCENT, markersize=3)
-            axis.plot(*(corner + _shortened(times * outline, 50 * side)).T, color=ACCENT, lw=0.8)
+            axis.plot(*(corner + shortened(times * outline, 50 * side)).T, color=ACCENT, lw=0.8)
         axis.legend(loc="center", fontsize=TINY, framealpha=0.7, borderpad=0.3)
         known = np.isfinite(outlines).all()
         notes.append(f"offsets{' and ellipses' if known else ''} ×{times:g}")
         if known:
-            notes.append(
-                "ellipses: 90 % bound on the RMS, calibrated on validation pairs"
-                if calibrated
-                else "ellipses: 95 % by the noise alone, coverage not measured"
-            )
+            notes.append(ellipse_note(solved.factor))
         else:
             notes.append("no ellipses" + (" from 4 matches" if count == 4 else ""))
         outside = int(((estimated < low) | (estimated > high)).any(axis=1).sum())
@@ -281,10 +277,10 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
             notes.append(f"{outside} of 4 beyond the panel")
     note = axis.text(0.5, -0.02, "; ".join(notes), transform=axis.transAxes, fontsize=TINY)
     note.set(ha="center", va="top")
-    error = _short(corner_error(H, pair.homography, pair.size1))
-    rms = _short(corner_error_rms(H, pair.homography, pair.size1))
-    predicted = _short(solved.numbers.predicted_corner_error_px)
-    _format_view(axis, f"corner error {error} px (RMS {rms}, predicted {predicted})")
+    error = short(corner_error(H, pair.homography, pair.size1))
+    rms = short(corner_error_rms(H, pair.homography, pair.size1))
+    predicted = short(solved.numbers.predicted_corner_error_px)
+    format_view(axis, f"corner error {error} px (RMS {rms}, predicted {predicted})")
 
 
 def _corner_window(pair: ViewPair) -> tuple[np.ndarray, np.ndarray]:
@@ -297,26 +293,12 @@ def _corner_window(pair: ViewPair) -> tuple[np.ndarray, np.ndarray]:
     return low - margin, high + margin
 
 
-def _magnification(vectors: Sequence[np.ndarray], size: float) -> float:
-    """The largest of 1, 2, 5, 10, … 500 that keeps ``(..., 2)`` vectors within ``size``."""
-    reach = max(float(np.nan_to_num(np.abs(vector)).max()) for vector in vectors)
-    steps = np.outer([1, 10, 100], [1, 2, 5]).ravel()
-    fitting = steps[steps * reach <= size]
-    return float(fitting[-1]) if len(fitting) else 1.0
-
-
-def _shortened(vectors: np.ndarray, length: float) -> np.ndarray:
-    """``(N, 2)`` vectors limited to a length that the canvas can draw."""
-    norms = np.hypot(*vectors.T)[:, None]
-    return vectors * np.minimum(1, length / np.maximum(norms, 1e-300))
-
-
 def _draw_singular_values(axis: Axes, solved: Solved) -> None:
     """The nine singular values of the inliers' Hartley-normalized matrix."""
     axis.tick_params(labelsize=TINY)
     values = solved.numbers.singular_values
     if not np.isfinite(values).all():
-        _write_across(axis, solved.failure)
+        write_across(axis, solved.failure)
         axis.set_axis_off()
         return
     # An exact fit leaves σ9 at 0 up to rounding, which has no place on a log scale.
@@ -331,45 +313,5 @@ def _draw_singular_values(axis: Axes, solved: Solved) -> None:
     axis.set_xlabel("singular value σ₁ … σ₉", fontsize=TINY)
     axis.grid(color=LIGHT_GRAY)
     axis.spines[["top", "right"]].set_visible(False)
-    kappa, fit_gap = _short(solved.numbers.kappa), _short(solved.numbers.fit_gap)
+    kappa, fit_gap = short(solved.numbers.kappa), short(solved.numbers.fit_gap)
     axis.set_title(f"κ {kappa}, fit gap {fit_gap}", fontsize=SMALL)
-
-
-def _show_view(axis: Axes, image: np.ndarray, x: float = 0.0) -> None:
-    left, right, bottom, top = _extent((image.shape[1], image.shape[0]))
-    small = _pale(limit_side(image, MAX_SIDE_PX))
-    axis.imshow(small, "gray", vmin=0, vmax=255, extent=(left + x, right + x, bottom, top))
-
-
-def _pale(image: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 as pale gray ``(H, W)``."""
-    return (255 - 0.5 * (255 - image.mean(axis=2))).astype(np.uint8)
-
-
-def _extent(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The extent that places a reduced picture at the view's own pixels."""
-    return -0.5, size[0] - 0.5, size[1] - 0.5, -0.5
-
-
-def _format_view(axis: Axes, title: str) -> None:
-    axis.set_aspect("equal")
-    axis.set_axis_off()
-    axis.set_title(title, fontsize=SMALL)
-
-
-def _write_across(axis: Axes, text: str) -> None:
-    note = axis.text(0.5, 0.5, text, transform=axis.transAxes, fontsize=SMALL)
-    note.set(ha="center", va="center")
-    note.set_bbox({"facecolor": "white", "edgecolor": ACCENT, "boxstyle": "round,pad=0.4"})
-
-
-def _closed(points: np.ndarray) -> np.ndarray:
-    """``(N, 2)`` corners as the x and y of a closed outline."""
-    return np.vstack([points, points[:1]]).T
-
-
-def _short(value: float) -> str:
-    """Three significant digits."""
-    if np.isnan(value):
-        return "–"
-    return f"{value:.3g}" if np.isfinite(value) else "∞"

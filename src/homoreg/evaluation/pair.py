@@ -170,22 +170,32 @@ class PairDescriptors:
 
 
 @dataclass(frozen=True)
-class PairMatches:
-    """The matches of a descriptor on a pair.
+class PointMatches:
+    """Matched keypoints of two views.
 
     Attributes:
         points1: ``(M, 2)`` matched keypoints of view 1.
         points2: ``(M, 2)`` their matches in view 2.
-        errors_px: ``(M,)`` distance of each match from the true place in view 2.
         ratios: ``(M,)`` distance over that of the second neighbor.
-        describe_ms: time for describing both images.
-        match_ms: time for matching.
     """
 
     points1: np.ndarray
     points2: np.ndarray
-    errors_px: np.ndarray
     ratios: np.ndarray
+
+
+@dataclass(frozen=True)
+class PairMatches(PointMatches):
+    """The matches of a descriptor on a pair whose true homography is known.
+
+    Attributes:
+        points1, points2, ratios: see :class:`PointMatches`.
+        errors_px: ``(M,)`` distance of each match from the true place in view 2.
+        describe_ms: time for describing both images.
+        match_ms: time for matching.
+    """
+
+    errors_px: np.ndarray
     describe_ms: float
     match_ms: float
 
@@ -280,19 +290,20 @@ def describe_pair(
         described2 = descriptor.describe_patches(cut2)
     else:
         started = time.perf_counter()
-        described1 = descriptor.describe(
-            pair.image1, keypoints_for(descriptor, observation.frames1)
-        )
-        described2 = descriptor.describe(
-            pair.image2, keypoints_for(descriptor, observation.frames2)
-        )
+        described1 = describe_view(descriptor, pair.image1, observation.frames1)
+        described2 = describe_view(descriptor, pair.image2, observation.frames2)
     describe_ms = cut_ms + 1e3 * (time.perf_counter() - started)
-    return PairDescriptors(
-        _checked(described1, len(keypoints1), descriptor.name),
-        _checked(described2, len(keypoints2), descriptor.name),
-        descriptor.metric,
-        describe_ms,
-    )
+    return PairDescriptors(described1, described2, descriptor.metric, describe_ms)
+
+
+def describe_view(descriptor: Descriptor, image: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Describe an image's keypoints: ``(N, D)`` float32, a row of NaN where that is impossible.
+
+    Raises:
+        HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
+    """
+    described = descriptor.describe(image, keypoints_for(descriptor, frames))
+    return _checked(described, len(frames), descriptor.name)
 
 
 def _shares_patches(descriptor: Descriptor) -> TypeGuard[NetworkDescriptor]:
@@ -348,8 +359,8 @@ def match_described(
     return PairMatches(
         points1,
         points2,
-        np.where(observation.seen1[rows1], errors_px, np.inf),
         matches.ratios,
+        np.where(observation.seen1[rows1], errors_px, np.inf),
         descriptors.describe_ms,
         match_ms,
     )
@@ -363,10 +374,10 @@ def oracle_matches(pair: ViewPair, observation: Observation) -> PairMatches:
     points1 = read_only(keypoints1[rows[:, 0]])
     points2 = read_only(observation.keypoints2[rows[:, 1]])
     errors_px = match_errors(points1, points2, pair.homography)
-    return PairMatches(points1, points2, errors_px, np.zeros(len(rows)), 0.0, 0.0)
+    return PairMatches(points1, points2, np.zeros(len(rows)), errors_px, 0.0, 0.0)
 
 
-def estimate_from(estimator: Estimator, matches: PairMatches) -> Estimate:
+def estimate_from(estimator: Estimator, matches: PointMatches) -> Estimate:
     """The homography that an estimator finds from a pair's matches.
 
     An estimator with a ``max_ratio`` gets the matches up to that ratio, all others every match; one
