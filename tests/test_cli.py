@@ -207,7 +207,7 @@ def test_what_is_no_option_or_value_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "report", "export"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "align", "report", "export"])
 def test_help_is_short_and_every_option_is_explained(tmp_path: Path, command: str) -> None:
     # In a process of its own: what other tests left running in this one may print too.
     shown = run_alone(tmp_path, command, "--help").stdout

@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "data": SHARED | {"geometry"},
     "descriptors": SHARED | {"data", "runs"},
     "evaluation": SHARED | {"aggregates", "geometry", "matching", "data", "descriptors", "runs"},
+    "alignment": SHARED | {"geometry", "matching", "data", "descriptors", "evaluation", "runs"},
     "study": SHARED | {"aggregates"},
 }
 # Import everything, imported by nothing.
-COMMANDS = {"prepare", "train", "evaluate", "report", "export"}
+COMMANDS = {"align", "prepare", "train", "evaluate", "report", "export"}
 COMPUTING = {"geometry", "matching", "study"}
 FRAMEWORKS = {"torch", "torchmetrics", "lightning", "kornia", "hydra", "omegaconf"}
 

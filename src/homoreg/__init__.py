@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 from homoreg.errors import HomoregError
 
 if TYPE_CHECKING:
+    from homoreg.alignment import align_images
     from homoreg.descriptors.loading import load_descriptor
 
 __version__ = "0.2.0.dev0"
-__all__ = ["HomoregError", "__version__", "load_descriptor"]
+__all__ = ["HomoregError", "__version__", "align_images", "load_descriptor"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from homoreg.descriptors.loading import load_descriptor
 
         return load_descriptor
+    if name == "align_images":
+        from homoreg.alignment import align_images
+
+        return align_images
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,7 +37,8 @@ from homoreg.files import conf_dir
 
 # Options whose value is a name or a path even where YAML would read a number in it.
 NAMES = re.compile(
-    r"([\w.]+\.)?(study|root|names|runs?|pair|ckpt|to|dir|outputs|multirun)=(?P<value>.+)"
+    r"([\w.]+\.)?(study|root|names|runs?|pair|ckpt|to|dir|outputs|multirun"
+    r"|image1|image2|images|reference|panorama|descriptor)=(?P<value>.+)"
 )
 
 

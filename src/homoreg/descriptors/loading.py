@@ -18,6 +18,7 @@ def load_descriptor(
     checkpoint: str = "",
     device: str | None = None,
     packages: Sequence[str] = (),
+    window: str = "fixed",
 ) -> Descriptor:
     """A descriptor by its name, from a run folder, from a checkpoint or from an exported file.
 
@@ -31,6 +32,8 @@ def load_descriptor(
         packages: packages whose classes and functions a run or checkpoint may name beside the
             modules of homoreg, torch.nn, torchvision and kornia. The environment variable
             ``HOMOREG_PACKAGES`` names more, separated by commas.
+        window: of a baseline that can choose: ``"fixed"``, ``"scaled"`` with the keypoint, or
+            ``"oriented"`` as well. A trained descriptor has its own.
 
     Returns:
         The descriptor; a trained one has the detector and the matcher that it was trained for as
@@ -44,7 +47,7 @@ def load_descriptor(
     """
     path = Path(source)
     if str(source) in BASELINES:
-        return baseline_descriptor(str(source), device)
+        return baseline_descriptor(str(source), device, window)
     if path.is_dir():
         run = run_at(path)
         which = checkpoint or run.config["evaluation"]["checkpoint"]

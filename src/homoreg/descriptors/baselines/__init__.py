@@ -21,12 +21,15 @@ _FILES = {file.stem: file for file in sorted((conf_dir() / "descriptors").glob("
 BASELINES = tuple(name for name in _FILES if name not in ("none", "untrained"))
 
 
-def baseline_descriptor(name: str, device: str | None = None, **options: Any) -> Descriptor:
+def baseline_descriptor(
+    name: str, device: str | None = None, window: str = "fixed", **options: Any
+) -> Descriptor:
     """A baseline as ``conf/descriptors`` defines it, on a window of 64 pixels by default.
 
     Args:
         name: the name of its file.
         device: where a network runs; CUDA if available by default.
+        window: ``"fixed"``, ``"scaled"`` or ``"oriented"`` with the keypoint, for those that can.
         options: replace those of the file.
 
     Raises:
@@ -39,7 +42,8 @@ def baseline_descriptor(name: str, device: str | None = None, **options: Any) ->
         raise HomoregError(f"there is no baseline {name!r}; give one of {', '.join(BASELINES)}")
     # The defaults of the command that evaluates baselines resolve the file's interpolations.
     defaults = OmegaConf.load(conf_dir() / "evaluate.yaml")
-    merged = OmegaConf.merge(defaults, {"device": device}, OmegaConf.load(_FILES[name]))
+    chosen = {"device": device, "patch": {"window": window}}
+    merged = OmegaConf.merge(defaults, chosen, OmegaConf.load(_FILES[name]))
     config: Any = OmegaConf.to_container(OmegaConf.select(merged, name), resolve=True)
     return hydra.utils.get_object(config.pop("_target_"))(**config | options)
 
