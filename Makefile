@@ -59,7 +59,7 @@ prepare: $(READY)  ## select photographs and make pairs
 sweep: $(READY)  ## train and evaluate the four regularizers
 	$(BIN)/python -m homoreg.train -m regularizer=$(ARMS) $(ARGS)
 
-study: $(READY)  ## four regularizers at twelve seeds: make study STUDY=name ARGS="size=small"
+study: $(READY)  ## every arm of the study at sixteen seeds: make study STUDY=name ARGS="size=small"
 	$(BIN)/python -m homoreg.train -m experiment=study study=$(STUDY) $(ARGS)
 	$(BIN)/python -m homoreg.report runs=multirun/$(STUDY)
 

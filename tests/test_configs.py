@@ -12,6 +12,7 @@ from homoreg.cli import compose
 from homoreg.cli.resolvers import job_name
 from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
+from homoreg.study.arms import ORIGINAL_ARMS
 from hydra_plugins.homoreg_sweeper.arms import with_arms
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
@@ -156,3 +157,11 @@ def test_options_of_the_command_line_leave_out_the_arms_that_set_them() -> None:
         for arm in ("none", "l2")
     ]
     assert len(jobs("screening", "data.train_photos=20", "seed=0")) == 2 * 28
+
+
+def test_a_study_has_the_arms_of_its_contrasts_and_of_the_claims() -> None:
+    contrasts = compose("train", ["experiment=study"]).analysis.contrasts
+    compared = {name for contrast in contrasts for name in (contrast.arm, contrast.against)}
+    arms = {override for job in jobs("study") for override in job if "regularizer=" in override}
+    assert {f"regularizer={name}" for name in {*compared, *ORIGINAL_ARMS}} <= arms
+    assert len(jobs("study")) == 16 * 2 * len(arms)

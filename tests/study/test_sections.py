@@ -19,6 +19,7 @@ from homoreg.study.sections.accuracy import accuracy, stability
 from homoreg.study.sections.best_epoch import best_epoch
 from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparison import comparison
+from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.shift import shift_response
 from homoreg.study.sections.summary import summary
@@ -229,6 +230,28 @@ def test_few_seeds_are_said_once_and_tested_nowhere(sections: list[Section]):
     assert "at least 7 seeds" in answer
 
 
+def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Callable):
+    question = "Does dropout matter?"
+    stated = {"arm": "dropout", "against": "none", "question": question}
+    for seed in range(6):
+        for arm, px in {"none": 1.5, "dropout": 4.0}.items():
+            make_run(
+                tmp_path / f"{arm}+{seed}",
+                arm,
+                seed,
+                analysis=CORRECTED | {"contrasts": [stated]},
+                error_px=px,
+                best_after_epochs=3,
+            )
+    section = contrasts(gathered(tmp_path))
+    [answer] = [part for part in section.parts if isinstance(part, str) and question in part]
+    assert "**dropout** has 2." in answer
+    assert "times the error of none" in answer
+    [row] = section.frames["contrasts"].query("estimator == 'magsac'").to_dict("records")
+    assert (row["seeds"], row["verdict"], row["best_verdict"]) == (6, "higher", "higher")
+    assert row["p_holm"] == 2 / 2**6
+
+
 def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     error = {"none": 1.5, "l2": 1.5, "dropout": 4.0}
     for seed in range(8):
@@ -236,7 +259,7 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
             make_run(tmp_path / f"{arm}+{seed}", arm, seed, analysis=CORRECTED, error_px=px)
     study = gathered(tmp_path)
     section = summary(study)
-    answer, levels, *_ = (part for part in section.parts if isinstance(part, str))
+    answer, _limits, levels, *_ = (part for part in section.parts if isinstance(part, str))
     assert "**dropout** has 2." in answer
     assert "times the error of none" in answer
     assert "magsac, 8 seeds, 40 pairs of 20 photos" in answer

@@ -23,6 +23,7 @@ from homoreg.study.statistics import (
     OUTCOMES,
     SeedValues,
     compare_arms,
+    compare_contrasts,
     effect_size,
     fewest_seeds,
     holm,
@@ -231,6 +232,29 @@ def test_a_difference_is_found_and_an_equivalence_too():
     assert dropout["effect_size"] > 1
     assert (table["seeds"] == 12).all()
     assert (table["pairs"] == 2 * table["photos"]).all()
+
+
+def test_stated_contrasts_are_one_family_over_all_recipes():
+    stated = [{"arm": "dropout", "against": "l2"}, {"arm": "hybrid", "against": "missing"}]
+    analysis = Analysis(contrasts=[*stated, {"arm": "l2", "against": "none"}])
+    rows = study(seeds=9, error={"dropout": 2.0})
+    other = study(seeds=9, protocol="corrected_strong", key=1)
+    analyses = {"corrected": analysis, "corrected_strong": analysis}
+    table = compare_contrasts(pd.concat([rows, other]), analyses, draws=50)
+    assert table["p_holm"].tolist() == pytest.approx(holm(table["p"]).tolist())
+    own = table.set_index(["protocol", "arm", "against"])
+    assert own["verdict"].to_dict() == {
+        ("corrected", "dropout", "l2"): "higher",
+        ("corrected", "hybrid", "missing"): "open: too few seeds",
+        ("corrected", "l2", "none"): "equivalent",
+        ("corrected_strong", "dropout", "l2"): "equivalent",
+        ("corrected_strong", "hybrid", "missing"): "open: too few seeds",
+        ("corrected_strong", "l2", "none"): "equivalent",
+    }
+    against_none = compare_arms(rows, draws=50).set_index(["metric", "arm"])
+    difference = own["difference"]["corrected", "dropout", "l2"]
+    of_arms = against_none["difference"]["log10_corner_error"]
+    assert difference == pytest.approx(of_arms["dropout"] - of_arms["l2"])
 
 
 def test_any_name_is_an_arm():

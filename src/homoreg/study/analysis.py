@@ -29,6 +29,21 @@ OutcomeName = Literal[
 ]
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", title="analysis.contrasts"))
+class Contrast:
+    """A comparison of two arms that is stated before the runs start.
+
+    Attributes:
+        arm: the arm's name in tables.
+        against: the name of the arm that it is compared with.
+        question: what the comparison is to answer.
+    """
+
+    arm: str
+    against: str
+    question: str = ""
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", title="analysis"))
 class Analysis:
     """The options ``analysis`` of a run's config.
@@ -45,6 +60,8 @@ class Analysis:
         smallest_effect: the smallest difference of mean log10 errors that counts, above 0.
         floor_percent: an outcome of which all arms are within so many percent of one end of its
             range tells nothing.
+        contrasts: the comparisons that a study is made for, by the first outcome under the first
+            estimator; those of all recipes are one family of tests.
 
     Raises:
         pydantic.ValidationError: an unknown option or value.
@@ -61,6 +78,7 @@ class Analysis:
     )
     smallest_effect: Annotated[float, Field(gt=0)] = 0.02
     floor_percent: Annotated[float, Field(ge=0, lt=50)] = 5.0
+    contrasts: tuple[Contrast, ...] = ()
 
     def apply(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that count; all of them under the corrected protocol."""

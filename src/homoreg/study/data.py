@@ -12,7 +12,7 @@ from homoreg.study import tables
 from homoreg.study.analysis import Analysis, analysis_of, primary_estimator
 from homoreg.study.arms import ORIGINAL_ARMS, order_protocols, protocol_label
 from homoreg.study.claims import evaluate_claims
-from homoreg.study.statistics import OUTCOMES, compare_arms, levels
+from homoreg.study.statistics import OUTCOMES, compare_arms, compare_contrasts, levels
 
 BASELINE = "none"  # the arm that the others are compared with
 MANY_RUNS = 12  # above this, tables have a row per arm and not per run
@@ -114,6 +114,26 @@ class StudyData:
             for frame in (self.rows, self.done)
         )
         return evaluate_claims(rows, tables.training_table(runs), self.analyses)
+
+    @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """The contrasts that were stated beforehand, at the last epoch; may be empty.
+
+        ``best_difference``, ``best_low``, ``best_high`` and ``best_verdict`` are of the best epoch,
+        where that was evaluated.
+        """
+        found = [
+            compare_contrasts(rows, self.analyses) if len(rows) else pd.DataFrame()
+            for rows in (self.rows, self.best_rows)
+        ]
+        if not len(found[0]) or not len(found[1]):
+            return found[0]
+        keys = ["protocol", "estimator", "arm", "against"]
+        numbers = ["difference", "low", "high", "p_holm", "verdict"]
+        best = found[1][[*keys, *numbers]].rename(
+            columns={name: f"best_{name}" for name in numbers}
+        )
+        return found[0].merge(best, on=keys, how="left")
 
     def levels(self, protocol: str) -> pd.DataFrame:
         """The outcomes of a protocol's arms and baselines, in their order and as failures.

@@ -12,6 +12,7 @@ from homoreg.study.sections.accuracy import accuracy, relations, stability
 from homoreg.study.sections.best_epoch import best_epoch
 from homoreg.study.sections.claims import claim_statements, claims
 from homoreg.study.sections.comparison import comparison
+from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.pairs import pictures
 from homoreg.study.sections.record import what_was_run
@@ -24,6 +25,7 @@ from homoreg.study.sections.variations import ablation, dose, trials
 # In the order of the page; a section without anything to show is absent.
 SECTIONS: list[Callable[[StudyData], Section | None]] = [
     summary,
+    contrasts,
     claims,
     comparison,
     claim_statements,

@@ -496,6 +496,53 @@ def compare_arms(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
+def compare_contrasts(
+    rows: pd.DataFrame, analyses: Mapping[str, Analysis], draws: int = DRAWS
+) -> pd.DataFrame:
+    """The contrasts that were stated beforehand, by the first outcome of each protocol.
+
+    Holm runs over the contrasts of all protocols under one estimator.
+
+    Args:
+        rows: as for :func:`compare_arms`.
+        analyses: by protocol, with the contrasts.
+        draws: of the bootstrap over photos.
+
+    Returns:
+        A row per estimator, protocol and contrast: ``question``, ``against``, and the columns of
+        :func:`compare_arms`. ``seeds`` is 0 where an arm was not run.
+    """
+    records = []
+    for (protocol, estimator), group in protocol_groups(rows, analyses):
+        analysis = analyses[protocol]
+        name = analysis.outcomes[0]
+        outcome = OUTCOMES[name]
+        for contrast in analysis.contrasts:
+            rows_of_pairs = _on_the_pairs_of(group, contrast.against)
+            pairs = rows_of_pairs.drop_duplicates("pair_id")
+            sample = photo_sample(pairs["photo"], draws)
+            runs = _run_samples(outcome, analysis.apply(rows_of_pairs), pairs, sample)
+            ours, theirs = (_by_seed(runs, arm) for arm in (contrast.arm, contrast.against))
+            means = [np.mean([v[0] for v in own.values()]) for own in (ours, theirs) if own]
+            records.append(
+                {
+                    **{"protocol": protocol, "estimator": estimator, "metric": name},
+                    **vars(contrast),
+                    **{"pairs": len(pairs), "photos": sample.photos},
+                    "informative": not outcome.uninformative(means, analysis.floor_percent),
+                    **_compare(ours, theirs, sample.photos, outcome.margin),
+                }
+            )
+    table = pd.DataFrame(records)
+    if table.empty:
+        return table
+    parts = [
+        _with_verdicts(own.copy(), own["informative"])
+        for _, own in table.groupby("estimator", sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True).drop(columns="informative")
+
+
 def protocol_groups(
     rows: pd.DataFrame, analyses: Mapping[str, Analysis]
 ) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
@@ -619,8 +666,8 @@ def _compare(
     }
 
 
-def _with_verdicts(table: pd.DataFrame, informative: bool) -> pd.DataFrame:
-    """Add Holm's p-values over the arms, and the verdict."""
+def _with_verdicts(table: pd.DataFrame, informative: bool | pd.Series) -> pd.DataFrame:
+    """Add Holm's p-values over the rows, and the verdict."""
     if table.empty:
         return table
     table["p_holm"] = holm(table["p"])
@@ -628,7 +675,7 @@ def _with_verdicts(table: pd.DataFrame, informative: bool) -> pd.DataFrame:
     infinite = (table["seeds"] > 0) & ~np.isfinite(table["difference"])
     table["verdict"] = np.select(
         [
-            infinite | (not informative),
+            infinite | np.logical_not(informative),
             table["seeds"] < fewest_seeds(len(table)),
             (table["p_holm"] <= ALPHA) & (table["difference"] > 0),
             (table["p_holm"] <= ALPHA) & (table["difference"] < 0),

@@ -1,6 +1,6 @@
 """The first screen: the answer in words, one figure, one table."""
 
-from collections.abc import Hashable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from homoreg.study.document import (
     Part,
     Section,
     Table,
+    capitalized,
     escape,
     number,
     probability,
@@ -29,42 +30,64 @@ EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart be
 
 
 def summary(study: StudyData) -> Section | None:
-    """About the corrected protocol where it was run."""
-    protocol = next((name for name in reversed(study.protocols) if len(study.rows_of(name))), None)
-    if protocol is None:
+    """About the corrected protocol where it was run, recipe by recipe."""
+    evaluated = [name for name in study.protocols if len(study.rows_of(name))]
+    corrected = [name for name in evaluated if study.analyses[name].protocol != "notebook"]
+    shown = corrected or evaluated[:1]
+    if not shown:
         return None
-    analysis = study.analyses[protocol]
+    parts = [part for protocol in shown for part in _of_protocol(study, protocol)]
+    parts.insert(1, LIMITS)
+    frames = {"levels": pd.concat([_levels(study, protocol) for protocol in shown])}
+    return Section("summary", "Summary", parts, frames, open=True)
+
+
+LIMITS = (
+    "These runs cannot tell whether the same holds at another dose, after longer training, for "
+    "another network, or on other kinds of photographs."
+)
+
+
+def _levels(study: StudyData, protocol: str) -> pd.DataFrame:
     table = study.levels(protocol)
-    table = table.assign(failed_percent=100 * table["failure_rate_mean"])
+    return table.assign(failed_percent=100 * table["failure_rate_mean"])
+
+
+def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
+    """The answer in words, the figure and the table of one protocol."""
+    several = len([name for name in study.protocols if len(study.rows_of(name))]) > 1
+    suffix, label = f"_{protocol}" if several else "", protocol_label(protocol)
+    analysis, table = study.analyses[protocol], _levels(study, protocol)
     primary, estimator = analysis.outcomes[0], study.primary(protocol)
-    label = protocol_label(protocol)
+    outcome = OUTCOMES[primary]
     own = study.comparisons
     if len(own):
         own = own[(own["protocol"] == protocol) & (own["metric"] == primary)]
-    parts: list[Part] = []
+    answer = (
+        _answer(own, estimator, outcome)
+        if len(own)
+        else f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
+    )
+    levels = table[table["estimator"] == estimator]
+    prefix = f"{capitalized(label)}: " if several else ""
+    parts: list[Part] = [prefix + answer, _reading(levels, primary)]
+    if protocol in study.crowded():
+        return parts
     if len(own):
-        parts.append(_answer(own, estimator, OUTCOMES[primary]))
-    else:
-        parts.append(
-            f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
-        )
-    parts.append(_reading(table[table["estimator"] == estimator], primary))
-    if len(own) and protocol not in study.crowded():
         names = [name for name in analysis.estimators if name in set(own["estimator"])]
-        shown = pd.concat([own[own["estimator"] == name] for name in names or [estimator]])
+        drawn = pd.concat([own[own["estimator"] == name] for name in names or [estimator]])
         parts.append(
             Figure(
-                "primary",
-                f"{OUTCOMES[primary].label}, {label}: difference of each arm from {BASELINE}, with "
-                f"its 95 % interval over seeds and photos. "
-                f"{'Left is better. ' if OUTCOMES[primary].log10 else ''}Gray: within the margin "
-                "of equivalence. Lines: baselines.",
+                f"primary{suffix}",
+                f"{outcome.label}, {label}: difference of each arm from {BASELINE}, with its 95 % "
+                f"interval over seeds and photos. {'Left is better. ' if outcome.log10 else ''}"
+                "Gray: within the margin of equivalence. Lines: baselines.",
                 "comparisons",
                 partial(
                     seed_figures.primary_figure,
-                    shown,
+                    drawn,
                     _references(table, primary),
-                    OUTCOMES[primary].label,
+                    outcome.label,
                     study.styles,
                 ),
             )
@@ -73,28 +96,24 @@ def summary(study: StudyData) -> Section | None:
         Column("arm", "model"),
         Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–"),
         Column("pairs", "n"),
-        with_interval(primary, OUTCOMES[primary].label.partition(",")[0], number(2)),
+        with_interval(primary, outcome.label.partition(",")[0], number(2)),
         *(
             with_interval(name, OUTCOMES[name].label.partition(" (")[0], number(1))
             for name in analysis.outcomes[1:]
         ),
         Column("failed_percent", "failed (%)", number(1)),
     ]
-    shown = table[table["estimator"] == estimator]
-    if protocol not in study.crowded():
-        parts.append(
-            Table(
-                "answer",
-                f"Arms and baselines, {estimator}, {label}, with 95 % intervals over "
-                "seeds and photos (photos alone for what was not trained; none with one seed). "
-                "Compare arms by their differences, whose intervals are narrower. Other estimators "
-                "are in the CSV.",
-                "levels",
-                view(shown, columns),
-            )
+    parts.append(
+        Table(
+            f"answer{suffix}",
+            f"Arms and baselines, {estimator}, {label}, with 95 % intervals over seeds and photos "
+            "(photos alone for what was not trained; none with one seed). Compare arms by their "
+            "differences, whose intervals are narrower. Other estimators are in the CSV.",
+            "levels",
+            view(levels, columns),
         )
-    frames = {"levels": table}
-    return Section("summary", "Summary", parts, frames, open=True)
+    )
+    return parts
 
 
 def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
@@ -109,7 +128,7 @@ def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
         f"By the primary outcome ({outcome.label.partition(',')[0]}; {estimator}, {seeds} "
         f"seed{'s' * (seeds != 1)}, {primary['pairs'].iloc[0]} pairs of {photos} "
         f"photo{'s' * (photos != 1)}), "
-        + "; ".join(_says(row, outcome) for row in ordered.to_dict("records"))
+        + "; ".join(says(row, outcome) for row in ordered.to_dict("records"))
         + "."
     ]
     if seeds < needed:
@@ -127,16 +146,14 @@ def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
                 f"The differences of {', '.join(map(escape, skewed))} are skewed over the seeds "
                 "(beyond ±1): their p may be too small."
             )
-    text.append(
-        "These runs cannot tell whether the same holds at another dose, after longer training, for "
-        "another network, or on other kinds of photographs."
-    )
     return " ".join(filter(None, text))
 
 
-def _says(row: dict[Hashable, Any], outcome: Outcome) -> str:
-    """One arm's result as a clause."""
+def says(row: Mapping[Any, Any], outcome: Outcome, reference: str = BASELINE) -> str:
+    """One comparison as a clause."""
     arm = f"**{escape(str(row['arm']))}**"
+    if not row["seeds"]:
+        return f"{arm} and {reference} have no seed in common"
     if row["verdict"] == "not informative":
         return f"{arm} is not informative: the outcome is at its floor or ceiling, or infinite"
     difference, low, high, margin = (row[key] for key in ("difference", "low", "high", "margin"))
@@ -144,20 +161,20 @@ def _says(row: dict[Hashable, Any], outcome: Outcome) -> str:
         show = number(2)
         size, ends = show(10**difference), f"{show(10**low)} to {show(10**high)}"
         limit = f"a factor of {10**margin:.2f}"
-        amount = f"{size} times the error of {BASELINE}"
+        amount = f"{size} times the error of {reference}"
     else:
         show = number(1)
         size, ends = show(difference), f"{show(low)} to {show(high)}"
         limit = f"±{margin:g}"
-        amount = f"a difference of {size} from {BASELINE}"
+        amount = f"a difference of {size} from {reference}"
     interval = f"95 % interval {ends}" if np.isfinite(low) else "no interval"
     verdict = str(row["verdict"])
     if verdict in ("higher", "lower"):
         p = probability(row["p_holm"])
         return f"{arm} has {amount} ({interval}; p {p if p[0] == '<' else f'= {p}'})"
     if verdict == "equivalent":
-        return f"{arm} is equivalent to {BASELINE} within {limit} ({amount}, {interval})"
-    return f"{arm} cannot be told from {BASELINE} ({amount}, {interval})"
+        return f"{arm} is equivalent to {reference} within {limit} ({amount}, {interval})"
+    return f"{arm} cannot be told from {reference} ({amount}, {interval})"
 
 
 def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:

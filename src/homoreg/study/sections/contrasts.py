@@ -1,0 +1,62 @@
+"""The contrasts that the study was made for, stated in its config before the runs started."""
+
+from homoreg.study.arms import protocol_label
+from homoreg.study.data import StudyData
+from homoreg.study.document import (
+    Column,
+    Part,
+    Section,
+    Table,
+    bullets,
+    capitalized,
+    number,
+    probability,
+    view,
+)
+from homoreg.study.sections.summary import says
+from homoreg.study.statistics import ALPHA, OUTCOMES
+
+COLUMNS = [
+    Column("protocol", "protocol", protocol_label),
+    Column("arm", "arm"),
+    Column("against", "against"),
+    Column("seeds", "seeds"),
+    Column("difference", "difference, last epoch", number(3), ("low", "high")),
+    Column("p_holm", "p, Holm", probability),
+    Column("verdict", "verdict"),
+    Column("best_difference", "difference, best epoch", number(3), ("best_low", "best_high")),
+    Column("best_verdict", "verdict, best epoch"),
+]
+
+
+def contrasts(study: StudyData) -> Section | None:
+    """Absent where none were stated."""
+    table = study.contrasts
+    if not len(table):
+        return None
+    shown = table[table["estimator"] == table["protocol"].map(study.primary)]
+    tests = len(shown)
+    parts: list[Part] = [
+        f"Stated in the config before the runs started; the report adds none. The {tests} tests "
+        f"are one family, by Holm at {100 * ALPHA:g} %.",
+    ]
+    for protocol in study.protocols:
+        own = shown[shown["protocol"] == protocol]
+        if len(own):
+            outcome = OUTCOMES[own["metric"].iloc[0]]
+            lines = [
+                f"{row['question']} {capitalized(says(row, outcome, row['against']))}."
+                for row in own.to_dict("records")
+            ]
+            parts += [f"{capitalized(protocol_label(protocol))}:", bullets(lines)]
+    parts.append(
+        Table(
+            "contrasts",
+            "The same as numbers, after equal training (the last epoch) and with each run at its "
+            "best epoch on validation patches. Other estimators, which are not part of the family, "
+            "are in the CSV.",
+            "contrasts",
+            view(shown, COLUMNS),
+        )
+    )
+    return Section("contrasts", "Stated beforehand", parts, {"contrasts": table}, open=True)
