@@ -15,7 +15,7 @@ STUDY ?= study
 AT_SIFT := detector=sift_weak estimators=[magsac_subpixel,dlt] patch.window=scaled model=spatial
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test test-slow lint prepare sweep study eval report compare notebooks dashboard bench docs clean
+.PHONY: help demo test test-slow lint prepare sweep study eval report compare notebooks dashboard bench docs torture clean
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -87,6 +87,9 @@ dashboard: $(READY)  ## TensorBoard of the newest sweep, or SWEEP=folder
 
 bench: $(READY)  ## measure speed on this machine: make bench [PHOTOS=folder] [ARGS=--quick]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+
+torture: $(READY)  ## kills, full disks, damaged files, in minutes: make torture [ARGS=--full]
+	$(BIN)/python -m tests.torture $(ARGS)
 
 docs: $(READY)  ## build the documentation as a site in docs/_build/html; broken links are errors
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html $(ARGS)

@@ -37,6 +37,22 @@ main()
 """
 
 
+def test_any_locale_will_do(tmp_path: Path) -> None:
+    """Output in an encoding that has no letter for a message's κ, × or …."""
+    script = tmp_path / "command.py"
+    text = COMMAND.replace("NAME", "train").replace("seed=1: choose another", "κ × …")
+    script.write_text(text, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, str(script), "seed=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "homoreg: ? ? ?\n")
+
+
 def run(folder: Path, *arguments: str, command: str = "train") -> subprocess.CompletedProcess[str]:
     script = folder / "command.py"
     script.write_text(COMMAND.replace("NAME", command))
@@ -130,6 +146,12 @@ def test_a_study_goes_on_by_its_name_alone(tmp_path: Path) -> None:
     assert unnamed.returncode == 130
     assert run(tmp_path, *command.split()).returncode == 130
     assert len(list((tmp_path / "multirun").iterdir())) == 2
+
+    old = study / "old" / "run.json"
+    old.parent.mkdir()
+    old.write_text('{"format": 1}')  # of another version, and none of this sweep's jobs
+    again = run(tmp_path, "-m", "study=mine")
+    assert (again.returncode, again.stderr) == (0, "")
 
     (study / "sweep.json").write_text("[")
     damaged = run(tmp_path, "-m", "study=mine")

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from homoreg.errors import HomoregError
+
 TEMPORARY = ".writing-"  # how the names of half-written files begin
 
 
@@ -43,6 +45,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a folder that cannot be written
             temporary.unlink()
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Report whatever goes wrong while a file is read and taken apart in one line.
+
+    Args:
+        path: of the file.
+        what: it should be, for the message.
+
+    Raises:
+        HomoregError: names the file.
+    """
+    try:
+        yield
+    except HomoregError:
+        raise
+    except Exception as error:  # damaged content makes a reader fail in any way
+        reason = error.strerror if isinstance(error, OSError) else None
+        text = " ".join((reason or f"{type(error).__name__}: {error}").split())
+        raise HomoregError(f"{path} is missing, damaged or not {what}: {text[:200]}") from error
 
 
 def remove_temporary(folder: Path) -> None:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig
 from homoreg.cli import command
 from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
+from homoreg.files import reading
 from homoreg.runs import RunFolder, find_runs
 from homoreg.study.analysis import Analysis
 from homoreg.study.arms import name_arms, order_arms, order_protocols, protocol_of
@@ -163,7 +164,10 @@ def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:
 def _hydra(run: RunFolder) -> dict[str, Any]:
     """Hydra's own config of the run; empty where it left none."""
     file = run.path / ".hydra" / "hydra.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"] if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    with reading(file, "Hydra's config"):
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"])
 
 
 def _keys(record: dict[str, Any]) -> dict[str, Any]:
@@ -220,8 +224,9 @@ def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:
     file = run.evaluation_csv().with_name("summary.json")
     if not file.is_file():
         return []
-    responses = json.loads(file.read_text(encoding="utf-8")).get("shift_response", [])
-    return [response for response in responses if response["seed"] is not None]
+    with reading(file, "an evaluation's summary"):
+        responses = json.loads(file.read_text(encoding="utf-8")).get("shift_response", [])
+        return [response for response in responses if response["seed"] is not None]
 
 
 def _title(runs: list[RunFolder], root: Path) -> str:

@@ -294,6 +294,12 @@ def test_a_detector_that_returns_no_points_is_named(returned: Any, named: str) -
         evaluate_pair(Oracle(), PHOTO, VIEW2, TRUTH, detector=lambda image: returned)
 
 
+def test_an_estimator_that_returns_a_bare_matrix_is_named() -> None:
+    estimators: Any = {"mine": lambda points1, points2: np.eye(3)}
+    with pytest.raises(HomoregError, match="the estimator function returned a ndarray: return"):
+        evaluate_pair(Oracle(), PHOTO, VIEW2, TRUTH, estimators=estimators)
+
+
 def test_nobody_can_change_what_the_next_one_sees() -> None:
     class Halving(Constant):
         def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """A short part of the campaign; ``make torture`` runs the whole."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,22 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(tmp_path: Path) ->
     assert one_line(raised.value) == f"{table}: No space left on device"
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
     assert table.read_text() == "before"
+
+
+@pytest.mark.slow
+def test_a_short_campaign_finds_nothing() -> None:
+    """Files of every kind, and preparation under kills, on full disks and in two processes."""
+    command = [sys.executable, "-m", "tests.torture", "--smoke", "--stages", "prepare"]
+    ended = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 faults" in ended.stdout.splitlines()[-1]
+    for part in (
+        "fuzzed: photograph",
+        "fuzzed: checkpoint",
+        "file limit: prepare",
+        "SIG",
+        "matches",
+    ):
+        assert part in ended.stdout

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import logging
 import os
 import re
@@ -70,6 +71,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             os.environ["HYDRA_FULL_ERROR"] = "1"
             logging.raiseExceptions = False  # a log on a full disk, which is reported once
             threading.excepthook = warn_of_thread
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # of any locale, also one without a κ
+                    stream.reconfigure(errors="replace")
             run = hydra.main(str(conf_dir()), config_name, version_base="1.3")(job)
             SweepRecorder.started = []
             errors: list[Exception] = []

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from homoreg.cli.resolvers import IDENTITY, register_resolvers
 from homoreg.errors import HomoregError, exit_with, one_line
-from homoreg.files import write_json, write_text
+from homoreg.files import reading, write_json, write_text
 from homoreg.runs import RunFolder
 
 # How a job starts, by the status of its folder.
@@ -102,7 +102,10 @@ class SweepRecorder(Callback):
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The records of the jobs of this start, by the jobs' names."""
         runs = [RunFolder(file.parent) for file in sorted(self.folder.glob("*/run.json"))]
-        records = {run.name: run.record for run in runs}
+        records = {}
+        for run in runs:
+            with suppress(HomoregError):  # of another version, and so of no job of this start
+                records[run.name] = run.record
         own = {k: r for k, r in records.items() if r.get("job", {}).get("sweep") == self.id}
         return own | self.lost
 
@@ -170,11 +173,9 @@ def recorded_sweeps(folder: Path) -> list[dict[str, Any]]:
     file = folder / RECORD
     if not file.is_file():
         return []
-    try:
+    with reading(file, "the record of a sweep; delete it and give the whole command"):
         sweeps = json.loads(file.read_text(encoding="utf-8"))
         return [{"command": s["command"], "overrides": list(s["overrides"])} for s in sweeps]
-    except (ValueError, TypeError, KeyError) as error:
-        raise HomoregError(f"{file} is damaged; delete it and give the whole command") from error
 
 
 def continued(sweep: Mapping[str, Any], overrides: list[str]) -> list[str] | None:

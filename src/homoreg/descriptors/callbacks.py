@@ -15,8 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from homoreg.data.sheets import patch_sheet
 from homoreg.descriptors.module import DescriptorModule
-from homoreg.errors import HomoregError
-from homoreg.files import atomic_path
+from homoreg.files import atomic_path, reading
 from homoreg.plotting import save_figure
 
 # TensorBoard's "custom scalars" page: a section for each question, whose charts show all runs of a
@@ -70,10 +69,8 @@ class EpochTable(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.path.is_file():
             return
-        try:
+        with reading(self.path, "the table of epochs; delete it to go on without these epochs"):
             self.rows = pd.read_csv(self.path).to_dict("records")
-        except ValueError as error:
-            raise HomoregError(f"{self.path} is damaged: {error}; delete it") from error
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -9,6 +9,7 @@ from homoreg.descriptors.checkpoint import trained_descriptor
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.exported import exported_descriptor
 from homoreg.errors import HomoregError
+from homoreg.files import reading
 from homoreg.runs import RunFolder, find_runs
 
 
@@ -50,9 +51,10 @@ def load_descriptor(
         return baseline_descriptor(str(source), device, window)
     if path.is_dir():
         run = run_at(path)
-        which = checkpoint or run.config["evaluation"]["checkpoint"]
-        # The window of the evaluation may differ from that of the training.
-        config = run.config | {"patch": run.config["evaluation"]["patch"]}
+        with reading(run.config_file, "a run's config"):
+            which = checkpoint or run.config["evaluation"]["checkpoint"]
+            # The window of the evaluation may differ from that of the training.
+            config = run.config | {"patch": run.config["evaluation"]["patch"]}
         config["source"] = _source(run, which)
         return trained_descriptor(run.checkpoint(which), config, device, packages)
     if path.is_file() and path.suffix == ".safetensors":

@@ -115,7 +115,7 @@ def pair_figure(
         solved = _solve(pair, observation, matches, name, estimator, factor)
         _draw_estimate(row[1:], pair, solved)
     _draw_error_scale(figure, axes[:, 0])
-    figure.suptitle(f"pair {pair.id}, homography by {name}")
+    figure.suptitle(f"pair {pair.id}, homography by {name}", parse_math=False)
     return figure
 
 

@@ -390,6 +390,11 @@ def estimate_from(estimator: Estimator, matches: PointMatches) -> Estimate:
     if getattr(estimator, "best_first", False):
         rows = rows[np.argsort(matches.ratios[rows], kind="stable")]
     estimate = estimator(read_only(matches.points1[rows]), read_only(matches.points2[rows]))
+    if not isinstance(estimate, Estimate):
+        raise HomoregError(
+            f"the estimator {type(estimator).__name__} returned a {type(estimate).__name__}: "
+            "return a homoreg.geometry.Estimate"
+        )
     inliers = np.zeros(len(matches.ratios), bool)
     inliers[rows] = estimate.inliers
     return replace(estimate, inliers=inliers)

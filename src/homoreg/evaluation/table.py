@@ -29,7 +29,7 @@ from homoreg.evaluation.pair import (
     observe,
     oracle_matches,
 )
-from homoreg.files import atomic_path, write_json
+from homoreg.files import atomic_path, reading, write_json
 from homoreg.geometry import Estimator, folds
 from homoreg.matching import CachedDetector, Detector, RatioMatcher, ShiTomasi
 from homoreg.metrics import COLUMNS, METRICS
@@ -349,11 +349,13 @@ def read_evaluation(path: str | Path) -> pd.DataFrame:
         HomoregError: the table lacks a registered column or has another one.
     """
     numbers = {"seed", *METRICS}
-    table = pd.read_csv(
-        path,
-        dtype={name: str for name in COLUMNS if name not in numbers} | {"seed": "Int64"},
-        keep_default_na=False,
-        na_values={name: ["", "nan"] for name in numbers},
-    )
+    with reading(path, "an evaluation's table"):
+        table = pd.read_csv(
+            path,
+            dtype={name: str for name in COLUMNS if name not in numbers} | {"seed": "Int64"},
+            keep_default_na=False,
+            na_values={name: ["", "nan"] for name in numbers},
+        )
+        table = table.astype({name: float for name in METRICS if name in table})
     check_columns(f"{path} was written by another version of homoreg: it", table.columns)
     return table

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from homoreg.errors import HomoregError, one_line
-from homoreg.files import write_json
+from homoreg.files import reading, write_json
 
 # Of run.json and of everything beside it; raised where an older run can no longer be read.
 FORMAT = 2
@@ -77,13 +77,8 @@ class RunFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config that the run was started with."""
-        try:
-            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise HomoregError(f"{self.config_file} cannot be read: {error}") from error
-        if not isinstance(config, dict):
-            raise HomoregError(f"{self.config_file} is not a run's config")
-        return config
+        with reading(self.config_file, "a run's config"):
+            return dict(yaml.safe_load(self.config_file.read_text(encoding="utf-8")))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -94,10 +89,8 @@ class RunFolder:
         """
         if not self.record_file.is_file():
             return {}
-        try:
+        with reading(self.record_file, "a run's record"):
             record = dict(json.loads(self.record_file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise HomoregError(f"{self.record_file} is not valid JSON: {error}") from error
         if record.get("format") != FORMAT:
             raise HomoregError(
                 f"{self.record_file} has format {record.get('format', 1)}, and this version of "
@@ -148,11 +141,9 @@ class RunFolder:
         """The last value of every column of the epoch table."""
         if not self.metrics_csv.is_file():
             raise HomoregError(f"{self.metrics_csv} is missing: callbacks.epoch_table writes it")
-        try:
+        with reading(self.metrics_csv, "a table of epochs"):
             epochs = pd.read_csv(self.metrics_csv).drop(columns=["epoch", "step"]).ffill()
-        except (ValueError, KeyError) as error:
-            raise HomoregError(f"{self.metrics_csv} is damaged: {error}") from error
-        return {str(name): float(value) for name, value in epochs.iloc[-1].items()}
+            return {str(name): float(value) for name, value in epochs.iloc[-1].items()}
 
 
 def find_runs(paths: str | Path | Iterable[str | Path]) -> list[RunFolder]:

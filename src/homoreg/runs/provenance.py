@@ -13,6 +13,7 @@ from homoreg.cli import compose, given_options
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import RECORD, PairRecipe, manifest_path, prepare_pairs
 from homoreg.errors import HomoregError
+from homoreg.files import reading
 from homoreg.runs.identity import flatten
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,8 @@ def made_with(root: Path, manifest: PairManifest) -> dict[str, Any]:
     """Seed, warp and source of a folder's pairs, as far as they are known."""
     recipe: dict[str, Any] = {}
     if (root / RECORD).is_file():
-        try:
+        with reading(root / RECORD, "the record of prepare"):
             recipe = dict(json.loads((root / RECORD).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise HomoregError(f"{root / RECORD} is damaged: {error}") from error
     if manifest.warp:
         recipe |= {"warp": manifest.warp, "seed": manifest.seed}
     return recipe

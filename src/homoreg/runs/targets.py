@@ -54,13 +54,10 @@ def instantiate_untrusted(
     try:
         with _no_downloads(where):
             built = hydra.utils.instantiate(config)
-    except HomoregError:
-        raise
     except Exception as error:  # any error that the constructor raises
-        cause = error.__cause__ or error
-        if isinstance(cause, HomoregError):
-            raise cause from error
-        raise HomoregError(f"{where} cannot be built: {' '.join(str(cause).split())}") from error
+        reason = " ".join(str(error.__cause__ or error).split())
+        named = reason if reason.startswith(where) else f"{where} cannot be built: {reason}"
+        raise HomoregError(named) from error
     if not isinstance(built, base):
         raise HomoregError(f"{where} describes a {type(built).__name__}, not a {base.__name__}")
     return built

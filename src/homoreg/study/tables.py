@@ -20,6 +20,7 @@ from homoreg.aggregates import (
     quartiles,
     summarize_rows,
 )
+from homoreg.files import reading
 from homoreg.metrics import METRICS
 from homoreg.study.arms import sort_models
 from homoreg.study.statistics import t_interval
@@ -39,7 +40,8 @@ def read_epochs(path: str | Path) -> pd.DataFrame:
 
     Where an epoch was logged twice, as after a resume, the later value counts.
     """
-    return pd.read_csv(path).groupby("epoch", as_index=False).last()
+    with reading(path, "a table of epochs"):
+        return pd.read_csv(path).groupby("epoch", as_index=False).last()
 
 
 def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
