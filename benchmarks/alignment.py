@@ -11,7 +11,8 @@ different ones. The descriptors must not have been trained on either.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ from homoreg.progress import progress
 CLOSE_PX = 3.0  # a pair whose corner error is smaller should be called aligned
 
 
-def align_pairs(aligner: Aligner, pairs: Iterable[ViewPair]) -> pd.DataFrame:
-    """A row for each pair with a known homography; pairs of one photograph share view 1."""
-    views: dict[str, DescribedView] = {}
+Views = dict[str, DescribedView]  # view 1 of each photograph, which its pairs share
+
+
+def align_pairs(aligner: Aligner, pairs: Iterable[ViewPair], views: Views) -> pd.DataFrame:
+    """A row for each pair with a known homography; adds view 1 to the views."""
     rows = []
-    for pair in pairs:
+    for pair in progress(list(pairs), f"aligning by {aligner.name}"):
         if pair.photo not in views:
             views[pair.photo] = aligner.describe(pair.image1)
         found = aligner.align(views[pair.photo], aligner.describe(pair.image2))
@@ -47,13 +50,12 @@ def align_pairs(aligner: Aligner, pairs: Iterable[ViewPair]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def align_unrelated(aligner: Aligner, pairs: Iterable[ViewPair], count: int) -> pd.DataFrame:
+def align_unrelated(aligner: Aligner, views: Views, count: int) -> pd.DataFrame:
     """A row for each of ``count`` pairs of different photographs."""
-    images = {pair.photo: pair.image1 for pair in pairs}
-    views = [aligner.describe(image) for image in progress(images.values(), "describing")]
+    known = list(views.values())
     rng = keyed_rng("unrelated photographs", 0)
-    drawn = [rng.choice(len(views), 2, replace=False) for _ in range(count)]
-    return pd.DataFrame([row(aligner.align(views[i], views[j])) for i, j in drawn])
+    drawn = [rng.choice(len(known), 2, replace=False) for _ in range(count)]
+    return pd.DataFrame([row(aligner.align(known[i], known[j])) for i, j in drawn])
 
 
 def row(found: Alignment) -> dict[str, Any]:
@@ -67,14 +69,11 @@ def row(found: Alignment) -> dict[str, Any]:
     }
 
 
-def one_of_each_photo(pairs: ManifestBenchmark, count: int) -> Iterator[ViewPair]:
-    first = {pair.photo: pair.id for pair in reversed(pairs.pairs)}
-    return (pairs.pair(pair_id) for pair_id in progress(sorted(first.values())[:count], "aligning"))
-
-
-def measure_bound(aligner: Aligner, pairs: ManifestBenchmark, count: int) -> dict[str, Any]:
-    """An entry of ``bounds.json``, from one pair of each of ``count`` photographs."""
-    table = align_pairs(aligner, one_of_each_photo(pairs, count))
+def measure_bound(aligner: Aligner, training: ManifestBenchmark, photos: int) -> dict[str, Any]:
+    """An entry of ``bounds.json``, from one pair of each of so many photographs."""
+    first = {pair.photo: pair.id for pair in reversed(training.pairs)}
+    pairs = [training.pair(pair_id) for pair_id in sorted(first.values())[:photos]]
+    table = align_pairs(aligner, pairs, {})
     known = table[np.isfinite(table["predicted_px"])]
     return {
         "descriptor": aligner.name,
@@ -117,6 +116,7 @@ def main() -> None:
     parser.add_argument("--descriptors", nargs="+", default=["homoreg", "rootsift"])
     parser.add_argument("--measure", type=Path, help="measure the bounds and write this file")
     parser.add_argument("--photos", type=int, default=250, help="at most so many for a bound")
+    parser.add_argument("--pairs", type=int, default=300, help="of the held-out photographs")
     parser.add_argument("--unrelated", type=int, default=300, help="pairs of two photographs")
     asked = parser.parse_args()
     aligners = [load_aligner(name) for name in asked.descriptors]
@@ -126,13 +126,12 @@ def main() -> None:
         write_json(asked.measure, {"coverage": COVERAGE, "entries": entries})
         return
     held_out = ManifestBenchmark(asked.root / "pairs_eval.json")
-    table = {
-        aligner.name: summarize(
-            align_pairs(aligner, progress(held_out, f"aligning by {aligner.name}")),
-            align_unrelated(aligner, held_out, asked.unrelated),
-        )
-        for aligner in aligners
-    }
+    every = max(1, len(held_out) // asked.pairs)
+    table = {}
+    for aligner in aligners:
+        views: Views = {}
+        pairs = align_pairs(aligner, islice(held_out, 0, None, every), views)
+        table[aligner.name] = summarize(pairs, align_unrelated(aligner, views, asked.unrelated))
     print(pd.DataFrame(table).round(2).to_string())
 
 
