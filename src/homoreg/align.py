@@ -64,6 +64,7 @@ def align_two(cfg: DictConfig, folder: Path) -> None:
     for warning in alignment.warnings:
         print(f"warning: {warning}")
     write(alignment, image1, image2, folder / "alignment", file1, file2)
+    print(f"wrote {folder / 'alignment.json'} and {folder / 'alignment.png'}")
     if cfg.panorama is None:
         return
     if alignment.homography is None:
@@ -83,6 +84,7 @@ def align_many(cfg: DictConfig, folder: Path) -> None:
     records = []
     for row in align_folder(build_aligner(cfg), files, target):
         records.append(row.as_record())
+        print(f"{row.file.name}: {row.verdict}")
         if row.alignment is not None and row.image is not None:
             stem = folder / row.file.name
             write(row.alignment, row.image, target, stem, row.file, reference_file)
@@ -133,7 +135,6 @@ def write(
     versions = {"versions": environment_info()["versions"]}
     write_json(record, files | alignment.to_dict() | versions)
     save_figure(alignment_figure(image1, image2, alignment), picture)
-    print(f"wrote {record} and {picture}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ SHIFT = np.array([[1.0, 0, -60], [0, 1, -20], [0, 0, 1]])
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two parts of a photograph, another one, a damaged file and a text."""
     folder = tmp_path_factory.mktemp("photographs")
-    Image.fromarray(PHOTO[:, :150]).save(folder / "b_left.png")
+    Image.fromarray(PHOTO[:, :150]).save(folder / "b left (1).png")
     Image.fromarray(PHOTO[20:, 60:]).save(folder / "a_right.png")
     Image.fromarray(PHOTOS["photo_5.jpg"]).save(folder / "c_other.jpg")
     (folder / "d_damaged.jpg").write_bytes((folder / "c_other.jpg").read_bytes()[:900])
@@ -38,7 +38,7 @@ def test_two_photographs(photographs: Path, tmp_path: Path) -> None:
     ended = succeed(
         tmp_path,
         "align",
-        f"image1={photographs / 'b_left.png'}",
+        f"image1={photographs / 'b left (1).png'}",
         f"image2={photographs / 'a_right.png'}",
         "descriptor=rootsift",
         "panorama=both.png",
@@ -47,7 +47,7 @@ def test_two_photographs(photographs: Path, tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "out" / "alignment.json").read_text())
     assert ended.stdout.splitlines()[0] == stored["verdict"]
     assert stored["verdict"].startswith("aligned to within ")
-    assert stored["image1"].endswith("b_left.png")
+    assert stored["image1"].endswith("b left (1).png")
     assert (stored["size1"], stored["size2"]) == ([150, 180], [180, 160])
     assert {"homoreg", "opencv", "numpy"} <= stored["versions"].keys()
     error_px = corner_error(stored["homography"], SHIFT, (150, 180))
@@ -67,7 +67,7 @@ def test_a_folder_with_photographs_that_cannot_be_aligned(
     table = pd.read_csv(tmp_path / "out" / "alignment.csv", index_col="photograph")
     assert list(table["status"]) == ["aligned", "failed", "failed"]
     left, other, damaged = (
-        table.loc[name] for name in ("b_left.png", "c_other.jpg", "d_damaged.jpg")
+        table.loc[name] for name in ("b left (1).png", "c_other.jpg", "d_damaged.jpg")
     )
     matrix = left[[f"h{i}{j}" for i in (1, 2, 3) for j in (1, 2, 3)]].to_numpy(float).reshape(3, 3)
     assert corner_error(matrix, SHIFT, (150, 180)) < 1
@@ -75,7 +75,7 @@ def test_a_folder_with_photographs_that_cannot_be_aligned(
     assert "matches" in other["verdict"]
     assert "d_damaged.jpg: damaged image" in damaged["verdict"]
     files = {file.name for file in (tmp_path / "out").glob("*.json")}
-    assert files == {"b_left.png.json", "c_other.jpg.json"}
+    assert files == {"b left (1).png.json", "c_other.jpg.json"}
     assert "3 photographs with a_right.png: 1 aligned, 0 uncertain, 2 failed" in ended.stdout
 
 
@@ -83,7 +83,7 @@ def test_a_failed_alignment_makes_no_panorama(photographs: Path, tmp_path: Path)
     ended = succeed(
         tmp_path,
         "align",
-        f"image1={photographs / 'b_left.png'}",
+        f"image1={photographs / 'b left (1).png'}",
         f"image2={photographs / 'c_other.jpg'}",
         "descriptor=rootsift",
         "panorama=none.png",
@@ -114,7 +114,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, str],
 
 
 def test_a_user_s_error_is_one_line(photographs: Path, tmp_path: Path) -> None:
-    good = photographs / "b_left.png"
+    good = photographs / "b left (1).png"
     for second, line in (("none.png", "none.png: cannot be read"), (good, "give one")):
         ended = run(
             tmp_path, "align", f"image1={good}", f"image2={second}", "estimators=[dlt,usac]"

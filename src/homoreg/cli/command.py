@@ -17,6 +17,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.types import RunMode
@@ -41,6 +42,8 @@ NAMES = re.compile(
     r"([\w.]+\.)?(study|root|names|runs?|pair|ckpt|to|dir|outputs|multirun"
     r"|image1|image2|images|reference|panorama|descriptor)=(?P<value>.+)"
 )
+# Of these, names of photographs, which often have spaces and parentheses.
+PHOTOGRAPHS = ("image1=", "image2=", "images=", "reference=", "panorama=")
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -183,10 +186,20 @@ def command_lines(config_name: str, arguments: Sequence[str]) -> list[list[str]]
 def as_typed(override: str) -> str:
     """The override with its numbers quoted where a name or a path is asked for.
 
+    The name of a photograph is quoted where Hydra would not understand it.
+
     >>> as_typed("study=2026_11_25"), as_typed("runs=[2026,a]"), as_typed("seed=1_000")
     ("study='2026_11_25'", "runs=['2026',a]", 'seed=1_000')
+    >>> as_typed("image1=sea (1).jpg")
+    'image1="sea (1).jpg"'
     """
     value = NAMES.fullmatch(override)
+    if override.startswith(PHOTOGRAPHS) and '"' not in override:
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException:
+            key, _, name = override.partition("=")
+            return f'{key}="{name}"'
     if not value or re.search(r"['\"(){}$]", value["value"]):
         return override
     number = r"(?<![^,\[])[+-]?[0-9._]+([eE][+-]?[0-9]+)?(?![^,\]])"
