@@ -6,6 +6,7 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -230,9 +231,12 @@ def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _title(runs: list[RunFolder], root: Path) -> str:
-    """The sweeps' names where there are several, else that of the folder."""
+    """The sweeps' names, or that of the only folder, and the day on which the last run ended."""
     sweeps = list(dict.fromkeys(run.path.resolve().parent.name for run in runs))
-    return " and ".join(sweeps) if len(sweeps) > 1 else root.name
+    name = " and ".join(sweeps) if len(sweeps) > 1 else root.name
+    ended = max(run.record_file.stat().st_mtime for run in runs if run.status == "done")
+    day = datetime.fromtimestamp(ended).date()
+    return f"Regularization and homographies: {name}, {day.day} {day:%B %Y}"
 
 
 def _output_folder(sweep: Path) -> Path:

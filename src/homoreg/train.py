@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import command, given_options
 from homoreg.cli.machine import limit_threads
+from homoreg.cli.results import print_results
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
@@ -55,6 +56,9 @@ Config = dict[str, Any]
 def main(cfg: DictConfig) -> dict[str, float] | float:
     """Train one job; returns its final metrics, or the one that a search optimizes."""
     metrics = train(cfg)
+    if metrics and HydraConfig.get().mode == RunMode.RUN:
+        run = RunFolder(Path(cfg.paths.run))
+        print_results([run], run.path)
     if HydraConfig.get().runtime.choices["hydra/sweeper"] in ("basic", "arms"):
         return metrics
     if cfg.optimized_metric not in metrics:

@@ -33,7 +33,8 @@ def test_recall_curve_ends_at_the_share_of_pairs_below_the_limit():
 
 def test_boxes_say_how_many_pairs_they_leave_out():
     table = rows("none", [1.0, 2.0, np.inf], match_count=[9, 8, 3], rmse_gray=[5.0, np.nan, np.nan])
-    figure = figures.box_plots(table, arm_styles(["none"]))
+    metrics = ["match_count", "rmse_gray", "corner_error_px"]
+    figure = figures.box_plots(table, arm_styles(["none"]), metrics)
     counts = {ax.get_xlabel(): [text.get_text() for text in ax.texts] for ax in figure.axes}
     assert counts["matches"] == ["n = 3/3"]
     assert counts["RMSE (gray levels)"] == ["n = 1/3"]

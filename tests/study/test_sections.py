@@ -89,7 +89,7 @@ def test_every_figure_names_a_csv_of_the_report(sections: list[Section]):
     written = {name for section in sections for name in section.frames}
     named = {part.csv for section in sections for part in section.parts if isinstance(part, Figure)}
     assert named <= written
-    assert {"loss", "boxes", "models", "comparisons", "shift", "study_boxes"} <= named
+    assert {"loss", "comparisons", "shift", "study_boxes"} <= named
 
 
 def test_arms_of_one_name_stay_apart_by_protocol(both: StudyData):
@@ -108,9 +108,9 @@ def test_arms_of_one_name_stay_apart_by_protocol(both: StudyData):
         ].to_dict("records")
         assert row["corner_error_px_median_mean"] == pytest.approx(by_seed.mean())
     names = {*figures(accuracy(both)), *figures(stability(both)), *figures(training(both))}
-    assert {"loss_notebook", "loss_corrected", "boxes_dlt_notebook", "recall_corrected"} <= names
-    boxes = stability(both).frames["boxes"]
-    assert set(boxes.loc[boxes["arm"] == "none", "rows"]) == {4 * 12}
+    assert {"loss_notebook", "loss_corrected", "kappa_corner_notebook", "recall_corrected"} <= names
+    lines = stability(both).frames["regression"]
+    assert set(lines.loc[lines["arm"] == "none", "pairs"]) == {4 * 12}
 
 
 def test_many_runs_are_shown_by_arm(both: StudyData):

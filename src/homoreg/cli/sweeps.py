@@ -20,6 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from homoreg.cli.resolvers import IDENTITY, register_resolvers
+from homoreg.cli.results import print_results
 from homoreg.errors import HomoregError, exit_with, one_line
 from homoreg.files import reading, write_json, write_text
 from homoreg.runs import RunFolder
@@ -124,6 +125,8 @@ def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -
         elif kind == "not ended":
             why = "it was killed, or still runs on another machine"
             print(f"homoreg: job {name} has not ended: {why}", file=sys.stderr)
+    for sweep in sweeps:
+        print_results(map(RunFolder, map(sweep.folder.joinpath, sweep.jobs())), sweep.folder)
     if jobs:
         print(count_jobs(jobs))
     for error in errors:

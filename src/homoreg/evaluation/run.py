@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from homoreg.aggregates import summarize
+from homoreg.aggregates import clipped_log10, summarize
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.loading import load_descriptor
@@ -153,9 +153,12 @@ def evaluate_into(
 def final_metrics(table: pd.DataFrame) -> Mapping[str, float]:
     """A run's held-out metrics, ``{"dlt/auc_5px": …, "dlt/corner_error_px": …, …}``."""
     metrics: dict[str, float] = {}
-    for entry in summarize(table[table["descriptor"] != ORACLE["descriptor"]]):
+    table = table[table["descriptor"] != ORACLE["descriptor"]]
+    for entry in summarize(table):
         estimator = entry["estimator"]
         metrics[f"{estimator}/auc_5px"] = entry["auc"]["5px"]
+        errors = table.loc[table["estimator"] == estimator, "corner_error_px"]
+        metrics[f"{estimator}/log10_corner_error"] = float(clipped_log10(errors).mean())
         metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]
         for column in WATCHED:
             metrics[f"{estimator}/{column}"] = entry["median"][column]

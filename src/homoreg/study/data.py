@@ -165,7 +165,14 @@ class StudyData:
 
     def primary(self, protocol: str) -> str:
         """The protocol's primary estimator; empty without rows."""
-        return primary_estimator(self.rows_of(protocol), self.analyses[protocol])
+        return self._primary[protocol]
+
+    @cached_property
+    def _primary(self) -> dict[str, str]:
+        return {
+            protocol: primary_estimator(self.rows_of(protocol), self.analyses[protocol])
+            for protocol in self.protocols
+        }
 
     def drawn(self, frame: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
         """Each protocol with few enough arms for a panel each, with its rows of a frame.

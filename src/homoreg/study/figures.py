@@ -15,16 +15,12 @@ from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
 from homoreg.study.arms import order_arms
 from homoreg.study.tables import finite_points, plotted
 
-BOXES = ["match_count", "precision_3px", "kappa", "rmse_gray"]
-BOXES += ["corner_error_px", "predicted_corner_error_px"]
 COLUMNS = 4  # panels beside one another
 
 
 # Pairs of metrics whose relation is shown, x and y, by the name of the figure.
 RELATIONS = {
-    "kappa_rmse": ("kappa", "rmse_gray"),
     "kappa_corner": ("kappa", "corner_error_px"),
-    "kappa_notebook": ("kappa_notebook", "rmse_notebook_gray"),
     "predicted_corner": ("predicted_corner_error_px", "corner_error_rms_px"),
 }
 
@@ -32,8 +28,8 @@ RELATIONS = {
 def box_plots(
     rows: pd.DataFrame,
     styles: dict[str, ArmStyle],
-    metrics: Sequence[str] = BOXES,
-    columns: int = 2,
+    metrics: Sequence[str],
+    columns: int = 3,
 ) -> Figure:
     """A panel per metric of one estimator's rows, a box per arm with its seeds pooled.
 

@@ -8,7 +8,7 @@ from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.document import Part, Section, Table
 from homoreg.study.render import write_sections
-from homoreg.study.sections.accuracy import accuracy, relations, stability
+from homoreg.study.sections.accuracy import accuracy, stability
 from homoreg.study.sections.best_epoch import best_epoch
 from homoreg.study.sections.claims import claim_statements, claims
 from homoreg.study.sections.comparison import comparison
@@ -32,7 +32,6 @@ SECTIONS: list[Callable[[StudyData], Section | None]] = [
     accuracy,
     stability,
     uncertainty,
-    relations,
     best_epoch,
     training,
     shift_response,
@@ -56,7 +55,7 @@ def write_report(folder: Path, study: StudyData) -> Path:
         for make in SECTIONS
         if (section := make(study)) is not None
     ]
-    return write_sections(folder, study.title, _lead(study), _notes(study), sections)
+    return write_sections(folder, study.title, _lead(study), notes(study), sections)
 
 
 def _filled(part: Part) -> bool:
@@ -80,7 +79,7 @@ def _lead(study: StudyData) -> str:
     return lead
 
 
-def _notes(study: StudyData) -> list[str]:
+def notes(study: StudyData) -> list[str]:
     """What a reader must know before comparing anything."""
     runs, done, rows = study.runs, study.done, study.rows
     notes = [

@@ -70,17 +70,23 @@ def _markdown(part: Part) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Picture):
-        return f"![{escape(part.caption)}](<figures/{part.name}.jpg>)\n\n*{escape(part.caption)}*"
+        caption = escape(part.caption)
+        return f"{_image(caption, f'{part.name}.jpg')}\n\n*{caption}*"
     shown = (
         markdown_table(part.view)
         if isinstance(part, Table)
-        else f"![{part.name.replace('_', ' ')}](<figures/{part.name}.png>)"
+        else _image(part.name.replace("_", " "), f"{part.name}.png")
     )
     files = [f"tables/{part.csv}.csv"]
     if isinstance(part, Table):
         files.append(f"tables/{part.name}.tex")
     links = ", ".join(f"[{file}]({file})" for file in files)
     return f"{shown}\n\n*{part.caption.strip()}* {links}"
+
+
+def _image(text: str, name: str) -> str:
+    """An image that opens its own file, at full size."""
+    return f"[![{text}](<figures/{name}>)](<figures/{name}>)"
 
 
 def markdown_table(view: View) -> str:

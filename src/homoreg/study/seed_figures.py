@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,56 +14,6 @@ from homoreg.study.arms import order_arms
 from homoreg.study.figures import panels
 
 TITLE_WIDTH = 26  # characters over a panel
-INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4}
-
-
-def auc_by_seed(models: pd.DataFrame, arms: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
-    """AUC at 5 px of each run, a panel per estimator; a thin line joins the runs of one seed.
-
-    Args:
-        models: :func:`homoreg.study.tables.model_table` of one protocol's trained arms.
-        arms: :func:`homoreg.study.tables.arm_table` of it.
-    """
-    names = order_arms(models["arm"])
-    places = {arm: place for place, arm in enumerate(names)}
-
-    def panel(ax: Axes, estimator: str) -> None:
-        of_estimator = models[models["estimator"] == estimator]
-        for _, of_seed in of_estimator.groupby("seed"):
-            ax.plot(of_seed["arm"].map(places), of_seed["auc_5px"], color="#cccccc", lw=0.6)
-        for arm in names:
-            runs = of_estimator[of_estimator["arm"] == arm]
-            style = styles[arm]
-            ax.plot(
-                [places[arm]] * len(runs),
-                runs["auc_5px"],
-                linestyle="none",
-                marker=style.marker,
-                markersize=4.5,
-                markerfacecolor=f"{style.color}55",
-                markeredgecolor=style.color,
-                zorder=3,
-            )
-        means = arms[arms["estimator"] == estimator]
-        for mean in means.to_dict("records"):
-            x = places[mean["arm"]] + 0.25
-            ax.plot([x, x], [mean["auc_5px_low"], mean["auc_5px_high"]], **INTERVAL)
-            ax.plot(x, mean["auc_5px_mean"], marker="_", markersize=9, **INTERVAL)
-        counts = dict(zip(means["arm"], means["seeds"], strict=True))
-        ax.set_xticks(
-            range(len(names)),
-            [f"{arm}\nn = {counts.get(arm, 0)}" for arm in names],
-            rotation=90 if len(names) > 5 else 0,
-            parse_math=False,
-        )
-        ax.set_xlim(-0.5, len(names) - 0.3)
-        ax.grid(axis="x", visible=False)
-        ax.set_title(estimator, loc="left", fontweight="bold", parse_math=False)
-        ax.set_ylabel("AUC at 5 px (0 to 100)")
-
-    estimators = list(dict.fromkeys(models["estimator"]))
-    height = 3.0 + 0.8 * (len(names) > 5)
-    return panels(estimators, panel, height, sharey=False, most=len(estimators))
 
 
 def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict) -> Figure:

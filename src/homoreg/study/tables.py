@@ -28,6 +28,8 @@ from homoreg.study.statistics import t_interval
 # Columns of `model_table` that `arm_table` averages.
 RUN_METRICS = [f"auc_{t}px" for t in AUC_THRESHOLDS_PX] + ["failed_percent"]
 RUN_METRICS += [f"{name}_median" for name in METRICS]
+BEST_EPOCH_METRICS = [*RUN_METRICS[:5], "precision_3px_median", "recall_3px_median"]
+BEST_EPOCH_METRICS += ["match_count_median", "predicted_corner_error_px_median"]
 LOSSES = ("val/loss", "train/loss_eval", "train/loss")
 LOSS_COLUMNS = ("final_train_loss", "final_val_loss")
 
@@ -183,7 +185,7 @@ def best_epoch_table(
 
     Returns:
         ``weights`` (``last epoch`` or ``best epoch``), ``seeds``, ``pairs``, and ``_mean``,
-        ``_low`` and ``_high`` over the seeds of ``epochs`` and of :data:`RUN_METRICS`.
+        ``_low`` and ``_high`` over the seeds of ``epochs`` and of :data:`BEST_EPOCH_METRICS`.
     """
     epochs = runs.set_index("run")[["training.epochs", "best_after_epochs"]].astype(float)
     parts = []
@@ -194,7 +196,7 @@ def best_epoch_table(
         own = evaluated[evaluated["run"].isin(best_models["run"])]
         parts.append(own.assign(weights=weights, epochs=own["run"].map(epochs[column])))
     keys = ["protocol", "estimator", "arm", "weights", "pairs"]
-    table = over_seeds(pd.concat(parts), keys, ["epochs", *RUN_METRICS])
+    table = over_seeds(pd.concat(parts), keys, ["epochs", *BEST_EPOCH_METRICS])
     return sort_models(table, ["protocol", "estimator", "arm"])
 
 

@@ -8,15 +8,12 @@ import pandas as pd
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.metrics import METRICS
 from homoreg.study import figures as draw
-from homoreg.study import seed_figures
 from homoreg.study.data import StudyData
 from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
-from homoreg.study.tables import box_table, regression
+from homoreg.study.tables import regression
 
 ACCURACY = ["match_count", "precision_3px", "recall_3px", "corner_error_px"]
 STABILITY = ["predicted_corner_error_px", "kappa"]
-PICTURES = ["rmse_gray", "ssim", "rmse_notebook_gray", "rmse_identity_gray", "rmse_oracle_gray"]
-REFERENCES = ("rmse_identity_gray", "rmse_oracle_gray")
 
 
 def accuracy(study: StudyData) -> Section | None:
@@ -61,23 +58,12 @@ def accuracy(study: StudyData) -> Section | None:
                 partial(draw.recall_curves, rows, study.styles),
             )
         )
-    for protocol, suffix, label, own in study.drawn(models[models["run"] != ""]):
-        arms = study.arms[(study.arms["protocol"] == protocol) & (study.arms["seeds"] > 0)]
-        parts.append(
-            Figure(
-                f"auc_by_seed{suffix}",
-                f"{label}AUC of the corner error at 5 px, a dot per training run; thin lines join "
-                "the runs of one seed, which share initial weights, data order and pairs. Bars: "
-                "mean and 95 % t interval over the n runs of an arm.",
-                "models",
-                partial(seed_figures.auc_by_seed, own, arms, study.styles),
-            )
-        )
     frames = {"evaluation": study.rows, "models": models, "arms": study.arms}
     return Section("accuracy", "Accuracy", parts, frames)
 
 
 def stability(study: StudyData) -> Section | None:
+    """κ, the predicted error, and how both go with the true error."""
     if not len(study.rows):
         return None
     parts: list[Part] = [
@@ -89,71 +75,29 @@ def stability(study: StudyData) -> Section | None:
             "κ is of the points that the solve used, right or wrong. Medians over n pairs.",
             {},
             STABILITY,
-        ),
-        _model_table(
-            study,
-            "pictures",
-            "View 2 warped back by the estimate against view 1, where both are valid: RMSE in gray "
-            "levels (0 to 255, lower is better) and SSIM (higher is better), as medians. The "
-            "notebook's RMSE is the original study's, kept for comparison. The last columns are "
-            "the medians of two references: no warp, and the true homography.",
-            {},
-            PICTURES,
-        ),
+        )
     ]
-    boxes = []
-    for _, suffix, label, rows in study.drawn(study.rows):
-        for estimator in dict.fromkeys(rows["estimator"]):
-            own = rows[rows["estimator"] == estimator]
-            boxes.append(box_table(own, [name for name in draw.BOXES if name in own]))
-            parts.append(
-                Figure(
-                    f"boxes_{estimator}{suffix}",
-                    f"{label}{estimator}: matches, κ, RMSE, corner error and predicted corner "
-                    "error by model, seeds pooled. Boxes: quartiles and median; whiskers: 1.5 "
-                    "interquartile ranges; dots: pairs beyond. Beside each box: how many of the "
-                    "pairs have a value; the others failed and are in no box. Vertical lines: "
-                    "median RMSE of the two references.",
-                    "boxes",
-                    partial(draw.box_plots, own, study.styles),
-                )
-            )
-    frames = {"boxes": pd.concat(boxes)} if boxes else {}
-    return Section("stability", "Stability and pictures", parts, frames)
-
-
-def relations(study: StudyData) -> Section | None:
-    parts: list[Part] = []
     lines = []
     for protocol, suffix, label, rows in study.drawn(study.rows):
-        estimator, analysis = study.primary(protocol), study.analyses[protocol]
+        estimator = study.primary(protocol)
         own = rows[rows["estimator"] == estimator]
         for name, (x, y) in draw.RELATIONS.items():
             if x not in own or y not in own:
                 continue
-            original = (x, y) == (analysis.kappa, analysis.picture_error)
-            if original and len(analysis.apply(own)) == len(own):
-                continue  # the original figures show the same
             line = regression(own, x, y)
-            lines.append(line)
             if (line["n"] < 3).all():
                 continue
-            note = (
-                "This is the original study's relation, without its filter κ ≤ 2·10⁷."
-                if name == "kappa_notebook"
-                else ""
-            )
+            lines.append(line)
             parts.append(
                 Figure(
                     f"{name}{suffix}",
-                    label + draw.scatter_caption(x, y, estimator, note),
+                    label + draw.scatter_caption(x, y, estimator),
                     "regression",
                     partial(draw.scatter, own, line, x, y, study.styles),
                 )
             )
-    if not parts:
-        return None
-    return Section("relations", "κ and error", parts, {"regression": pd.concat(lines)})
+    frames = {"regression": pd.concat(lines)} if lines else {}
+    return Section("stability", "Stability", parts, frames)
 
 
 RUN_COLUMNS = [Column("arm", "model"), Column("seed", "seed"), Column("pairs", "n")]
@@ -167,10 +111,7 @@ ARM_COLUMNS = [
 def _model_table(
     study: StudyData, name: str, caption: str, plain: dict[str, str], metrics: Sequence[str]
 ) -> Table:
-    """A row per run with quartiles over pairs, or per arm with intervals over many seeds.
-
-    References, which are the same for all models, have their median alone.
-    """
+    """A row per run with quartiles over pairs, or per arm with intervals over many seeds."""
     by = ["protocol", "estimator"]
     formats = {key: number(METRICS[key].decimals) for key in metrics}
     if study.many_runs:
@@ -183,9 +124,7 @@ def _model_table(
                 for key, text in plain.items()
             ),
             *(
-                Column(f"{key}_median_mean", METRICS[key].heading, show)
-                if key in REFERENCES
-                else with_interval(f"{key}_median", METRICS[key].heading, show)
+                with_interval(f"{key}_median", METRICS[key].heading, show)
                 for key, show in formats.items()
             ),
         ]
@@ -203,7 +142,7 @@ def _model_table(
                 f"{key}_median",
                 METRICS[key].heading,
                 show,
-                None if key in REFERENCES else (f"{key}_q1", f"{key}_q3"),
+                (f"{key}_q1", f"{key}_q3"),
             )
             for key, show in formats.items()
         ),

@@ -17,7 +17,6 @@ from homoreg.study.sections.summary import says
 from homoreg.study.statistics import ALPHA, OUTCOMES
 
 COLUMNS = [
-    Column("protocol", "protocol", protocol_label),
     Column("arm", "arm"),
     Column("against", "against"),
     Column("seeds", "seeds"),
@@ -48,7 +47,8 @@ def contrasts(study: StudyData) -> Section | None:
                 f"{row['question']} {capitalized(says(row, outcome, row['against']))}."
                 for row in own.to_dict("records")
             ]
-            parts += [f"{capitalized(protocol_label(protocol))}:", bullets(lines)]
+            label = f"{capitalized(protocol_label(protocol))}:"
+            parts += [label] * (len(study.protocols) > 1) + [bullets(lines)]
     parts.append(
         Table(
             "contrasts",
@@ -56,7 +56,7 @@ def contrasts(study: StudyData) -> Section | None:
             "best epoch on validation patches. Other estimators, which are not part of the family, "
             "are in the CSV.",
             "contrasts",
-            view(shown, COLUMNS),
+            view(shown, COLUMNS, by=["protocol"]),
         )
     )
     return Section("contrasts", "Stated beforehand", parts, {"contrasts": table}, open=True)

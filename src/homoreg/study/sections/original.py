@@ -30,7 +30,7 @@ def original_figures(study: StudyData) -> Section | None:
                 "1.5 interquartile ranges; dots: pairs beyond. Beside each box: how many of the "
                 "rows have a value.",
                 "study_boxes",
-                partial(draw.box_plots, kept, study.styles, [y, x, "match_count"], columns=3),
+                partial(draw.box_plots, kept, study.styles, [y, x, "match_count"]),
             )
         )
         line = regression(kept, x, y)

@@ -69,7 +69,7 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
         else f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
     )
     levels = table[table["estimator"] == estimator]
-    prefix = f"{capitalized(label)}: " if several else ""
+    prefix = f"### {capitalized(label)}\n\n" if several else ""
     parts: list[Part] = [prefix + answer, _reading(levels, primary)]
     if protocol in study.crowded():
         return parts
@@ -79,8 +79,9 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
         parts.append(
             Figure(
                 f"primary{suffix}",
-                f"{outcome.label}, {label}: difference of each arm from {BASELINE}, with its 95 % "
-                f"interval over seeds and photos. {'Left is better. ' if outcome.log10 else ''}"
+                f"{capitalized(outcome.label)}, {label}: difference of each arm from "
+                f"{BASELINE}, with its 95 % interval over seeds and photos. "
+                f"{'Left is better. ' if outcome.log10 else ''}"
                 "Gray: within the margin of equivalence. Lines: baselines.",
                 "comparisons",
                 partial(

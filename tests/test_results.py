@@ -1,0 +1,48 @@
+"""The table of arms that trainings leave on the terminal."""
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from homoreg.cli.results import print_results
+from homoreg.runs import FORMAT, RunFolder
+
+
+def run(folder: Path, name: str, error: float, **fields: object) -> RunFolder:
+    numbers = {"log10_corner_error": error, "auc_5px": 61.25, "failure_rate": 0.05}
+    numbers |= {"precision_3px": 0.9, "recall_3px": 0.5, "match_count": 212.0}
+    metrics = {f"magsac/{key}": value for key, value in numbers.items()}
+    record = {"format": FORMAT, "metrics": metrics | {"dlt/auc_5px": 1.0, "val/loss": 0.1}}
+    record |= {"analysis": {"estimators": ["magsac", "dlt"]}}
+    record |= {"training": {"regularizer": "l2"}, **fields}
+    (folder / name).mkdir(parents=True)
+    (folder / name / "run.json").write_text(json.dumps(record))
+    return RunFolder(folder / name)
+
+
+def printed(runs: list[RunFolder], folder: Path) -> list[str]:
+    console = Console(file=io.StringIO(), width=100)
+    print_results(runs, folder, console)
+    return console.file.getvalue().splitlines()
+
+
+def test_arms_stand_beside_their_control(tmp_path: Path) -> None:
+    runs = [run(tmp_path, f"regularizer-none+seed-{seed}", 0.1 * seed) for seed in (0, 2)]
+    runs += [run(tmp_path, f"regularizer-l2+seed-{seed}", 0.1 * seed + 0.3) for seed in (0, 2)]
+    runs.append(run(tmp_path, "regularizer-l2+seed-3", 0.0, metrics=None))  # failed
+    lines = printed(runs, tmp_path)
+    assert max(map(len, lines)) <= 100
+    cells = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("regularizer")}
+    assert cells == {
+        "regularizer-none": ["2", "1.26", "1.00", "61.2", "0.90", "0.50", "212", "5.0%"],
+        "regularizer-l2": ["2", "2.51", "2.00", "61.2", "0.90", "0.50", "212", "5.0%"],
+    }
+    assert [line.split()[3] for line in lines[-2:]] == ["homoreg.report", "homoreg.evaluate"]
+
+
+def test_a_single_run_is_its_regularizer_and_none_is_nothing(tmp_path: Path) -> None:
+    [line] = [ln for ln in printed([run(tmp_path, "12-00", 0.0)], tmp_path) if ln.startswith("l2 ")]
+    assert line.split()[1:4] == ["1", "1.00", "–"]
+    assert printed([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path) == []
