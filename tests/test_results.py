@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from homoreg.cli.results import print_results
-from homoreg.runs import FORMAT, RunFolder
+from homoreg.runs.folder import FORMAT, RunFolder
 
 
 def run(folder: Path, name: str, error: float, **fields: object) -> RunFolder:
