@@ -25,7 +25,7 @@ def run(folder: Path, name: str, error: float, **fields: object) -> RunFolder:
 def printed(runs: list[RunFolder], folder: Path) -> list[str]:
     console = Console(file=io.StringIO(), width=100)
     print_results(runs, folder, console)
-    return console.file.getvalue().splitlines()
+    return [line.strip() for line in console.file.getvalue().splitlines()]
 
 
 def test_arms_stand_beside_their_control(tmp_path: Path) -> None:
@@ -35,6 +35,7 @@ def test_arms_stand_beside_their_control(tmp_path: Path) -> None:
     lines = printed(runs, tmp_path)
     assert max(map(len, lines)) <= 100
     cells = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("regularizer")}
+    assert list(cells) == ["regularizer-none", "regularizer-l2"]  # the control first
     assert cells == {
         "regularizer-none": ["2", "1.26", "1.00", "61.2", "0.90", "0.50", "212", "5.0%"],
         "regularizer-l2": ["2", "2.51", "2.00", "61.2", "0.90", "0.50", "212", "5.0%"],

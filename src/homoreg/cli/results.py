@@ -60,7 +60,8 @@ def print_results(runs: Iterable[RunFolder], folder: Path, console: Console | No
     table.add_column("arm", overflow="fold")
     for heading in ("seeds", "error (px)", f"× {CONTROL}", *COLUMNS):
         table.add_column(heading, justify="right", no_wrap=True)
-    for arm, own in sorted(means.items()):
+    for arm in sorted(means, key=lambda arm: (_control(arm), arm != _control(arm), arm)):
+        own = means[arm]
         control = means.get(_control(arm), {}).get(ERROR, np.nan)
         shown = [form.format(own[name]) for name, form in COLUMNS.values()]
         ratio = 10 ** (own[ERROR] - control)
