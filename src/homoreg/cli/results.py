@@ -76,7 +76,8 @@ def print_results(runs: Iterable[RunFolder], folder: Path, console: Console | No
     console.print(table)
     where = shlex.quote(os.path.relpath(folder))
     for command in (f"report runs={where}", f"evaluate runs={where} descriptors=[rootsift]"):
-        console.print(f"next: python -m homoreg.{command}", markup=False, highlight=False)
+        line = f"next: python -m homoreg.{command}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 NAMES = (ERROR, *(name for name, _ in COLUMNS.values()))
