@@ -6,6 +6,7 @@ benchmark.
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from homoreg.data.datamodule import validation_photos
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
-from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration
+from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration, Key
 from homoreg.evaluation.pair import condition_estimate, estimate_from
 from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, each_evaluation, label
 from homoreg.geometry import Estimator, conformal_factor, corner_error, corner_error_rms
@@ -97,36 +98,43 @@ def calibrate(
     calibration: Benchmark,
     protocol: EvaluationProtocol,
 ) -> Calibration:
-    """Choose the ratios of a protocol's estimators, then calibrate bounds on the corner error.
+    """Choose the ratios of a protocol's estimators, and calibrate bounds on the corner error.
+
+    An estimator with ``max_ratio="auto"`` gets the ratio of :data:`RATIOS` with the lowest mean
+    log10 corner error (:func:`~homoreg.aggregates.clipped_log10`), the stricter one if equal. Its
+    bound rests on the pairs of ``calibration`` alone. Nothing of the other estimators is chosen, so
+    that their bounds rest on all pairs.
 
     Args:
         descriptors: those to be evaluated.
-        tuning: pairs that choose the ``max_ratio`` of estimators that have ``"auto"``.
-        calibration: pairs of other photographs, for the bounds.
+        tuning: pairs that choose the ratios.
+        calibration: pairs of other photographs.
         protocol: detector, matcher and estimators of the evaluation.
     """
-    tuned = Calibration(tune_ratios(descriptors, tuning, protocol), {})
-    scores: dict[tuple[str, str], list[float]] = {}
-    photos: dict[tuple[str, str], set[str]] = {}
-    for evaluation in each_evaluation(descriptors, calibration, protocol, tuned):
-        pair = evaluation.pair
+    errors: dict[Key, list[list[float]]] = defaultdict(list)
+    scores: dict[Key, list[tuple[float, str]]] = defaultdict(list)
+    for evaluation in each_evaluation(descriptors, tuning, protocol):
         for name, estimator in evaluation.estimators.items():
             key = label(evaluation.model), name
-            estimate = estimate_from(estimator, evaluation.matches)
-            numbers = condition_estimate(pair, evaluation.matches, estimate)
-            predicted = numbers.predicted_corner_error_px
-            scores.setdefault(key, [])
-            photos.setdefault(key, set())
-            if 0 < predicted < math.inf:
-                true = corner_error_rms(estimate.homography, pair.homography, pair.size1)
-                scores[key].append(true / predicted)
-                photos[key].add(pair.photo)
-    bounds = {
-        key: Bound(
-            conformal_factor(values, np.ones(len(values)), COVERAGE), len(values), len(photos[key])
-        )
-        for key, values in scores.items()
+            if getattr(estimator, "max_ratio", None) == "auto":
+                candidates = (replace(estimator, max_ratio=ratio) for ratio in RATIOS)
+                errors[key].append([_error(evaluation, candidate) for candidate in candidates])
+            else:
+                scores[key] += _score(evaluation, estimator)
+    ratios = {
+        key: RATIOS[int(clipped_log10(np.array(rows)).mean(0).argmin())]
+        for key, rows in errors.items()
     }
+    tuned = Calibration(ratios)
+    for evaluation in each_evaluation(descriptors, calibration, protocol, tuned):
+        for name, estimator in evaluation.estimators.items():
+            scores[label(evaluation.model), name] += _score(evaluation, estimator)
+    bounds = {}
+    for key, values in scores.items():
+        factors = [factor for factor, _ in values]
+        photos = {photo for _, photo in values}
+        factor = conformal_factor(factors, np.ones(len(factors)), COVERAGE)
+        bounds[key] = Bound(factor, len(factors), len(photos))
     small = [bound.pairs for bound in bounds.values() if bound.is_small]
     if small:
         log.warning(
@@ -134,38 +142,21 @@ def calibrate(
             "photographs or warps for training",
             min(small),
         )
-    return Calibration(tuned.max_ratios, bounds)
-
-
-def tune_ratios(
-    descriptors: Sequence[Descriptor], pairs: Benchmark, protocol: EvaluationProtocol
-) -> dict[tuple[str, str], float]:
-    """For each descriptor and estimator with ``max_ratio="auto"``, the best ratio of a fixed grid.
-
-    The best has the lowest mean log10 corner error (:func:`~homoreg.aggregates.clipped_log10`), the
-    stricter one if equal.
-    """
-    auto = {
-        name: estimator
-        for name, estimator in protocol.estimators.items()
-        if getattr(estimator, "max_ratio", None) == "auto"
-    }
-    errors: dict[tuple[str, str], list[list[float]]] = {}
-    if not auto:
-        return {}
-    for evaluation in each_evaluation(descriptors, pairs, protocol):
-        for name, estimator in auto.items():
-            key = label(evaluation.model), name
-            errors.setdefault(key, []).append(
-                [_error(evaluation, replace(estimator, max_ratio=ratio)) for ratio in RATIOS]
-            )
-    return {
-        key: RATIOS[int(clipped_log10(np.array(rows)).mean(0).argmin())]
-        for key, rows in errors.items()
-    }
+    return Calibration(ratios, bounds)
 
 
 def _error(evaluation: PairEvaluation, estimator: Estimator) -> float:
     pair = evaluation.pair
     estimate = estimate_from(estimator, evaluation.matches)
     return corner_error(estimate.homography, pair.homography, pair.size1)
+
+
+def _score(evaluation: PairEvaluation, estimator: Estimator) -> list[tuple[float, str]]:
+    """True over predicted RMS corner error and the pair's photo; empty without a prediction."""
+    pair = evaluation.pair
+    estimate = estimate_from(estimator, evaluation.matches)
+    predicted = condition_estimate(pair, evaluation.matches, estimate).predicted_corner_error_px
+    if not 0 < predicted < math.inf:
+        return []
+    true = corner_error_rms(estimate.homography, pair.homography, pair.size1)
+    return [(true / predicted, pair.photo)]
