@@ -27,6 +27,8 @@ from homoreg.study.page import write_report
 from homoreg.study.tables import gather_rows, read_epochs
 
 Done = list[tuple[dict[str, Any], RunFolder]]  # finished runs and their rows of the table of runs
+# Fields of run.json that a finished run has.
+FINISHED = {"seed", "manifest_hash", "training", "regularizer"}
 # Parts of a config that tell no runs apart: names, places, and how fast or loud a run is.
 NOT_COMPARED = [
     *("study", "ckpt", "paths", "hydra", "logger", "network", "regularizer.name"),
@@ -113,7 +115,7 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
 
 def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     """A row per run; finished ones have an arm."""
-    analyses = [Analysis(**run.record.get("analysis", {})) for run in runs]
+    analyses = [_analysis(run) for run in runs]
     choices = [_hydra(run).get("runtime", {}).get("choices", {}) for run in runs]
     # Whole numbers stay whole where a run that never finished has none.
     table = pd.json_normalize([run.record for run in runs]).convert_dtypes()
@@ -146,6 +148,17 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
         table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
     return table
+
+
+def _analysis(run: RunFolder) -> Analysis:
+    """How a run is to be read; its record has everything that a finished run's has."""
+    with reading(run.record_file, "a run's record"):
+        record = run.record
+        if run.status == "done":
+            given = record.keys() | (record.get("training") or {}).keys()
+            if lacking := FINISHED - given:
+                raise ValueError(f"a finished run has {', '.join(sorted(lacking))}")
+        return Analysis(**record.get("analysis", {}))
 
 
 def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:

@@ -23,10 +23,12 @@ from PIL import Image
 from homoreg.cli.sweeps import recorded_sweeps
 from homoreg.data.images import decode_image, image_size
 from homoreg.data.manifest import PairManifest
+from homoreg.descriptors.exported import INCLUDED
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.hpatches import read_homography
 from homoreg.evaluation.table import read_evaluation
+from homoreg.report import gather
 from homoreg.runs import RunFolder, find_runs
 from homoreg.runs.provenance import made_with
 from homoreg.study.tables import read_epochs
@@ -81,6 +83,8 @@ def kinds(base: Path) -> list[Kind]:
         Kind("run.json", [run / "run.json"], _read_record),
         Kind("config.yaml", [run / "config.yaml"], lambda file: load_descriptor(file.parent)),
         Kind("checkpoint", [run / "checkpoints" / "last.ckpt"], load_descriptor),
+        Kind("weights", [INCLUDED], load_descriptor),
+        Kind("run in a report", [run / "run.json", run / "evaluation" / "eval.csv"], _report),
         Kind("training_photos.json", [run / "training_photos.json"], _read_training_photos),
         Kind("sweep.json", [base / "s" / "sweep.json"], lambda file: recorded_sweeps(file.parent)),
         Kind("prepare.json", [base / "data" / "prepare.json"], _read_prepare_record),
@@ -113,6 +117,11 @@ def _read_epoch_table(file: Path) -> Any:
 def _read_record(file: Path) -> Any:
     runs = find_runs(file.parent)
     return [(run.status, run.trained, run.record.get("metrics")) for run in runs]
+
+
+def _report(file: Path) -> Any:
+    run = next(folder for folder in file.parents if (folder / "run.json").is_file())
+    return gather(find_runs(run), run.parent, run / "report")
 
 
 def _read_training_photos(file: Path) -> Any:
@@ -262,6 +271,8 @@ def _read_batch(
             target = target.with_suffix(random.choice(kind.samples).suffix)
         target.write_bytes(mutate(sample, kind.samples, random))
         pipe.write(f"{number} {_fault(kind, target)}\n")
+        if copied:
+            target.write_bytes(sample.read_bytes())
 
 
 def _fault(kind: Kind, file: Path) -> str:

@@ -14,13 +14,38 @@ from typing import Any
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from homoreg.errors import HomoregError, one_line
 from homoreg.files import reading, write_json
 
 # Of run.json and of everything beside it; raised where an older run can no longer be read.
 FORMAT = 2
+
+
+class _Training(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    regularizer: str
+
+
+class _Record(TypedDict, total=False):
+    """Kinds of the fields of run.json that are read again; there are more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    status: str
+    error: str | None
+    seed: int | None
+    training: _Training | None
+    metrics: dict[str, float] | None
+    analysis: dict[str, Any]
+    job: dict[str, Any]
+    seconds: dict[str, float]
+
+
+_RECORD = TypeAdapter(_Record)
 
 
 @dataclass(frozen=True)
@@ -90,12 +115,15 @@ class RunFolder:
         if not self.record_file.is_file():
             return {}
         with reading(self.record_file, "a run's record"):
-            record = dict(json.loads(self.record_file.read_text(encoding="utf-8")))
+            text = self.record_file.read_text(encoding="utf-8")
+            record = dict(json.loads(text))
         if record.get("format") != FORMAT:
             raise HomoregError(
                 f"{self.record_file} has format {record.get('format', 1)}, and this version of "
                 f"homoreg reads {FORMAT}: train the run again in another folder"
             )
+        with reading(self.record_file, "a run's record"):
+            _RECORD.validate_python(record)
         return record
 
     @property

@@ -125,7 +125,8 @@ def _check_target(
     try:
         found = hydra.utils.get_object(target)
     except Exception as error:  # Hydra raises whatever the import raised
-        raise HomoregError(f"{where} names {target}, which cannot be imported: {error}") from error
+        reason = " ".join(str(error).split())
+        raise HomoregError(f"{where} names {target}, which cannot be imported: {reason}") from error
     # A module's attributes reach beyond its package, so the class itself is looked at again.
     own_name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     if not (isinstance(found, type) and issubclass(found, base) and within(own_name, known)):
