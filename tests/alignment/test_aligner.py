@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,11 +17,12 @@ from tests.conftest import small_photos
 from homoreg import HomoregError, align_images
 from homoreg.alignment import Aligner, Alignment, load_aligner
 from homoreg.alignment.aligner import NOT_CALIBRATED
+from homoreg.alignment.loading import _stored_bound
 from homoreg.alignment.verdict import agreeing, doubt, failure, second_plane
 from homoreg.data.images import as_rgb
 from homoreg.data.warp import render
 from homoreg.descriptors.checkpoint import build_network
-from homoreg.evaluation.calibration import Bound, Calibration
+from homoreg.evaluation.calibration import ENOUGH_PAIRS, Bound, Calibration
 from homoreg.evaluation.pair import PointMatches
 from homoreg.geometry import (
     Estimator,
@@ -65,6 +67,14 @@ def test_the_stored_bound_is_of_these_steps_and_weights() -> None:
     for other in ({"matcher": RatioMatcher(0.9)}, {"estimator": Estimator("ransac")}):
         assert load_aligner("rootsift", **other).bound is None
     assert load_aligner("sift").bound is None
+
+
+def test_the_bound_of_the_descriptor_in_the_package_is_of_its_weights(aligner: Aligner) -> None:
+    """Other weights need another measurement: python -m benchmarks.alignment."""
+    assert aligner.bound is not None
+    assert aligner.bound.pairs >= ENOUGH_PAIRS
+    changed = replace(aligner.descriptor.origin, file=Path(__file__))
+    assert _stored_bound("homoreg", SimpleNamespace(origin=changed), aligner.steps) is None
 
 
 def test_json_holds_what_the_errors_were_computed_from(aligned: Alignment) -> None:
