@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from homoreg import HomoregError, load_descriptor
+from homoreg.metrics import COLUMNS, METRICS
+from homoreg.study.page import SECTIONS
 from tests.commands import run, succeed
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -17,12 +19,17 @@ CHOICES = (
     *("detector=learned", "matcher=strict", "estimators=[dlt,careful]", "callbacks=note"),
 )
 
+OWN = ("extensions=[mymetrics]",)
+
 
 @pytest.fixture(scope="module")
 def extension(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the page's ``mypackage.py`` and ``conf/``, the package importable."""
     folder = tmp_path_factory.mktemp("extension")
     python = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    [metrics] = [text for text in python if text.startswith("# mymetrics.py")]
+    (folder / "mymetrics.py").write_text(metrics, encoding="utf-8")
+    python.remove(metrics)
     (folder / "mypackage.py").write_text("\n".join(python), encoding="utf-8")
     for place, text in re.findall(r"```yaml\n# (conf/\S+\.yaml)\n(.*?)```", PAGE, re.DOTALL):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
@@ -31,12 +38,16 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
     sys.path.remove(str(folder))
     sys.modules.pop("mypackage", None)
+    if sys.modules.pop("mymetrics", None):  # what it registered is the process's
+        METRICS.pop("center_error_px")
+        COLUMNS.remove("center_error_px")
+        SECTIONS[:] = [make for make in SECTIONS if make.__module__ != "mymetrics"]
 
 
 @pytest.fixture(scope="module")
 def trained(extension: Path) -> Path:
     options = ("experiment=debug", "regularizer.dropout=0.2", "hydra.run.dir=run")
-    succeed(extension, "train", "--config-dir=conf", *CHOICES, *options, "logger=[lines]")
+    succeed(extension, "train", "--config-dir=conf", *CHOICES, *options, *OWN, "logger=[lines]")
     return extension / "run"
 
 
@@ -53,6 +64,25 @@ def test_a_training_with_one_of_each(trained: Path) -> None:
     lines = (trained / "lines.txt").read_text()
     assert lines.startswith("seed0")
     assert "train/loss" in lines
+
+
+def test_a_metric_and_a_section_of_a_package_of_ones_own(trained: Path, extension: Path) -> None:
+    table = pd.read_csv(trained / "evaluation" / "eval.csv")
+    ok = table[table["status"] == "ok"]
+    assert len(ok)
+    # The error of a homography that is nearly affine grows from the center to the corners.
+    assert (ok["center_error_px"] < 1e-6 + 2 * ok["corner_error_px"]).mean() > 0.5
+    assert (table.loc[table["status"] != "ok", "center_error_px"] == float("inf")).all()
+    succeed(extension, "report", f"runs={trained}", *OWN)
+    shown = (trained / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Median error of the center" in shown
+    centers = pd.read_csv(trained / "report" / "tables" / "centers.csv").set_index("estimator")
+    own = table[(table["descriptor"] == "linear") & (table["estimator"] == "dlt")]
+    assert centers.loc["dlt", "center_error_px_median_mean"][0] == pytest.approx(
+        own["center_error_px"].median()
+    )
+    refused = run(extension, "report", f"runs={trained}", "extensions=[nowhere]")
+    assert (refused.returncode, "No module named 'nowhere'" in refused.stderr) == (2, True)
 
 
 def test_the_run_is_read_with_the_package_named(trained: Path, extension: Path) -> None:

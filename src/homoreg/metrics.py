@@ -1,12 +1,16 @@
 """The registry of metrics: what a row of an evaluation table holds and what each number means.
 
 Everything that computes, summarizes, plots or documents a metric reads it here. A new metric is one
-entry of :data:`METRICS` and the function in ``homoreg.evaluation.pair`` that fills its column.
+entry of :data:`METRICS` and the function in ``homoreg.evaluation.pair`` that fills its column, or
+:func:`register` in a package of your own.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from homoreg.errors import HomoregError
 
 # Columns that say what a row is about, in the order of the table.
 ID_COLUMNS = (
@@ -41,6 +45,7 @@ class Metric:
         decimals: how many are worth printing.
         summarized: whether ``summary.json`` has its median and quartiles.
         logarithmic: whether it spans orders of magnitude and is plotted and tested as log10.
+        compute: of a metric of your own, see :func:`register`.
     """
 
     label: str
@@ -51,6 +56,7 @@ class Metric:
     decimals: int = 2
     summarized: bool = True
     logarithmic: bool = False
+    compute: Callable[..., float] | None = None
 
     @property
     def heading(self) -> str:
@@ -264,7 +270,28 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
-COLUMNS = (*ID_COLUMNS, *METRICS)
+COLUMNS = [*ID_COLUMNS, *METRICS]
+
+
+def register(name: str, metric: Metric) -> None:
+    """Add a metric of your own to the registry, from a module that ``extensions`` names.
+
+    Args:
+        name: of its column.
+        metric: with a function ``compute(pair, matches, estimate)`` that returns its value, NaN
+            where there is none. It gets a :class:`~homoreg.evaluation.pair.ViewPair`, a
+            :class:`~homoreg.evaluation.pair.PairMatches` and a
+            :class:`~homoreg.geometry.estimators.Estimate`, which may have failed.
+
+    Raises:
+        HomoregError: there is a column of this name, or no function.
+    """
+    if name in COLUMNS:
+        raise HomoregError(f"metric {name}: there is a column of this name; choose another")
+    if metric.compute is None:
+        raise HomoregError(f"metric {name}: give a function compute(pair, matches, estimate)")
+    METRICS[name] = metric
+    COLUMNS.append(name)
 
 
 def markdown_table() -> str:

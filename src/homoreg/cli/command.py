@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import io
 import logging
 import os
@@ -58,8 +59,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         @functools.wraps(function)
         def job(cfg: DictConfig) -> Any:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
+                import_extensions(cfg.get("extensions") or ())
                 return function(cfg)
             try:
+                import_extensions(cfg.get("extensions") or ())
                 return function(cfg)
             except Exception as error:
                 exit_with(error)  # Hydra would print lines of its own first
@@ -107,6 +110,19 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def import_extensions(modules: Sequence[str]) -> None:
+    """Import the user's modules, which register metrics and sections of the report.
+
+    Raises:
+        HomoregError: one that cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise HomoregError(f"extensions=[{module}]: {one_line(error)}") from error
 
 
 def print_options(config_name: str, arguments: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ from homoreg.matching import (
     repeatable_count,
     true_matches,
 )
+from homoreg.metrics import METRICS
 
 # Two sets of descriptors (N, D) and (M, D) and their metric → matches.
 Matcher = Callable[[np.ndarray, np.ndarray, str], Matches]
@@ -436,6 +437,11 @@ def evaluate_matches(
             shared
             | {"estimator": name, "status": status, "estimate_ms": estimate_ms}
             | _estimate_columns(pair, matches, estimate, (factors or {}).get(name, np.nan))
+            | {
+                column: metric.compute(pair, matches, estimate)
+                for column, metric in METRICS.items()
+                if metric.compute
+            }
         )
     return rows
 

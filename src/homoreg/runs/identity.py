@@ -30,7 +30,7 @@ TRAINING = (
 )
 # Say how a trained network is evaluated: with another value it is evaluated again.
 READING = (
-    *("detector", "matcher", "estimators", "benchmark", "evaluation.enabled"),
+    *("detector", "matcher", "estimators", "benchmark", "extensions", "evaluation.enabled"),
     *("evaluation.checkpoint", "evaluation.best_epoch", "evaluation.figure_pairs"),
     *("evaluation.shift_pairs", "evaluation.patch", "evaluation.validation_pairs"),
     *("evaluation.oracle", "evaluation"),

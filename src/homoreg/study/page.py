@@ -22,8 +22,9 @@ from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
 
+Make = Callable[[StudyData], Section | None]
 # In the order of the page; a section without anything to show is absent.
-SECTIONS: list[Callable[[StudyData], Section | None]] = [
+SECTIONS: list[Make] = [
     summary,
     contrasts,
     claims,
@@ -42,6 +43,12 @@ SECTIONS: list[Callable[[StudyData], Section | None]] = [
     pictures,
     what_was_run,
 ]
+
+
+def register_section(make: Make) -> Make:
+    """Add a section of your own before the pictures; from a module that ``extensions`` names."""
+    SECTIONS.insert(SECTIONS.index(pictures), make)
+    return make
 
 
 def write_report(folder: Path, study: StudyData) -> Path:

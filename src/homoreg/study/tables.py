@@ -27,8 +27,7 @@ from homoreg.study.statistics import t_interval
 
 # Columns of `model_table` that `arm_table` averages.
 RUN_METRICS = [f"auc_{t}px" for t in AUC_THRESHOLDS_PX] + ["failed_percent"]
-RUN_METRICS += [f"{name}_median" for name in METRICS]
-BEST_EPOCH_METRICS = [*RUN_METRICS[:5], "precision_3px_median", "recall_3px_median"]
+BEST_EPOCH_METRICS = [*RUN_METRICS, "precision_3px_median", "recall_3px_median"]
 BEST_EPOCH_METRICS += ["match_count_median", "predicted_corner_error_px_median"]
 LOSSES = ("val/loss", "train/loss_eval", "train/loss")
 LOSS_COLUMNS = ("final_train_loss", "final_val_loss")
@@ -166,10 +165,11 @@ def arm_table(models: pd.DataFrame) -> pd.DataFrame:
     """One row per protocol, estimator and arm: means over its runs; baselines as they are.
 
     Columns: ``seeds`` (0 for a baseline), ``pairs`` of each run, and ``_mean``, ``_low`` and
-    ``_high`` over the seeds of each of :data:`RUN_METRICS`.
+    ``_high`` over the seeds of each of :data:`RUN_METRICS` and of each metric's median.
     """
     keys = ["protocol", "estimator", "arm"]
-    return sort_models(over_seeds(models, [*keys, "pairs"], RUN_METRICS), keys)
+    numbers = [*RUN_METRICS, *(f"{name}_median" for name in METRICS)]
+    return sort_models(over_seeds(models, [*keys, "pairs"], numbers), keys)
 
 
 def best_epoch_table(
