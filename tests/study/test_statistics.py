@@ -145,7 +145,7 @@ def check_error_and_coverage(world: tuple, studies: int) -> None:
     assert rate <= ALPHA + error
 
 
-@pytest.mark.parametrize("world", WORLDS[:4])
+@pytest.mark.parametrize("world", WORLDS[:2])
 def test_intervals_cover_and_tests_err_as_stated(world: tuple):
     check_error_and_coverage(world, 300)
 
@@ -153,7 +153,7 @@ def test_intervals_cover_and_tests_err_as_stated(world: tuple):
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_intervals_cover_and_tests_err_as_stated_in_many_studies(world: tuple):
-    check_error_and_coverage(world, 2000)
+    check_error_and_coverage(world, 600)  # a rate of 5 % within ±2.7 %
 
 
 def test_a_test_over_seeds_alone_mistakes_the_photos_for_the_arm():

@@ -729,7 +729,9 @@ def resampled_spearman(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.n
 def _resampled_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """``(B, P)`` mid-ranks of each value in each sample."""
     names, group = np.unique(values, return_inverse=True)
-    of_group = counts @ np.eye(names.size)[group]
+    order = np.argsort(values, kind="stable")
+    starts = np.searchsorted(values[order], names)
+    of_group = np.add.reduceat(counts[:, order], starts, axis=1)
     return (np.cumsum(of_group, axis=1) - (of_group - 1) / 2)[:, group]
 
 
