@@ -18,8 +18,9 @@ from tests.test_imports import MODULES, imported
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+USED_EXTRAS = ("sweep", "cluster", "export")  # the others are for working on homoreg itself
 # Imported only if the user has installed it; an error names it otherwise.
-OPTIONAL = {"poselib", "onnx"}
+OPTIONAL = {"poselib"}
 
 
 def requirements(*lists: list[str]) -> dict[str, Requirement]:
@@ -38,7 +39,7 @@ def distributions(module: str) -> set[str]:
 
 def test_every_import_is_declared() -> None:
     """Of the modules, and of what the configs instantiate."""
-    declared = requirements(PROJECT["dependencies"], EXTRAS["sweep"], EXTRAS["cluster"]).keys()
+    declared = requirements(PROJECT["dependencies"], *(EXTRAS[name] for name in USED_EXTRAS)).keys()
     roots = {name.split(".")[0] for tree in MODULES.values() for name in imported(tree)}
     for path in REPOSITORY.glob("conf/**/*.yaml"):
         roots |= set(re.findall(r"_target_: (\w+)", path.read_text("utf-8")))
@@ -54,7 +55,7 @@ def test_every_declared_dependency_is_used() -> None:
         *(distributions(module) for module in packages_distributions().keys() & words)
     )
     plugins = {"hydra-optuna-sweeper"}  # chosen by name: override /hydra/sweeper: optuna
-    declared = requirements(PROJECT["dependencies"], EXTRAS["sweep"], EXTRAS["cluster"]).keys()
+    declared = requirements(PROJECT["dependencies"], *(EXTRAS[name] for name in USED_EXTRAS)).keys()
     assert declared - used - plugins == set()
 
 
