@@ -98,7 +98,7 @@ def test_a_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     packaged = installed / "homoreg" / "conf"
     assert {p.relative_to(packaged) for p in packaged.rglob("*.yaml")} == configs
     shipped = {p.suffix for p in (installed / "homoreg").rglob("*") if p.is_file()}
-    assert {".py", ".yaml", ".j2", ".typed"} <= shipped
+    assert {".py", ".yaml", ".j2", ".typed", ".safetensors"} <= shipped
     assert next(installed.glob("*.dist-info/licenses/LICENSE")).is_file()
 
     elsewhere = tmp_path / "elsewhere"
