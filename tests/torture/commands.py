@@ -60,6 +60,7 @@ class Process:
         code = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.chdir(folder)
             os.dup2(output, 1)
             os.dup2(output, 2)
