@@ -38,8 +38,13 @@ def git_revision() -> str | None:
 
     def git(*arguments: str) -> str:
         folder = Path(__file__).parent
+        # A run that is killed meanwhile leaves no lock in the repository.
         return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+            ["git", "--no-optional-locks", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
 
     try:
