@@ -29,6 +29,7 @@ from homoreg.descriptors.inference import NetworkDescriptor, Origin
 from homoreg.descriptors.safetensors import read_safetensors, write_safetensors
 from homoreg.descriptors.window import PatchWindow
 from homoreg.evaluation.benchmarks import ManifestBenchmark
+from homoreg.evaluation.table import identity, label
 from homoreg.geometry import transform_points
 from homoreg.runs.seen import check_unseen
 
@@ -164,6 +165,7 @@ class TestIncluded:
         Path("homoreg").mkdir()
         descriptor = load_descriptor("homoreg", device="cpu")
         assert descriptor.device.type == "cpu"
+        assert label(identity(descriptor)) == "homoreg"
         keypoints = descriptor.detector(PHOTO)
         described = descriptor.describe(PHOTO, keypoints)
         assert described.shape[0] == len(keypoints) > 100
