@@ -12,6 +12,19 @@ from unittest.mock import patch
 
 Ended = subprocess.CompletedProcess[str]
 
+# Seconds instead of minutes; everything else is the default.
+SMALL = [
+    "data.pairs_per_epoch=192",
+    "data.batch_size=64",
+    "data.validation_pairs=64",
+    "patch.size=16",
+    "patch.support=32",
+    "evaluation.subset=2",
+    "evaluation.figure_pairs=1",
+    "trainer.enable_progress_bar=false",
+]
+TIMES = ["describe_ms", "match_ms", "estimate_ms"]
+
 
 def run_alone(folder: Path, command: str, *arguments: str) -> Ended:
     """``python -m homoreg.<command>`` in ``folder``, to its end."""

@@ -67,3 +67,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pairs(root, "train", dict(photos[:6]), 2)
     write_pairs(root, "eval", dict(photos[6:]), 2)
     return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name, image in small_photos().items():
+        cv2.imwrite(str(folder / name), image[..., ::-1])
+    return folder
