@@ -1,7 +1,6 @@
 """Figures of pairs: every failure, every odd size, and numbers that are the pair's own."""
 
 import io
-import math
 import re
 from dataclasses import replace
 
@@ -240,8 +239,7 @@ def test_a_truth_that_folds_is_said() -> None:
 def test_a_card_has_a_row_for_each_estimator() -> None:
     observation = observe(PAIR, PROTOCOL.detector)
     matches = match_pair(ORACLE, PAIR, observation, PROTOCOL.matcher)
-    factors = dict.fromkeys(PROTOCOL.estimators, math.nan)
-    figure = card_figure(PAIR, observation, matches, PROTOCOL.estimators, factors)
+    figure = card_figure(PAIR, observation, matches, PROTOCOL.estimators)
     height, width, _ = drawn(figure).shape
     assert height > width
     assert len(figure.axes) == 1 + 2 * 3 + 1

@@ -124,9 +124,12 @@ def card_figure(
     observation: Observation,
     matches: PairMatches,
     estimators: Mapping[str, Estimator],
-    factors: Mapping[str, float],
+    factors: Mapping[str, float] | None = None,
 ) -> Figure:
-    """One descriptor on one pair: its matches, and below them a row for each estimator."""
+    """One descriptor on one pair: its matches, and below them a row for each estimator.
+
+    ``factors`` are those of the calibrated bounds, by estimator.
+    """
     width, ratio = 7.2, _height_to_width(pair)
     heights = [0.95 * width * ratio + 0.3] + [0.74 * width * ratio + 0.45] * len(estimators)
     figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=95, layout="constrained")
@@ -137,7 +140,9 @@ def card_figure(
     _draw_matches(top, pair, observation, matches)
     for row, (name, estimator) in enumerate(estimators.items(), start=1):
         axes = [figure.add_subplot(grid[row, column]) for column in range(3)]
-        solved = _solve(pair, observation, matches, name, estimator, factors[name])
+        solved = _solve(
+            pair, observation, matches, name, estimator, (factors or {}).get(name, np.nan)
+        )
         _draw_estimate(axes, pair, solved)
     _draw_error_scale(figure, top)
     return figure

@@ -356,6 +356,7 @@ def read_evaluation(path: str | Path) -> pd.DataFrame:
             keep_default_na=False,
             na_values={name: ["", "nan"] for name in numbers},
         )
-        table = table.astype({name: float for name in METRICS if name in table})
+        present = [name for name in METRICS if name in table]
+        table[present] = table[present].apply(pd.to_numeric)  # text among numbers is an error
     check_columns(f"{path} was written by another version of homoreg: it", table.columns)
     return table
