@@ -198,11 +198,11 @@ def test_an_ellipse_is_drawn_around_each_estimated_corner() -> None:
 
 def test_ellipses_say_which_coverage_was_measured() -> None:
     figure = pair_figure(PAIR, [ORACLE], PROTOCOL)
-    assert "95 % by the noise alone, coverage not measured" in texts(figure)
+    assert "ellipses: 95 % by the noise, not calibrated" in texts(figure)
     key = label(identity(ORACLE)), PROTOCOL.main_estimator
     calibration = Calibration(bounds={key: Bound(1.7, 100, 20)})
     figure = pair_figure(PAIR, [ORACLE], PROTOCOL, calibration=calibration)
-    assert "90 % bound on the RMS, calibrated on validation pairs" in texts(figure)
+    assert "ellipses: calibrated 90 % bound on the RMS" in texts(figure)
 
 
 def test_four_matches_have_no_ellipses() -> None:
@@ -236,10 +236,12 @@ def test_a_truth_that_folds_is_said() -> None:
     assert "the truth folds view 1" in texts(figure)
 
 
-def test_a_card_has_a_row_for_each_estimator() -> None:
+@pytest.mark.filterwarnings("error")  # of a layout that leaves no room for the panels
+@pytest.mark.parametrize("factors", [None, {"dlt": 2.0, "magsac": 2.0}])
+def test_a_card_has_a_row_for_each_estimator(factors: dict[str, float] | None) -> None:
     observation = observe(PAIR, PROTOCOL.detector)
     matches = match_pair(ORACLE, PAIR, observation, PROTOCOL.matcher)
-    figure = card_figure(PAIR, observation, matches, PROTOCOL.estimators)
+    figure = card_figure(PAIR, observation, matches, PROTOCOL.estimators, factors)
     height, width, _ = drawn(figure).shape
     assert height > width
     assert len(figure.axes) == 1 + 2 * 3 + 1

@@ -87,8 +87,8 @@ def corner_ellipses(covariances: np.ndarray, factor: float, match_count: int) ->
 def ellipse_note(factor: float) -> str:
     """What the outlines of :func:`corner_ellipses` show."""
     if np.isfinite(factor):
-        return "ellipses: 90 % bound on the RMS, calibrated on validation pairs"
-    return "ellipses: 95 % by the noise alone, coverage not measured"
+        return "ellipses: calibrated 90 % bound on the RMS"
+    return "ellipses: 95 % by the noise, not calibrated"
 
 
 def magnification(vectors: Iterable[np.ndarray], size: float) -> float:

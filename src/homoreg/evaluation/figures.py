@@ -280,7 +280,7 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
         outside = int(((estimated < low) | (estimated > high)).any(axis=1).sum())
         if outside:
             notes.append(f"{outside} of 4 beyond the panel")
-    note = axis.text(0.5, -0.02, "; ".join(notes), transform=axis.transAxes, fontsize=TINY)
+    note = axis.text(0.5, -0.02, "\n".join(notes), transform=axis.transAxes, fontsize=TINY)
     note.set(ha="center", va="top")
     error = short(corner_error(H, pair.homography, pair.size1))
     rms = short(corner_error_rms(H, pair.homography, pair.size1))
