@@ -34,11 +34,13 @@ def test_arms_stand_beside_their_control(tmp_path: Path) -> None:
     runs.append(run(tmp_path, "regularizer-l2+seed-3", 0.0, metrics=None))  # failed
     lines = printed(runs, tmp_path)
     assert max(map(len, lines[:-2])) <= 100
-    cells = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("regularizer")}
-    assert list(cells) == ["regularizer-none", "regularizer-l2"]  # the control first
+    cells = {
+        line.split()[0]: line.split()[1:] for line in lines if line.startswith(("none ", "l2 "))
+    }
+    assert list(cells) == ["none", "l2"]  # the control first
     assert cells == {
-        "regularizer-none": ["2", "1.26", "1.00", "61.2", "0.90", "0.50", "212", "5.0%"],
-        "regularizer-l2": ["2", "2.51", "2.00", "61.2", "0.90", "0.50", "212", "5.0%"],
+        "none": ["2", "1.26", "1.00", "61.2", "0.90", "0.50", "212", "5.0%"],
+        "l2": ["2", "2.51", "2.00", "61.2", "0.90", "0.50", "212", "5.0%"],
     }
     assert [line.split()[3] for line in lines[-2:]] == ["homoreg.report", "homoreg.evaluate"]
 

@@ -66,7 +66,7 @@ def print_results(runs: Iterable[RunFolder], folder: Path, console: Console | No
         shown = [form.format(own[name]) for name, form in COLUMNS.values()]
         ratio = 10 ** (own[ERROR] - control)
         table.add_row(
-            arm,
+            re.sub(r"(^|\+)(recipe|regularizer)-", r"\1", arm),  # strong+l2 fits on a line
             str(len(arms[arm])),
             f"{10 ** own[ERROR]:.2f}",
             "–" if np.isnan(ratio) else f"{ratio:.2f}",
