@@ -13,7 +13,7 @@ from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
 from homoreg.runs import RunFolder
 from tests.commands import run, succeed
-from tests.test_road import assert_same_run, table_of
+from tests.test_training import assert_same_run, table_of
 
 COMMON = ["experiment=debug", "trainer.enable_progress_bar=false"]
 
