@@ -344,7 +344,7 @@ def test_any_logger_gets_hyperparameters_metrics_and_pictures(
 def own_model(name: str) -> list[str]:
     """Options for a network of this module, which takes none of the default's options."""
     unused = [key for key in compose("train").model if key != "_target_"]
-    return [f"model._target_=tests.test_road.{name}", *(f"~model.{key}" for key in unused)]
+    return [f"model._target_=tests.test_training.{name}", *(f"~model.{key}" for key in unused)]
 
 
 class Own(nn.Module):
@@ -417,7 +417,7 @@ def test_a_penalty_is_logged_apart_and_its_options_are_recorded(
     prepared: Path, tmp_path: Path
 ) -> None:
     common = ["experiment=debug", f"data.root={prepared}", "evaluation=none", "logger=none"]
-    mine = ["regularizer._target_=tests.test_road.Penalty", "+regularizer.weight=0.5"]
+    mine = ["regularizer._target_=tests.test_training.Penalty", "+regularizer.weight=0.5"]
     for name, options in (("plain", []), ("penalty", mine)):
         succeed(tmp_path, "train", *common, *options, f"hydra.run.dir={name}")
     epochs = [pd.read_csv(tmp_path / n / "csv" / "metrics.csv") for n in ("plain", "penalty")]
