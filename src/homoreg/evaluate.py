@@ -15,7 +15,7 @@ from torch import nn
 from homoreg.aggregates import summarize
 from homoreg.cli import command, given_options
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.descriptors.inference import pick_device
+from homoreg.descriptors.inference import check_precision, pick_device
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.errors import HomoregError, one_line
 from homoreg.evaluation.calibration import Calibration
@@ -52,6 +52,7 @@ log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under pyth
 ADOPTED = {
     "model": "model",
     "patch": "evaluation.patch",
+    "precision": "evaluation.precision",
     "seed": "seed",
     "detector": "detector",
     "matcher": "matcher",
@@ -70,6 +71,7 @@ def main(cfg: DictConfig) -> None:
         if cfg[option] < 0:
             raise HomoregError(f"{option}={cfg[option]}: give 0 or more")
     pick_device(cfg.device)  # one that is not there is refused before anything is read
+    check_precision(cfg.precision)
     runs = finished_runs(cfg)
     if runs:
         adopt(cfg, runs, given_options())
@@ -200,6 +202,8 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str]) ->
         if any(option == key or option.startswith(f"{key}.") for option in given):
             continue
         value = OmegaConf.select(first, place)
+        if value is None:  # the run is older than the option
+            continue
         check_adopted(key, value, runs[0], cfg.packages)
         OmegaConf.update(cfg, key, value, merge=False, force_add=True)
         others = [run.name for run in runs if run.config.get(key) != runs[0].config.get(key)]
@@ -226,7 +230,11 @@ def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
     """The networks of the runs; those of one arm and seed get their run's folder as a name."""
     loaded = [
         load_descriptor(
-            run.path, checkpoint=cfg.checkpoint or "", device=cfg.device, packages=cfg.packages
+            run.path,
+            checkpoint=cfg.checkpoint or "",
+            device=cfg.device,
+            packages=cfg.packages,
+            precision=cfg.precision,
         )
         for run in runs
     ]

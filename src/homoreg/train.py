@@ -28,7 +28,7 @@ from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
-from homoreg.descriptors.inference import pick_device
+from homoreg.descriptors.inference import check_precision, pick_device
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
@@ -227,6 +227,7 @@ def check_options(cfg: DictConfig) -> None:
         raise HomoregError("trainer.limit_val_batches=0: a run needs its validation")
     if cfg.evaluation.checkpoint not in ("last", "best"):
         raise HomoregError(f"evaluation.checkpoint={cfg.evaluation.checkpoint}: give last or best")
+    check_precision(cfg.evaluation.precision)
 
 
 @contextmanager

@@ -255,6 +255,19 @@ def test_the_network_is_in_evaluation_mode_and_float32() -> None:
     assert next(descriptor.network.parameters()).dtype == torch.float32
 
 
+def test_bfloat16_describes_nearly_the_same() -> None:
+    keypoints = np.random.default_rng(0).uniform(40, 200, (50, 2))
+    network, window = CnnDescriptor(), PatchWindow(64, 32)
+    exact = NetworkDescriptor(network, window, "cnn", device="cpu").describe(PHOTO, keypoints)
+    mixed = NetworkDescriptor(network, window, "cnn", device="cpu", precision="bf16-mixed")
+    rounded = mixed.describe(PHOTO, keypoints)
+    assert rounded.dtype == np.float32
+    # bfloat16 has eight significant bits.
+    assert 1e-5 < np.linalg.norm(exact - rounded, axis=1).max() < 0.05
+    with pytest.raises(HomoregError, match="precision=16: give 32-true or bf16-mixed"):
+        NetworkDescriptor(network, window, "cnn", precision="16")
+
+
 @pytest.mark.parametrize("count", [0, 1, PATCHES_PER_PASS_CPU, PATCHES_PER_PASS_CPU + 1, 500])
 def test_the_passes_of_a_network_are_of_equal_size(count: int) -> None:
     class Recording(torch.nn.Module):

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from homoreg.evaluation import (
 )
 from homoreg.evaluation.table import PairEvaluation, make_table
 from homoreg.geometry import Estimator
-from homoreg.matching import RatioMatcher, ShiTomasi
+from homoreg.matching import RatioMatcher, ShiTomasi, image_key
 from homoreg.metrics import COLUMNS
 
 MODEL = {
@@ -220,6 +221,32 @@ def test_recorders_see_every_pair_and_change_nothing(prepared: Path, table: pd.D
     rows = table[table["estimator"] == "dlt"]
     expected = rows[["pair_id", "descriptor", "match_count"]].itertuples(index=False, name=None)
     assert Count.seen == list(expected)
+
+
+def test_a_view_of_several_pairs_is_described_once(prepared: Path) -> None:
+    described: list[str] = []
+
+    class Counting:
+        name, metric, sift = "counting", "l2", RootSift(support=32)
+
+        def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+            described.append(image_key(image))
+            return self.sift.describe(image, keypoints)
+
+    class Sequence(list[ViewPair]):
+        name = "sequence"
+
+        def pair(self, pair_id: str) -> ViewPair:
+            return self[0]
+
+    first, second = islice(ManifestBenchmark(prepared / "pairs_eval.json"), 2)
+    pairs = [first, replace(second, image1=first.image1), second]
+    together = evaluate_benchmark(Counting(), Sequence(pairs), PROTOCOL)
+    views = {image_key(image) for pair in pairs for image in (pair.image1, pair.image2)}
+    assert sorted(described) == sorted(views)
+    alone = [evaluate_benchmark(Counting(), Sequence([pair]), PROTOCOL) for pair in pairs]
+    columns = [c for c in COLUMNS if not c.endswith("_ms")]
+    pd.testing.assert_frame_equal(together[columns], pd.concat(alone, ignore_index=True)[columns])
 
 
 def test_a_truth_that_folds_the_view_is_told(caplog: pytest.LogCaptureFixture) -> None:

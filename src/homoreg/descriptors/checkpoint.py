@@ -50,12 +50,16 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def untrained_descriptor(
-    model: Mapping[str, Any], patch: Mapping[str, Any], seed: int, device: str | None = None
+    model: Mapping[str, Any],
+    patch: Mapping[str, Any],
+    seed: int,
+    device: str | None = None,
+    precision: str = "32-true",
 ) -> NetworkDescriptor:
     """A control: the network with the initial weights of a run with this seed."""
-    return NetworkDescriptor(
-        build_network(model, seed), PatchWindow(**patch), "untrained", device=device
-    )
+    network = build_network(model, seed)
+    window = PatchWindow(**patch)
+    return NetworkDescriptor(network, window, "untrained", device=device, precision=precision)
 
 
 def trained_descriptor(

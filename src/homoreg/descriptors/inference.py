@@ -39,7 +39,7 @@ class Origin:
 
 
 class NetworkDescriptor:
-    """A network that describes keypoints by the patches around them, in float32.
+    """A network that describes keypoints by the patches around them.
 
     Args:
         network: ``(N, 3, S, S)`` float in [0, 1] → ``(N, D)``.
@@ -49,6 +49,8 @@ class NetworkDescriptor:
         seed: of its training.
         device: where the network runs; CUDA if available by default.
         origin: of a network that homoreg trained.
+        precision: ``"32-true"``, or ``"bf16-mixed"``: layers that gain by it compute in bfloat16,
+            which is about twice as fast where the hardware multiplies it. Descriptors are float32.
     """
 
     metric = "l2"
@@ -63,6 +65,7 @@ class NetworkDescriptor:
         seed: int | None = None,
         device: str | torch.device | None = None,
         origin: Origin | None = None,
+        precision: str = "32-true",
     ) -> None:
         self.window = window
         self.device = pick_device(device)
@@ -72,6 +75,7 @@ class NetworkDescriptor:
         self.regularizer = regularizer
         self.seed = seed
         self.origin = origin
+        self.precision = check_precision(precision)
 
     @cached_property
     def detector(self) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -111,14 +115,23 @@ class NetworkDescriptor:
         per_pass = PATCHES_PER_PASS_CPU if on_cpu else PATCHES_PER_PASS_GPU
         # Passes of equal size: for one to three patches other kernels run, which round differently.
         parts = max(1, math.ceil(len(cut.patches) / per_pass))
-        passes = [
-            self.network(to_network(part.to(self.device))).float().cpu()
-            for part in torch.from_numpy(cut.patches).tensor_split(parts)
-        ]
+        mixed = self.precision == "bf16-mixed"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            passes = [
+                self.network(to_network(part.to(self.device))).float().cpu()
+                for part in torch.from_numpy(cut.patches).tensor_split(parts)
+            ]
         described = torch.cat(passes).numpy()
         descriptors = np.full((len(cut.described), described.shape[1]), np.nan, np.float32)
         descriptors[cut.described] = described
         return descriptors
+
+
+def check_precision(precision: str) -> str:
+    """The precision of a network that describes; HomoregError for an unknown one."""
+    if precision not in ("32-true", "bf16-mixed"):
+        raise HomoregError(f"precision={precision}: give 32-true or bf16-mixed")
+    return precision
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:

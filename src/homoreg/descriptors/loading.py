@@ -8,6 +8,7 @@ from homoreg.descriptors.baselines import BASELINES, baseline_descriptor
 from homoreg.descriptors.checkpoint import trained_descriptor
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.exported import exported_descriptor
+from homoreg.descriptors.inference import check_precision
 from homoreg.errors import HomoregError
 from homoreg.files import reading
 from homoreg.runs import RunFolder, find_runs
@@ -20,6 +21,7 @@ def load_descriptor(
     device: str | None = None,
     packages: Sequence[str] = (),
     window: str = "fixed",
+    precision: str = "",
 ) -> Descriptor:
     """A descriptor by its name, from a run folder, from a checkpoint or from an exported file.
 
@@ -35,6 +37,9 @@ def load_descriptor(
             ``HOMOREG_PACKAGES`` names more, separated by commas.
         window: of a baseline that can choose: ``"fixed"``, ``"scaled"`` with the keypoint, or
             ``"oriented"`` as well. A trained descriptor has its own.
+        precision: of a run's network, ``"32-true"`` or ``"bf16-mixed"``, see
+            :class:`~homoreg.descriptors.inference.NetworkDescriptor`; by default the one that its
+            evaluation used. All other networks compute in float32.
 
     Returns:
         The descriptor; a trained one has the detector and the matcher that it was trained for as
@@ -55,8 +60,11 @@ def load_descriptor(
             which = checkpoint or run.config["evaluation"]["checkpoint"]
             # The window of the evaluation may differ from that of the training.
             config = run.config | {"patch": run.config["evaluation"]["patch"]}
+            precision = precision or run.config["evaluation"].get("precision", "32-true")
         config["source"] = _source(run, which)
-        return trained_descriptor(run.checkpoint(which), config, device, packages)
+        descriptor = trained_descriptor(run.checkpoint(which), config, device, packages)
+        descriptor.precision = check_precision(precision)
+        return descriptor
     if path.is_file() and path.suffix == ".safetensors":
         return exported_descriptor(path, device, packages)
     if path.is_file():

@@ -5,7 +5,7 @@ Each step is a function of its own, so that figures show exactly what a row was 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from homoreg.descriptors.descriptor import Descriptor, keypoints_for
 from homoreg.descriptors.inference import NetworkDescriptor
-from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.geometry import (
     Conditioning,
@@ -35,6 +34,7 @@ from homoreg.matching import (
     RatioMatcher,
     ShiTomasi,
     detect,
+    image_key,
     match_errors,
     repeatable_count,
     true_matches,
@@ -43,9 +43,6 @@ from homoreg.metrics import METRICS
 
 # Two sets of descriptors (N, D) and (M, D) and their metric → matches.
 Matcher = Callable[[np.ndarray, np.ndarray, str], Matches]
-
-# The patches of a pair's two views by window, and the time it took to cut them in ms.
-Cuts = dict[PatchWindow, tuple[CutPatches, CutPatches, float]]
 
 CORRECT_PX = 3.0
 
@@ -170,6 +167,46 @@ class PairDescriptors:
     describe_ms: float
 
 
+class DescribedViews:
+    """Patches and descriptors of the last few images, by one detector's keypoints.
+
+    Networks of one window share their patches, and a photograph that is in several pairs in a row
+    is described once.
+    """
+
+    CAPACITY = 4  # images
+
+    def __init__(self) -> None:
+        self._views: dict[tuple[Any, ...], dict[Hashable, tuple[Any, float]]] = {}
+
+    def describe(
+        self, descriptor: Descriptor, image: np.ndarray, frames: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """``(N, D)`` float32, and the time that cutting and describing took in ms."""
+        key = image.shape, image_key(image)
+        view = self._views[key] = self._views.pop(key, {})  # now the last one used
+        if len(self._views) > self.CAPACITY:
+            del self._views[next(iter(self._views))]
+        known = id(descriptor)  # one that a user wrote need not be hashable
+        if not _shares_patches(descriptor):
+            return _once(view, known, lambda: describe_view(descriptor, image, frames))
+        window = descriptor.window
+        cut, cut_ms = _once(view, window, lambda: window.cut(image, frames))
+        described, ms = _once(view, known, lambda: descriptor.describe_patches(cut))
+        return described, cut_ms + ms
+
+
+def _once(
+    known: dict[Hashable, tuple[Any, float]], key: Hashable, compute: Callable[[], Any]
+) -> tuple[Any, float]:
+    """A result that is computed at the first call, and the time that it took in ms."""
+    if key not in known:
+        started = time.perf_counter()
+        result = compute()
+        known[key] = result, 1e3 * (time.perf_counter() - started)
+    return known[key]
+
+
 @dataclass(frozen=True)
 class PointMatches:
     """Matched keypoints of two views.
@@ -261,7 +298,10 @@ def match_pair(
 
 
 def describe_pair(
-    descriptor: Descriptor, pair: ViewPair, observation: Observation, cuts: Cuts | None = None
+    descriptor: Descriptor,
+    pair: ViewPair,
+    observation: Observation,
+    views: DescribedViews | None = None,
 ) -> PairDescriptors:
     """Describe the keypoints of both views.
 
@@ -269,8 +309,8 @@ def describe_pair(
         descriptor: any.
         pair: the views.
         observation: their keypoints.
-        cuts: patches that other networks had cut from this pair; a network takes those of its
-            window, or adds them. ``describe_ms`` counts them as if they were cut for it alone.
+        views: what was cut and described before with the same detector; a view that is there is
+            not described again. ``describe_ms`` counts it as if it were.
 
     Raises:
         HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
@@ -283,18 +323,10 @@ def describe_pair(
             for keypoints in (keypoints1, keypoints2)
         )
         return PairDescriptors(blank1, blank2, descriptor.metric, describe_ms=0.0)
-    cut_ms = 0.0
-    if _shares_patches(descriptor):
-        cut1, cut2, cut_ms = _cut(descriptor.window, pair, observation, cuts)
-        started = time.perf_counter()
-        described1 = descriptor.describe_patches(cut1)
-        described2 = descriptor.describe_patches(cut2)
-    else:
-        started = time.perf_counter()
-        described1 = describe_view(descriptor, pair.image1, observation.frames1)
-        described2 = describe_view(descriptor, pair.image2, observation.frames2)
-    describe_ms = cut_ms + 1e3 * (time.perf_counter() - started)
-    return PairDescriptors(described1, described2, descriptor.metric, describe_ms)
+    views = DescribedViews() if views is None else views
+    described1, ms1 = views.describe(descriptor, pair.image1, observation.frames1)
+    described2, ms2 = views.describe(descriptor, pair.image2, observation.frames2)
+    return PairDescriptors(described1, described2, descriptor.metric, ms1 + ms2)
 
 
 def describe_view(descriptor: Descriptor, image: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -313,19 +345,6 @@ def _shares_patches(descriptor: Descriptor) -> TypeGuard[NetworkDescriptor]:
         isinstance(descriptor, NetworkDescriptor)
         and type(descriptor).describe is NetworkDescriptor.describe
     )
-
-
-def _cut(
-    window: PatchWindow, pair: ViewPair, observation: Observation, cuts: Cuts | None
-) -> tuple[CutPatches, CutPatches, float]:
-    """The patches of both views, cut once for all networks of one window."""
-    cuts = {} if cuts is None else cuts
-    if window not in cuts:
-        started = time.perf_counter()
-        cut1 = window.cut(pair.image1, observation.frames1)
-        cut2 = window.cut(pair.image2, observation.frames2)
-        cuts[window] = cut1, cut2, 1e3 * (time.perf_counter() - started)
-    return cuts[window]
 
 
 def _checked(described: Any, count: int, name: str) -> np.ndarray:

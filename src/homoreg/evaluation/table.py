@@ -17,7 +17,7 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.pair import (
-    Cuts,
+    DescribedViews,
     Matcher,
     Observation,
     PairDescriptors,
@@ -133,7 +133,8 @@ def evaluate_benchmark(
 ) -> pd.DataFrame:
     """Evaluate descriptors on every pair of a benchmark.
 
-    Each pair is read and detected in once, and networks of one window share their patches.
+    Each pair is read and detected in once, networks of one window share their patches, and a view
+    that the next pairs have as well is described once.
 
     Args:
         descriptors: one or several.
@@ -200,6 +201,7 @@ def each_evaluation(
         if models.count(model) > 1:
             raise HomoregError(f"two descriptors are called {label(model)}: give each its own name")
     calibration = calibration or Calibration()
+    views = DescribedViews()
     for pair in progress(benchmark, f"evaluating on {benchmark.name}", total=len(benchmark)):
         if warn and folds(pair.homography, pair.size1):
             log.warning(
@@ -208,9 +210,8 @@ def each_evaluation(
                 pair.id,
             )
         observation = observe(pair, protocol.detector)
-        cuts: Cuts = {}
         for descriptor, model in zip(descriptors, models, strict=True):
-            described = describe_pair(descriptor, pair, observation, cuts)
+            described = describe_pair(descriptor, pair, observation, views)
             matches = match_described(described, pair, observation, protocol.matcher)
             estimators = calibration.estimators(label(model), protocol.estimators)
             yield PairEvaluation(model, pair, observation, described, matches, protocol, estimators)

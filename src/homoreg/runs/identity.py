@@ -33,7 +33,7 @@ READING = (
     *("detector", "matcher", "estimators", "benchmark", "extensions", "evaluation.enabled"),
     *("evaluation.checkpoint", "evaluation.best_epoch", "evaluation.figure_pairs"),
     *("evaluation.shift_pairs", "evaluation.patch", "evaluation.validation_pairs"),
-    *("evaluation.oracle", "evaluation"),
+    *("evaluation.oracle", "evaluation.precision", "evaluation"),
 )
 # Say how the report and a search read the results.
 ANALYSIS = ("analysis", "optimized_metric")
