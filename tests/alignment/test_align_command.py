@@ -66,6 +66,7 @@ def test_a_folder_with_photographs_that_cannot_be_aligned(
     )
     table = pd.read_csv(tmp_path / "out" / "alignment.csv", index_col="photograph")
     assert list(table["status"]) == ["aligned", "failed", "failed"]
+    assert list(table["turn_deg"].fillna(-1)) == [0, 0, -1]
     left, other, damaged = (
         table.loc[name] for name in ("b left (1).png", "c_other.jpg", "d_damaged.jpg")
     )

@@ -58,6 +58,39 @@ def test_a_known_homography_is_found(aligned: Alignment) -> None:
     assert np.median(np.linalg.norm(distances, axis=1)) < 0.5
 
 
+@pytest.mark.parametrize("turn_deg", [90, 180, 270])
+def test_a_photograph_on_its_side_is_aligned_after_a_quarter_turn(turn_deg: int) -> None:
+    """The homography is for the photograph as given."""
+    turned = np.rot90(render(PHOTOS[0], TRUTH), -turn_deg // 90)
+    (x, y), half = (SIZE[0] - 1, SIZE[1] - 1), turn_deg == 180
+    corners = [(0, 0), (x, 0), (x, y), (0, y)] if half else [(0, 0), (y, 0), (y, x), (0, x)]
+    # Turned clockwise, what was at the top left is then at the top right.
+    corners = np.roll(corners, -turn_deg // 90, axis=0)
+    clockwise = cv2.getPerspectiveTransform(
+        np.float32([(0, 0), (x, 0), (x, y), (0, y)]), np.float32(corners)
+    )
+    found = load_aligner("rootsift")(PHOTOS[0], turned)
+    assert found.size2 == turned.shape[1::-1]
+    assert corner_error_rms(found.homography, clockwise @ TRUTH, SIZE) < 0.2
+    assert found.verdict.endswith(f" px; photograph 2 is turned {turn_deg}° clockwise")
+    assert found.to_dict()["turn_deg"] == turn_deg
+
+
+def test_turning_is_tried_only_where_it_is_needed(aligner: Aligner) -> None:
+    views = [aligner.describe(photo) for photo in (PHOTOS[0], render(PHOTOS[0], TRUTH), PHOTOS[2])]
+    asked: list[int] = []
+
+    def align(second: int) -> Alignment:
+        view = views[second]
+        recorded = replace(view, descriptors=lambda deg: asked.append(deg) or view.descriptors(deg))
+        return aligner.align(views[0], recorded)
+
+    assert (align(1).status, asked) == ("aligned", [0])
+    failed = align(2)
+    assert asked == [0, 0, 90, 180, 270]
+    assert (failed.status, failed.turn_deg) == ("failed", 0)
+
+
 def test_the_stored_bound_is_of_these_steps_and_weights() -> None:
     aligner = load_aligner("rootsift")
     found = aligner(PHOTOS[0], render(PHOTOS[0], TRUTH))

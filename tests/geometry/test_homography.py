@@ -14,6 +14,7 @@ from homoreg.geometry import (
     in_front,
     inverse,
     overlap_fraction,
+    quarter_turn,
     resized_covariance,
     resized_homography,
     scaled,
@@ -33,6 +34,16 @@ def test_transform_points_agrees_with_opencv(rng, perspective):
     points = uniform_points(rng, 50)
     expected = cv2.perspectiveTransform(points[:, None], perspective)[:, 0]
     np.testing.assert_allclose(transform_points(points, perspective), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("turn_deg", [0, 90, 180, 270])
+def test_quarter_turns_move_points_as_numpy_moves_pixels(rng, turn_deg):
+    image = rng.random((5, 8))
+    x, y = np.tile(np.arange(8), 5), np.repeat(np.arange(5), 8)
+    moved = transform_points(np.stack([x, y], axis=1), quarter_turn((8, 5), turn_deg)).astype(int)
+    np.testing.assert_array_equal(
+        np.rot90(image, turn_deg // 90)[moved[:, 1], moved[:, 0]], image[y, x]
+    )
 
 
 def test_transform_points_in_batches_equals_one_by_one(rng, perspective):

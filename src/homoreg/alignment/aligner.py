@@ -1,7 +1,9 @@
 """From two photographs to an :class:`Alignment`: detect, describe, match, estimate, decide."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from homoreg.geometry import (
     Estimate,
     Estimator,
     conditioning,
+    quarter_turn,
     resized_covariance,
     resized_homography,
     resizing,
@@ -30,6 +33,7 @@ from homoreg.geometry import (
     transform_points,
 )
 from homoreg.geometry.conditioning import corner_covariances, dilution_of_precision
+from homoreg.geometry.frames import transform_frames
 from homoreg.geometry.homography import Array, Size
 from homoreg.matching import Detector, detect
 
@@ -37,6 +41,7 @@ Photograph = str | Path | np.ndarray
 
 MAX_SIDE_PX = 1024
 MIN_SIDE_PX = 64
+TURNS_DEG = (90, 180, 270)
 NOT_CALIBRATED = "no bound: none was calibrated for this descriptor and these steps"
 
 
@@ -48,13 +53,14 @@ class DescribedView:
         size: (width, height) of the photograph.
         working_size: (width, height) that it was reduced to.
         keypoints: ``(N, 2)`` pixels of the working size.
-        descriptors: ``(N, D)`` float32.
+        descriptors: the keypoints' descriptors ``(N, D)`` float32 after the photograph is turned
+            counterclockwise by 0, 90, 180 or 270°; computed when they are first asked for.
     """
 
     size: Size
     working_size: Size
     keypoints: np.ndarray
-    descriptors: np.ndarray
+    descriptors: Callable[[int], np.ndarray]
 
     def in_full(self, points: np.ndarray) -> Array:
         """``(N, 2)`` points of the working size as points of the photograph."""
@@ -114,17 +120,35 @@ class Aligner:
         return self.align(*map(self.describe, photographs))
 
     def describe(self, image: np.ndarray) -> DescribedView:
-        """Detect and describe the keypoints of ``(H, W, 3)`` uint8 RGB at the working size."""
+        """Detect the keypoints of ``(H, W, 3)`` uint8 RGB at the working size and describe them."""
         reduced = read_only(limit_side(image, self.max_side_px))
-        frames = detect(self.steps.detector, reduced)
-        descriptors = np.empty((0, 1), np.float32)
-        if len(frames):
-            descriptors = describe_view(self.descriptor, reduced, frames)
-        return DescribedView(size_of(image), size_of(reduced), frames[:, :2], descriptors)
+        size, frames = size_of(reduced), detect(self.steps.detector, reduced)
+
+        @cache
+        def descriptors(turn_deg: int) -> np.ndarray:
+            turned = np.ascontiguousarray(np.rot90(reduced, turn_deg // 90))
+            moved = transform_frames(frames, quarter_turn(size, turn_deg))
+            return describe_view(self.descriptor, turned, moved)
+
+        return DescribedView(size_of(image), size, frames[:, :2], descriptors)
 
     def align(self, view1: DescribedView, view2: DescribedView) -> Alignment:
-        """Align two described photographs."""
-        matches = self._match(view1, view2)
+        """Align two described photographs.
+
+        Windows are upright, so where this does not succeed it is tried again with the keypoints of
+        photograph 2 described after quarter turns.
+        """
+        upright = self._attempt(view1, view2, 0)
+        if upright.status == "aligned":
+            return upright
+        turned = [self._attempt(view1, view2, turn_deg) for turn_deg in TURNS_DEG]
+        found = [attempt for attempt in (upright, *turned) if attempt.status != "failed"]
+        order = ("uncertain", "aligned")
+        return max(found, key=lambda a: (order.index(a.status), a.agreeing), default=upright)
+
+    def _attempt(self, view1: DescribedView, view2: DescribedView, turn_deg: int) -> Alignment:
+        """Align two photographs, the second one described after a quarter turn."""
+        matches = self._match(view1, view2, turn_deg)
         estimate = estimate_from(self.steps.estimator, matches)
         agree = int(agreeing(matches, estimate.homography).sum())
         reason = _missing(view1, view2) or failure(matches, estimate, agree, view1.working_size)
@@ -170,13 +194,15 @@ class Aligner:
             factor=self.factor,
             descriptor=self.name,
             steps=self.steps.as_text(),
+            turn_deg=turn_deg,
         )
 
-    def _match(self, view1: DescribedView, view2: DescribedView) -> PointMatches:
-        """Matched keypoints at the working size."""
+    def _match(self, view1: DescribedView, view2: DescribedView, turn_deg: int) -> PointMatches:
+        """Matched keypoints at the working size, where they are in the photographs as given."""
         if not len(view1.keypoints) or not len(view2.keypoints):
             return PointMatches(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
-        found = self.steps.matcher(view1.descriptors, view2.descriptors, self.descriptor.metric)
+        descriptors = view1.descriptors(0), view2.descriptors(turn_deg)
+        found = self.steps.matcher(*descriptors, self.descriptor.metric)
         rows1, rows2 = found.indices.T
         return PointMatches(view1.keypoints[rows1], view2.keypoints[rows2], found.ratios)
 

@@ -15,7 +15,7 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation.hpatches import IMAGE_SUFFIXES
 from homoreg.progress import progress
 
-COLUMNS = ("status", "matches", "inliers", "predicted_corner_error_px", "bound_90_px")
+COLUMNS = ("status", "matches", "inliers", "turn_deg", "predicted_corner_error_px", "bound_90_px")
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,4 @@ def align_folder(aligner: Aligner, files: list[Path], reference: np.ndarray) -> 
 
 def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Records as the table ``alignment.csv``; counts stay whole numbers where some are missing."""
-    return pd.DataFrame(rows).astype({"matches": "Int64", "inliers": "Int64"})
+    return pd.DataFrame(rows).astype(dict.fromkeys(("matches", "inliers", "turn_deg"), "Int64"))

@@ -44,6 +44,9 @@ class Alignment:
         factor: ``bound_90_px`` over ``predicted_corner_error_px``; NaN without calibration.
         descriptor: its name.
         steps: detector, matcher and estimator as text.
+        turn_deg: by how much photograph 2 is turned clockwise relative to photograph 1, to the
+            nearest quarter turn at which they match: 0, 90, 180 or 270. The homography and the
+            points are for the photographs as given.
     """
 
     status: Status
@@ -68,17 +71,19 @@ class Alignment:
     factor: float
     descriptor: str
     steps: dict[str, str]
+    turn_deg: int = 0
 
     @property
     def verdict(self) -> str:
         """The status in words, such as ``aligned to within 0.8 px``."""
+        turned = f"; photograph 2 is turned {self.turn_deg}° clockwise" if self.turn_deg else ""
         if self.status != "aligned":
-            return f"{self.status}, because {self.reason}"
-        plane = ", on one of several planes" if self.warnings else ""
+            return f"{self.status}, because {self.reason}{turned}"
+        notes = (", on one of several planes" if self.warnings else "") + turned
         if math.isfinite(self.bound_90_px):
-            return f"aligned to within {max(self.bound_90_px, FINEST_PX):.2g} px{plane}"
+            return f"aligned to within {max(self.bound_90_px, FINEST_PX):.2g} px{notes}"
         about_px = max(self.predicted_corner_error_px, FINEST_PX)
-        return f"aligned to about {about_px:.2g} px (not calibrated){plane}"
+        return f"aligned to about {about_px:.2g} px (not calibrated){notes}"
 
     @property
     def inliers(self) -> int:
@@ -102,6 +107,7 @@ class Alignment:
             "verdict": self.verdict,
             "warnings": list(self.warnings),
             "homography": _plain(self.homography),
+            "turn_deg": self.turn_deg,
             "inliers": self.inliers,
             "predicted_corner_error_px": _plain(self.predicted_corner_error_px),
             "bound_90_px": _plain(self.bound_90_px),

@@ -78,6 +78,24 @@ def resizing(old: Size, new: Size) -> Array:
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
 
 
+def quarter_turn(size: Size, turn_deg: int) -> Array:
+    """How points move ``(3, 3)`` when a view is turned counterclockwise by 0, 90, 180 or 270°.
+
+    Pixels move as in ``numpy.rot90``.
+
+    >>> transform_points([[0, 0], [3, 1]], quarter_turn((4, 2), 90)).tolist()
+    [[0.0, 3.0], [1.0, 0.0]]
+    """
+    right, bottom = size[0] - 1, size[1] - 1
+    turns = {
+        0: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        90: [[0, 1, 0], [-1, 0, right], [0, 0, 1]],
+        180: [[-1, 0, right], [0, -1, bottom], [0, 0, 1]],
+        270: [[0, -1, bottom], [1, 0, 0], [0, 0, 1]],
+    }
+    return np.array(turns[turn_deg], np.float64)
+
+
 def resized_homography(
     homography: ArrayLike, old1: Size, new1: Size, old2: Size, new2: Size
 ) -> Array:
