@@ -16,6 +16,7 @@ from homoreg.report import gather, report
 from homoreg.runs import find_runs
 from homoreg.study.document import as_text, number
 from homoreg.study.page import notes
+from homoreg.study.render import csv_path
 
 FIGURES = ["primary", "loss", "study_boxes", "study_scatter", "recall"]
 FIGURES += [
@@ -58,7 +59,7 @@ class Page(HTMLParser):
 
 
 def test_all_files_are_there(page: Path):
-    expected = {"index.html", "report.md", *(f"tables/{name}.csv" for name in FRAMES)}
+    expected = {"index.html", "report.md", *map(csv_path, FRAMES)}
     expected |= {f"tables/{name}.tex" for name in TABLES}
     expected |= {"figures/regularizer-none+seed-0_patch_pairs.jpg"}
     expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
@@ -110,7 +111,7 @@ def test_unfinished_runs_are_named_and_left_out(page: Path):
     text = Page(page).text
     assert "regularizer-none+seed-2 is failed" in text
     assert "regularizer-none+seed-3 is running" in text
-    evaluation = pd.read_csv(page.parent / "tables" / "evaluation.csv", keep_default_na=False)
+    evaluation = pd.read_csv(page.parent / "tables" / "evaluation.csv.gz", keep_default_na=False)
     assert "regularizer-none+seed-2" not in set(evaluation["run"])
 
 

@@ -97,7 +97,7 @@ def test_baselines_on_other_pairs_are_not_taken_for_the_same():
 
 
 def test_ids_stay_text(page: Path):
-    rows = pd.read_csv(page.parent / "tables" / "evaluation.csv", dtype=str)
+    rows = pd.read_csv(page.parent / "tables" / "evaluation.csv.gz", dtype=str)
     assert set(rows["pair_id"].str.len()) == {6}
 
 
@@ -182,7 +182,7 @@ def test_an_estimate_that_folds_the_view_is_a_failure():
 
 def test_every_metric_of_the_request_is_summarized(page: Path):
     columns = pd.read_csv(page.parent / "tables" / "models.csv").columns
-    for name in set(METRICS) & set(pd.read_csv(page.parent / "tables" / "evaluation.csv")):
+    for name in set(METRICS) & set(pd.read_csv(page.parent / "tables" / "evaluation.csv.gz")):
         if not METRICS[name].summarized:
             continue
         assert {f"{name}_median", f"{name}_q1", f"{name}_q3"} <= set(columns)

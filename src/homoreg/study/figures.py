@@ -122,7 +122,7 @@ def scatter_caption(x: str, y: str, estimator: str, note: str = "") -> str:
         f"{METRICS[y].heading} against {METRICS[x].heading}, {estimator}: a dot per pair, seeds "
         "pooled, with the arm's least-squares line in black and those of the other arms in gray. "
         "ρ: Spearman's rank correlation; n: pairs with both values. "
-        f"{note}{' ' * bool(note)}Dots: `tables/evaluation.csv`; lines:"
+        f"{note}{' ' * bool(note)}Dots: `tables/evaluation.csv.gz`; lines:"
     )
 
 

@@ -1,6 +1,7 @@
 """Writes a report: Markdown, the same as one HTML page, CSV and LaTeX tables, and figures."""
 
 import base64
+import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from homoreg.study.document import Figure, Part, Picture, Section, Table, View, 
 
 FIGURE_DPI = 150
 PICTURE_WIDTH_PX = 1200  # of an embedded picture; the run's own file keeps its size
+COMPRESSED = {"evaluation"}  # frames with a row per pair, which are megabytes of text
 
 
 def write_sections(
@@ -33,8 +35,10 @@ def write_sections(
     images: dict[str, str] = {}
     for section in sections:
         for name, frame in section.frames.items():
-            with atomic_path(folder / "tables" / f"{name}.csv") as path:
-                frame.to_csv(path, index=False)
+            text = frame.to_csv(index=False).encode()
+            with atomic_path(folder / csv_path(name)) as path:
+                # Without a time, so that the same rows give the same file.
+                path.write_bytes(gzip.compress(text, mtime=0) if name in COMPRESSED else text)
         for part in section.parts:
             if isinstance(part, Table):
                 latex = latex_table(part.view, part.caption)
@@ -66,6 +70,15 @@ def write_sections(
     return folder / "index.html"
 
 
+def csv_path(frame: str) -> str:
+    """Where the report keeps the numbers of a frame.
+
+    >>> csv_path("arms"), csv_path("evaluation")
+    ('tables/arms.csv', 'tables/evaluation.csv.gz')
+    """
+    return f"tables/{frame}.csv{'.gz' * (frame in COMPRESSED)}"
+
+
 def _markdown(part: Part) -> str:
     if isinstance(part, str):
         return part
@@ -77,7 +90,7 @@ def _markdown(part: Part) -> str:
         if isinstance(part, Table)
         else _image(part.name.replace("_", " "), f"{part.name}.png")
     )
-    files = [f"tables/{part.csv}.csv"]
+    files = [csv_path(part.csv)]
     if isinstance(part, Table):
         files.append(f"tables/{part.name}.tex")
     links = ", ".join(f"[{file}]({file})" for file in files)

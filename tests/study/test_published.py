@@ -1,0 +1,102 @@
+"""The tables of docs/results, computed again from the rows that are committed beside them."""
+
+from ast import literal_eval
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from homoreg.metrics import METRICS
+from homoreg.study.analysis import Analysis
+from homoreg.study.statistics import OUTCOMES, compare_arms, levels
+from homoreg.study.tables import arm_table, model_table
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+FOLDERS = sorted(file.parent for file in RESULTS.rglob("evaluation.csv*"))
+
+
+def read(file: Path) -> pd.DataFrame:
+    """A table of a report as its frame was: every digit, and an empty name is no missing value."""
+    columns = pd.read_csv(file, nrows=0).columns
+    text = {*("descriptor", "regularizer", "benchmark", "pair_id", "photo", "group", "estimator")}
+    text |= {*("status", "run", "protocol", "arm", "manifest_hash", "metric", "verdict")}
+    return pd.read_csv(
+        file,
+        dtype=dict.fromkeys(text, str) | {"seed": "Int64"},
+        keep_default_na=False,
+        na_values={name: ["", "nan"] for name in columns if name not in text},
+    )
+
+
+def rows_of(folder: Path) -> pd.DataFrame:
+    [file] = folder.glob("evaluation.csv*")
+    rows = read(file)
+    # Results of an earlier version lack a metric that was added since.
+    return rows.reindex(columns=[*rows, *(name for name in METRICS if name not in rows)])
+
+
+def analyses_of(folder: Path) -> dict[str, Analysis]:
+    """By protocol, from the options that the table of runs has as text."""
+    found: dict[str, Analysis] = {}
+    for run in read(folder / "runs.csv").query("status == 'done'").to_dict("records"):
+        given: dict[str, Any] = {
+            str(name).removeprefix("analysis."): literal_eval(value)
+            if str(value).startswith(("[", "("))
+            else value
+            for name, value in run.items()
+            if str(name).startswith("analysis.") and pd.notna(value)
+        }
+        found.setdefault(run["protocol"], Analysis(**given))
+    return found
+
+
+def assert_published(again: pd.DataFrame, published: pd.DataFrame, keys: list[str]) -> None:
+    """Every number that both have is the same, but for the last digits."""
+    shared = [name for name in again if name in published]
+    assert len(shared) > len(keys) + 4
+    aligned = again[keys].merge(published[shared], on=keys, how="left", validate="one_to_one")
+    pd.testing.assert_frame_equal(again[shared], aligned[shared], check_dtype=False, rtol=1e-9)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
+def test_arms_and_their_runs_are_those_of_the_rows(folder: Path):
+    models = model_table(rows_of(folder))
+    if not (folder / "levels.csv").exists():  # of 0.1.0, in which a fold was no failure
+        models = models.loc[:, ~models.columns.str.endswith("_percent")]
+    keys = ["protocol", "estimator", "arm"]
+    published = read(folder / "models.csv")
+    assert len(models) == len(published)
+    assert_published(models, published, [*keys, "seed", "run"])
+    arms = read(folder / "arms.csv")
+    assert len(arms) == len(arms.drop_duplicates(keys))
+    assert_published(arm_table(models), arms, keys)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [folder for folder in FOLDERS if (folder / "levels.csv").exists()],
+    ids=lambda folder: folder.parent.name,
+)
+def test_levels_and_differences_are_those_of_the_rows(folder: Path):
+    rows, published = rows_of(folder), read(folder / "levels.csv")
+    columns = [*("protocol", "estimator", "arm", "seed", "run", "pair_id", "photo", "status")]
+    columns += ["manifest_hash", "corner_error_px"]
+    names = ("log10_corner_error", "auc_1px", "auc_3px", "auc_5px")
+    shown = {name: OUTCOMES[name] for name in names if f"{name}_mean" in published}
+    for protocol, own in published.groupby("protocol"):
+        again = levels(rows[rows["protocol"] == protocol], shown)
+        assert_published(again, own, ["estimator", "arm"])
+    if (folder / "comparisons.csv").exists():
+        published = read(folder / "comparisons.csv")
+        compared = rows[rows["protocol"].isin(published["protocol"])][columns]
+        again = compare_arms(compared, analyses=analyses_of(folder))
+        assert_published(again, published, ["protocol", "estimator", "metric", "arm"])
+
+
+def test_committed_results_are_small():
+    files = [file for file in RESULTS.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 15e6
+    assert [
+        file.name for file in files if file.suffix == ".csv" and file.stat().st_size > 1e6
+    ] == []
