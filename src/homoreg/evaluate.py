@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,7 @@ from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import curves_figure
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.gallery import write_gallery
+from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.patch_metrics import patch_metrics
 from homoreg.evaluation.run import evaluate_into
@@ -33,6 +34,7 @@ from homoreg.evaluation.table import (
     write_summary,
 )
 from homoreg.evaluation.validation import calibrate_on_validation_photos
+from homoreg.files import remove_temporary
 from homoreg.plotting import arm_styles, save_figure
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
@@ -96,40 +98,46 @@ def main(cfg: DictConfig) -> None:
         log.info("wrote %s", file)
         return
 
-    calibrated = calibrate_all(cfg, runs, networks, baselines, protocol)
-    table, details = evaluate_into(
-        folder,
-        descriptors,
-        benchmark,
-        protocol,
-        calibrated,
-        reruns=cfg.reruns,
-        oracle=cfg.oracle,
-    )
-    ratio = getattr(protocol.matcher, "ratio", None)
-    curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
-    save_figure(curves, figures / f"curves_{benchmark.name}.png")
-    print_summary(summarize(table), details)
-    log.info("wrote %s", folder / "evaluation" / f"{benchmark.name}.csv")
-
-    details |= summarize_conditioning(table, figures)
-    if cfg.patch_pairs:
-        pairs = list(islice(benchmark, cfg.patch_pairs))
-        details |= evaluate_patches(descriptors, pairs, protocol, figures)
-    write_summary(table, folder / "evaluation", benchmark.name, details)
-    if cfg.gallery:
-        command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
-        page = write_gallery(
-            table,
-            benchmark,
+    log.info("evaluating %d descriptors on %s into %s", len(descriptors), benchmark.name, folder)
+    remove_temporary(folder, deep=True)
+    options = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    del options["paths"], options["study"]
+    with Journal(RunFolder(folder).journal, options) as journal:
+        calibrated = calibrate_all(cfg, runs, networks, baselines, protocol, journal)
+        table, details = evaluate_into(
+            folder,
             descriptors,
+            benchmark,
             protocol,
-            folder / "gallery",
-            cfg.gallery,
-            command,
             calibrated,
+            reruns=cfg.reruns,
+            oracle=cfg.oracle,
+            journal=journal,
         )
-        log.info("wrote %s", page)
+        ratio = getattr(protocol.matcher, "ratio", None)
+        curves = curves_figure(details["matching"], f"benchmark {benchmark.name}", ratio)
+        save_figure(curves, figures / f"curves_{benchmark.name}.png")
+        print_summary(summarize(table), details)
+        log.info("wrote %s", folder / "evaluation" / f"{benchmark.name}.csv")
+
+        details |= summarize_conditioning(table, figures)
+        if cfg.patch_pairs:
+            pairs = list(islice(benchmark, cfg.patch_pairs))
+            details |= evaluate_patches(descriptors, pairs, protocol, figures)
+        write_summary(table, folder / "evaluation", benchmark.name, details)
+        if cfg.gallery:
+            command = " ".join(["python -m homoreg.evaluate", *HydraConfig.get().overrides.task])
+            page = write_gallery(
+                table,
+                benchmark,
+                descriptors,
+                protocol,
+                folder / "gallery",
+                cfg.gallery,
+                command,
+                calibrated,
+            )
+            log.info("wrote %s", page)
 
 
 def calibrate_all(
@@ -138,6 +146,7 @@ def calibrate_all(
     networks: Sequence[Descriptor],
     baselines: Sequence[Descriptor],
     protocol: EvaluationProtocol,
+    journal: Journal | None = None,
 ) -> Calibration:
     """Each network on the validation photos of its own training, baselines on the first run's."""
     options = [run.config["data"] for run in runs] + [cfg.data] * len(baselines)
@@ -148,7 +157,9 @@ def calibrate_all(
     merged = Calibration()
     for values, descriptors in groups.items():
         data = dict(zip(keys, values, strict=True))
-        merged |= calibrate_on_validation_photos(descriptors, data, cfg.validation_pairs, protocol)
+        merged |= calibrate_on_validation_photos(
+            descriptors, data, cfg.validation_pairs, protocol, journal
+        )
     return merged
 
 

@@ -68,9 +68,24 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         raise HomoregError(f"{path} is missing, damaged or not {what}: {text[:200]}") from error
 
 
-def remove_temporary(folder: Path) -> None:
-    """Delete what processes that were killed have left half-written in a folder."""
-    for file in folder.glob(f"{TEMPORARY}*"):
+def append(path: Path, text: str) -> None:
+    """Append UTF-8 text to a file.
+
+    Raises:
+        OSError: it cannot be written; names ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def remove_temporary(folder: Path, *, deep: bool = False) -> None:
+    """Delete what killed processes have left half-written in a folder, and below it if deep."""
+    for file in (folder.rglob if deep else folder.glob)(f"{TEMPORARY}*"):
         file.unlink(missing_ok=True)
 
 

@@ -34,6 +34,7 @@ from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.callback import HomographyEvaluation
+from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.run import evaluate_run, final_metrics
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import remove_temporary, write_text
@@ -93,8 +94,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "reading_hash": reading_hash(config, benchmark) if benchmark else None,
     }
     with run.locked():
-        for folder in (run.path, *run.path.glob("*/")):
-            remove_temporary(folder)
+        remove_temporary(run.path, deep=True)
         return go_on(cfg, config, run, data, benchmark, identity, seconds)
 
 
@@ -385,20 +385,22 @@ def evaluate(
     """Evaluate the trained network into the run's folder; returns its held-out metrics."""
     options = cfg.evaluation
     step = run.record["training"]["epochs"]
-    table = evaluate_run(
-        run,
-        benchmark,
-        EvaluationProtocol.from_config(cfg),
-        checkpoint=options.checkpoint,
-        best_epoch=options.best_epoch,
-        figure_pairs=options.figure_pairs,
-        shift_pairs=options.shift_pairs,
-        validation_pairs=options.validation_pairs,
-        oracle=options.oracle,
-        device=str(pick_device("cpu" if cfg.trainer.accelerator == "cpu" else None)),
-        packages=packages_of(run.config["model"]),  # the user chose this model
-        show=lambda name, figure: log_figure(loggers, name, figure, step),
-    )
+    with Journal(run.journal, reading_options(run.config)) as journal:
+        table = evaluate_run(
+            run,
+            benchmark,
+            EvaluationProtocol.from_config(cfg),
+            checkpoint=options.checkpoint,
+            best_epoch=options.best_epoch,
+            figure_pairs=options.figure_pairs,
+            shift_pairs=options.shift_pairs,
+            validation_pairs=options.validation_pairs,
+            oracle=options.oracle,
+            device=str(pick_device("cpu" if cfg.trainer.accelerator == "cpu" else None)),
+            packages=packages_of(run.config["model"]),  # the user chose this model
+            journal=journal,
+            show=lambda name, figure: log_figure(loggers, name, figure, step),
+        )
     return dict(final_metrics(table))
 
 

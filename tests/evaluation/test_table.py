@@ -1,8 +1,9 @@
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -205,13 +206,14 @@ def test_recorders_see_every_pair_and_change_nothing(prepared: Path, table: pd.D
     class Count:
         seen: ClassVar[list[tuple[str, str, int]]] = []
 
-        def record(self, evaluation: PairEvaluation) -> None:
+        def measure(self, evaluation: PairEvaluation) -> tuple[str, int]:
             matches = evaluation.matches
             assert len(evaluation.match(RatioMatcher(ratio=None)).ratios) >= len(matches.ratios)
             assert (matches.ratios < 0.8).all()
-            self.seen.append(
-                (evaluation.pair.id, evaluation.model["descriptor"], len(matches.errors_px))
-            )
+            return evaluation.pair.id, len(matches.errors_px)
+
+        def add(self, model: Mapping[str, Any], measured: tuple[str, int]) -> None:
+            self.seen.append((measured[0], model["descriptor"], measured[1]))
 
     network = untrained_descriptor(MODEL, {"support": 32, "size": 16}, seed=0)
     benchmark = ManifestBenchmark(prepared / "pairs_eval.json")

@@ -68,7 +68,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 exit_with(error)  # Hydra would print lines of its own first
             except KeyboardInterrupt:
                 folder = os.path.relpath(HydraConfig.get().runtime.output_dir)
-                where = [f"hydra.run.dir={folder}"] if config_name == "train" else []
+                goes_on = config_name in ("train", "evaluate")  # with what its folder holds
+                where = [f"hydra.run.dir={folder}"] if goes_on else []
                 _exit_interrupted(config_name, [*HydraConfig.get().overrides.task, *where])
 
         def main() -> None:

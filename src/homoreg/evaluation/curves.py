@@ -5,7 +5,7 @@ neighbor. They pool the matches of all pairs: at a strict ratio many pairs have 
 over the others would be over different pairs at each point.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,7 +55,7 @@ class MatchingQuality:
     def __init__(self) -> None:
         self._seen: dict[tuple[tuple[str, Any], ...], list[PairQuality]] = {}
 
-    def record(self, evaluation: PairEvaluation) -> None:
+    def measure(self, evaluation: PairEvaluation) -> dict[str, Any]:
         pair, observation, matches = evaluation.pair, evaluation.observation, evaluation.matches
         matcher = without_ratio_test(evaluation.protocol)
         nearest = evaluation.match(matcher)
@@ -69,7 +69,13 @@ class MatchingQuality:
             nearest.ratios,
             nearest.errors_px <= CORRECT_PX,
         )
-        self._seen.setdefault(tuple(evaluation.model.items()), []).append(quality)
+        return vars(quality)
+
+    def add(self, model: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+        # Lists where they come from a file; an empty one does not say that it is of booleans.
+        correct = np.array(measured["correct"], bool)
+        quality = PairQuality(**{**measured, "correct": correct})
+        self._seen.setdefault(tuple(model.items()), []).append(quality)
 
     def entries(self) -> list[dict[str, Any]]:
         """One entry for each descriptor, in plain values, with ``groups`` where the pairs have any.

@@ -1,5 +1,6 @@
 """Variance of the robust estimators: how far a homography moves under other sampling seeds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,23 @@ class Reruns:
         self.count = count
         self._seen: dict[tuple[tuple[str, Any], ...], list[tuple[float, int]]] = {}
 
-    def record(self, evaluation: PairEvaluation) -> None:
-        if not self.count:
-            return
+    def measure(self, evaluation: PairEvaluation) -> dict[str, tuple[float, int]]:
         matches, size1 = evaluation.matches, evaluation.pair.size1
+        measured = {}
         for name, estimator in evaluation.estimators.items():
             if not isinstance(estimator, Estimator) or estimator.method in DETERMINISTIC:
                 continue
-            spread = robust_spread(
-                matches.points1, matches.points2, size1, estimator, repeats=1 + self.count
-            )
-            model = tuple({**evaluation.model, "estimator": name}.items())
-            self._seen.setdefault(model, []).append((spread.rms_px, spread.failures))
+            if self.count:
+                spread = robust_spread(
+                    matches.points1, matches.points2, size1, estimator, repeats=1 + self.count
+                )
+                measured[name] = spread.rms_px, spread.failures
+        return measured
+
+    def add(self, model: Mapping[str, Any], measured: Mapping[str, tuple[float, int]]) -> None:
+        for name, spread in measured.items():
+            key = tuple({**model, "estimator": name}.items())
+            self._seen.setdefault(key, []).append(spread)
 
     def entries(self) -> list[dict[str, Any]]:
         """One entry for each descriptor and robust estimator, in plain values.

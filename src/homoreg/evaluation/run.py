@@ -17,6 +17,7 @@ from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import MatchingQuality
 from homoreg.evaluation.figures import pair_figure
+from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.reruns import Reruns
 from homoreg.evaluation.shift import shift_response
 from homoreg.evaluation.table import (
@@ -55,6 +56,7 @@ def evaluate_run(
     oracle: bool = True,
     device: str | None = None,
     packages: Sequence[str] = (),
+    journal: Journal | None = None,
     show: Callable[[str, Figure], None] = lambda name, figure: None,
 ) -> pd.DataFrame:
     """Evaluate a run's checkpoint into the run's own folder, in the place of what is there.
@@ -72,6 +74,7 @@ def evaluate_run(
         oracle: add rows of all true matches of the same keypoints.
         device: where the network runs; CUDA if available by default.
         packages: that the run's network may come from, see :func:`load_descriptor`.
+        journal: keeps what each pair contributes, and has what was evaluated before.
         show: is called with the name and the figure of each pair that gets one.
 
     Returns:
@@ -79,11 +82,12 @@ def evaluate_run(
     """
     options: dict[str, Any] = {"device": device, "packages": packages}
     descriptor = load_descriptor(run.path, checkpoint=checkpoint, **options)
+    data = run.config["data"]
     calibration = calibrate_on_validation_photos(
-        [descriptor], run.config["data"], validation_pairs, protocol
+        [descriptor], data, validation_pairs, protocol, journal
     )
     table, details = evaluate_into(
-        run.path, [descriptor], benchmark, protocol, calibration, oracle=oracle
+        run.path, [descriptor], benchmark, protocol, calibration, oracle=oracle, journal=journal
     )
     own = table[table["descriptor"] == descriptor.name]
     if shift_pairs:
@@ -98,9 +102,11 @@ def evaluate_run(
         if len(epochs) > 1:
             weights = load_descriptor(run.path, checkpoint="best", **options)
             tuned = calibrate_on_validation_photos(
-                [weights], run.config["data"], validation_pairs, protocol
+                [weights], data, validation_pairs, protocol, journal
             )
-            best = evaluate_benchmark(weights, benchmark, protocol, calibration=tuned)
+            best = evaluate_benchmark(
+                weights, benchmark, protocol, calibration=tuned, journal=journal
+            )
         write_table(best, run.best_evaluation_csv(benchmark.name))
     for file in run.figures.glob("pair_*.png"):
         file.unlink()
@@ -121,6 +127,7 @@ def evaluate_into(
     *,
     reruns: int = 0,
     oracle: bool = False,
+    journal: Journal | None = None,
 ) -> tuple[pd.DataFrame, Details]:
     """Evaluate descriptors and write ``evaluation/``.
 
@@ -134,6 +141,7 @@ def evaluate_into(
         calibration: ratios of the estimators and factors of the bounds.
         reruns: estimates of each pair under other seeds, for robust estimators' own spread.
         oracle: add rows of all true matches of the same keypoints.
+        journal: keeps what each pair contributes, and has what was evaluated before.
 
     Returns:
         The rows, and the summary's entries on ``matching`` and ``reruns``.
@@ -141,7 +149,13 @@ def evaluate_into(
     matching, spread = MatchingQuality(), Reruns(reruns)
     recorders: list[Recorder] = [matching, spread]
     table = evaluate_benchmark(
-        descriptors, benchmark, protocol, recorders, oracle=oracle, calibration=calibration
+        descriptors,
+        benchmark,
+        protocol,
+        recorders,
+        oracle=oracle,
+        calibration=calibration,
+        journal=journal,
     )
     details: Details = {"matching": matching.entries(), "reruns": spread.entries()}
     write_evaluation(table, folder / "evaluation", benchmark.name, details)

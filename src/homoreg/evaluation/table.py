@@ -16,6 +16,7 @@ from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.calibration import Calibration
+from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.pair import (
     DescribedViews,
     Matcher,
@@ -33,7 +34,6 @@ from homoreg.files import atomic_path, reading, write_json
 from homoreg.geometry import Estimator, folds
 from homoreg.matching import CachedDetector, Detector, RatioMatcher, ShiTomasi
 from homoreg.metrics import COLUMNS, METRICS
-from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,12 @@ class PairEvaluation:
 class Recorder(Protocol):
     """Collects what the table has no column for."""
 
-    def record(self, evaluation: PairEvaluation) -> None:
-        """Called for each pair and descriptor, in the order of the rows."""
+    def measure(self, evaluation: PairEvaluation) -> Any:
+        """What a descriptor contributes on one pair, as plain values and arrays."""
+        ...
+
+    def add(self, model: Mapping[str, Any], measured: Any) -> None:
+        """Collect what :meth:`measure` returned (arrays may be lists), in the order of the rows."""
         ...
 
 
@@ -130,6 +134,7 @@ def evaluate_benchmark(
     *,
     oracle: bool = False,
     calibration: Calibration | None = None,
+    journal: Journal | None = None,
 ) -> pd.DataFrame:
     """Evaluate descriptors on every pair of a benchmark.
 
@@ -144,6 +149,7 @@ def evaluate_benchmark(
         oracle: add rows of the descriptor ``"oracle"``, which finds all true matches of the same
             keypoints: what these and the estimators allow.
         calibration: ratios of the estimators and factors of ``bound_90_px``.
+        journal: keeps what each pair contributes, and has what was evaluated before.
 
     Returns:
         A table of :data:`homoreg.metrics.COLUMNS`. A descriptor's rows do not depend on which
@@ -157,64 +163,77 @@ def evaluate_benchmark(
     chosen = descriptors if isinstance(descriptors, Sequence) else [descriptors]
     if oracle and ORACLE in map(identity, chosen):
         raise HomoregError("a descriptor is called oracle: rename it, or give oracle=false")
+    models = distinct_identities(chosen)
     head = {"benchmark": benchmark.name}
-    rows: list[dict[str, Any]] = []
-    last = ""
-    for evaluation in each_evaluation(chosen, benchmark, protocol, calibration, warn=True):
-        pair, observation = evaluation.pair, evaluation.observation
-        if oracle and pair.id != last:
-            last = pair.id
-            every = oracle_matches(pair, observation)
-            found = evaluate_matches(pair, observation, every, protocol.estimators)
-            rows += [ORACLE | head | row for row in found]
-        name = label(evaluation.model)
-        factors = calibration.factors(name, protocol.estimators)
-        found = evaluate_matches(
-            pair, observation, evaluation.matches, evaluation.estimators, factors
-        )
-        rows += [{**evaluation.model} | head | row for row in found]
-        for recorder in recorders:
-            recorder.record(evaluation)
-    table = make_table(rows)
-    warn_of_inverse(table, benchmark.name)
-    return table
-
-
-def each_evaluation(
-    descriptors: Sequence[Descriptor],
-    benchmark: Benchmark,
-    protocol: EvaluationProtocol,
-    calibration: Calibration | None = None,
-    warn: bool = False,
-) -> Iterator[PairEvaluation]:
-    """The matches of every descriptor on every pair, pair by pair.
-
-    Args:
-        descriptors: with different names.
-        benchmark: the pairs; each is read and detected in once.
-        protocol: detector, matcher and estimators.
-        calibration: ratios of the estimators.
-        warn: log a line for each pair whose true homography folds the view.
-    """
-    models = [identity(descriptor) for descriptor in descriptors]
-    for model in models:
-        if models.count(model) > 1:
-            raise HomoregError(f"two descriptors are called {label(model)}: give each its own name")
-    calibration = calibration or Calibration()
     views = DescribedViews()
-    for pair in progress(benchmark, f"evaluating on {benchmark.name}", total=len(benchmark)):
-        if warn and folds(pair.homography, pair.size1):
+
+    def evaluate_pair(pair: ViewPair) -> dict[str, Any]:
+        if folds(pair.homography, pair.size1):
             log.warning(
                 "pair %s: the true homography sends a part of view 1 to infinity, so every "
                 "estimate's corner error is infinite",
                 pair.id,
             )
-        observation = observe(pair, protocol.detector)
-        for descriptor, model in zip(descriptors, models, strict=True):
-            described = describe_pair(descriptor, pair, observation, views)
-            matches = match_described(described, pair, observation, protocol.matcher)
-            estimators = calibration.estimators(label(model), protocol.estimators)
-            yield PairEvaluation(model, pair, observation, described, matches, protocol, estimators)
+        rows: list[dict[str, Any]] = []
+        measured = []
+        for evaluation in pair_evaluations(chosen, pair, protocol, calibration, views):
+            observation = evaluation.observation
+            if oracle and not rows:
+                every = oracle_matches(pair, observation)
+                found = evaluate_matches(pair, observation, every, protocol.estimators)
+                rows += [ORACLE | head | row for row in found]
+            factors = calibration.factors(label(evaluation.model), protocol.estimators)
+            found = evaluate_matches(
+                pair, observation, evaluation.matches, evaluation.estimators, factors
+            )
+            rows += [{**evaluation.model} | head | row for row in found]
+            measured.append([recorder.measure(evaluation) for recorder in recorders])
+        return {"rows": rows, "measured": measured}
+
+    about = models, calibration.entries(), oracle, [type(r).__name__ for r in recorders]
+    rows: list[dict[str, Any]] = []
+    for record in (journal or Journal()).evaluate(benchmark, chosen, evaluate_pair, "rows", *about):
+        rows += record["rows"]
+        for model, measured in zip(models, record["measured"], strict=True):
+            for recorder, values in zip(recorders, measured, strict=True):
+                recorder.add(model, values)
+    table = make_table(rows)
+    warn_of_inverse(table, benchmark.name)
+    return table
+
+
+def distinct_identities(descriptors: Sequence[Descriptor]) -> list[dict[str, Any]]:
+    """The id columns of each descriptor; HomoregError for two that are the same."""
+    models = [identity(descriptor) for descriptor in descriptors]
+    for model in models:
+        if models.count(model) > 1:
+            raise HomoregError(f"two descriptors are called {label(model)}: give each its own name")
+    return models
+
+
+def pair_evaluations(
+    descriptors: Sequence[Descriptor],
+    pair: ViewPair,
+    protocol: EvaluationProtocol,
+    calibration: Calibration,
+    views: DescribedViews,
+) -> Iterator[PairEvaluation]:
+    """The matches of every descriptor on one pair, which is detected in once.
+
+    Args:
+        descriptors: with different names.
+        pair: the views.
+        protocol: detector, matcher and estimators.
+        calibration: ratios of the estimators.
+        views: what was described before with the same detector.
+    """
+    observation = observe(pair, protocol.detector)
+    for descriptor in descriptors:
+        model = identity(descriptor)
+        described = describe_pair(descriptor, pair, observation, views)
+        matches = match_described(described, pair, observation, protocol.matcher)
+        estimators = calibration.estimators(label(model), protocol.estimators)
+        yield PairEvaluation(model, pair, observation, described, matches, protocol, estimators)
 
 
 def warn_of_inverse(table: pd.DataFrame, benchmark: str) -> None:

@@ -7,8 +7,9 @@ benchmark.
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
 from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration, Key
-from homoreg.evaluation.pair import condition_estimate, estimate_from
-from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, each_evaluation, label
+from homoreg.evaluation.journal import Journal
+from homoreg.evaluation.pair import DescribedViews, ViewPair, condition_estimate, estimate_from
+from homoreg.evaluation.table import (
+    EvaluationProtocol,
+    PairEvaluation,
+    distinct_identities,
+    label,
+    pair_evaluations,
+)
 from homoreg.geometry import Estimator, conformal_factor, corner_error, corner_error_rms
 from homoreg.keyed import keyed_seed
 
@@ -30,16 +38,20 @@ log = logging.getLogger(__name__)
 # Candidates for a max_ratio that is "auto".
 RATIOS = tuple(np.round(np.arange(0.5, 0.96, 0.05), 2).tolist())
 
+# What a pair contributes: descriptor, estimator, and a list of what was measured.
+Measured = list[tuple[str, str, list[Any]]]
+
 
 def calibrate_on_validation_photos(
     descriptors: Sequence[Descriptor],
     data: Mapping[str, Any],
     count: int,
     protocol: EvaluationProtocol,
+    journal: Journal | None = None,
 ) -> Calibration:
     """:func:`calibrate` on the pairs of :func:`validation_benchmarks`, empty if there are none."""
     halves = validation_benchmarks(data, count)
-    return calibrate(descriptors, *halves, protocol) if halves else Calibration()
+    return calibrate(descriptors, *halves, protocol, journal) if halves else Calibration()
 
 
 def validation_benchmarks(
@@ -97,6 +109,7 @@ def calibrate(
     tuning: Benchmark,
     calibration: Benchmark,
     protocol: EvaluationProtocol,
+    journal: Journal | None = None,
 ) -> Calibration:
     """Choose the ratios of a protocol's estimators, and calibrate bounds on the corner error.
 
@@ -110,25 +123,41 @@ def calibrate(
         tuning: pairs that choose the ratios.
         calibration: pairs of other photographs.
         protocol: detector, matcher and estimators of the evaluation.
+        journal: keeps what each pair contributes, and has what was evaluated before.
     """
+    models = distinct_identities(descriptors)
+    journal = journal or Journal()
+    automatic = {
+        name
+        for name, estimator in protocol.estimators.items()
+        if getattr(estimator, "max_ratio", None) == "auto"
+    }
+
+    views = DescribedViews()
+
+    def measure(pair: ViewPair, known: Calibration, tuned: Collection[str]) -> Measured:
+        found = []
+        for evaluation in pair_evaluations(descriptors, pair, protocol, known, views):
+            for name, estimator in evaluation.estimators.items():
+                values = (_errors if name in tuned else _scores)(evaluation, estimator)
+                found.append((label(evaluation.model), name, values))
+        return found
+
     errors: dict[Key, list[list[float]]] = defaultdict(list)
     scores: dict[Key, list[tuple[float, str]]] = defaultdict(list)
-    for evaluation in each_evaluation(descriptors, tuning, protocol):
-        for name, estimator in evaluation.estimators.items():
-            key = label(evaluation.model), name
-            if getattr(estimator, "max_ratio", None) == "auto":
-                candidates = (replace(estimator, max_ratio=ratio) for ratio in RATIOS)
-                errors[key].append([_error(evaluation, candidate) for candidate in candidates])
-            else:
-                scores[key] += _score(evaluation, estimator)
+    first = partial(measure, known=Calibration(), tuned=automatic)
+    for found in journal.evaluate(tuning, descriptors, first, models):
+        for descriptor, name, values in found:
+            (errors if name in automatic else scores)[descriptor, name] += values
     ratios = {
         key: RATIOS[int(clipped_log10(np.array(rows)).mean(0).argmin())]
         for key, rows in errors.items()
     }
-    tuned = Calibration(ratios)
-    for evaluation in each_evaluation(descriptors, calibration, protocol, tuned):
-        for name, estimator in evaluation.estimators.items():
-            scores[label(evaluation.model), name] += _score(evaluation, estimator)
+    chosen = Calibration(ratios)
+    second = partial(measure, known=chosen, tuned=())
+    for found in journal.evaluate(calibration, descriptors, second, models, chosen.entries()):
+        for descriptor, name, values in found:
+            scores[descriptor, name] += values
     bounds = {}
     for key, values in scores.items():
         factors = [factor for factor, _ in values]
@@ -145,13 +174,15 @@ def calibrate(
     return Calibration(ratios, bounds)
 
 
-def _error(evaluation: PairEvaluation, estimator: Estimator) -> float:
+def _errors(evaluation: PairEvaluation, estimator: Any) -> list[list[float]]:
+    """One row: the corner error with each of the ratios."""
     pair = evaluation.pair
-    estimate = estimate_from(estimator, evaluation.matches)
-    return corner_error(estimate.homography, pair.homography, pair.size1)
+    candidates = (replace(estimator, max_ratio=ratio) for ratio in RATIOS)
+    estimates = (estimate_from(candidate, evaluation.matches) for candidate in candidates)
+    return [[corner_error(e.homography, pair.homography, pair.size1) for e in estimates]]
 
 
-def _score(evaluation: PairEvaluation, estimator: Estimator) -> list[tuple[float, str]]:
+def _scores(evaluation: PairEvaluation, estimator: Estimator) -> list[tuple[float, str]]:
     """True over predicted RMS corner error and the pair's photo; empty without a prediction."""
     pair = evaluation.pair
     estimate = estimate_from(estimator, evaluation.matches)

@@ -17,11 +17,9 @@ PACKAGES = ("homoreg", "torch", "lightning", "hydra-core", "numpy", "kornia")
 def environment_info() -> dict[str, Any]:
     """Git revision, package versions, host, process and hardware."""
     cuda = torch.cuda.is_available()
-    # OpenCV has several packages (headless, contrib) and says itself which version it is.
-    versions = {"python": platform.python_version(), "opencv": cv2.__version__}
     return {
         "git_revision": git_revision(),
-        "versions": versions | {package: version(package) for package in PACKAGES},
+        "versions": package_versions(),
         "host": socket.gethostname(),
         "process": os.getpid(),
         "machine": {
@@ -31,6 +29,13 @@ def environment_info() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if cuda else None,
         },
     }
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that numbers depend on."""
+    # OpenCV has several packages (headless, contrib) and says itself which version it is.
+    versions = {"python": platform.python_version(), "opencv": cv2.__version__}
+    return versions | {package: version(package) for package in PACKAGES}
 
 
 def git_revision() -> str | None:

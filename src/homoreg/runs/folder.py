@@ -83,6 +83,11 @@ class RunFolder:
     def figures(self) -> Path:
         return self.path / "figures"
 
+    @property
+    def journal(self) -> Path:
+        """What an unfinished evaluation has computed so far."""
+        return self.path / "evaluation" / "journal.txt"
+
     def evaluation_csv(self, benchmark: str = "eval") -> Path:
         return self.path / "evaluation" / f"{benchmark}.csv"
 
