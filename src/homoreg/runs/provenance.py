@@ -76,8 +76,15 @@ def _refuse_other(
     for key in differing:
         option = f"prepare.{key}" if key in RECIPE else key
         group = option.partition(".")[0]
-        was_named = option in named or (group in named and group != "prepare")
-        if key in asked and (was_named or asked[key] != default.get(key)):
+        if key not in asked:
+            continue
+        if OmegaConf.select(cfg, option) is None and asked[key] is not None:
+            # warp.repeats: null takes that of the source, which is a default unless it is named.
+            was_asked = not named.isdisjoint({option, "source.repeats"})
+        else:
+            was_named = option in named or (group in named and group != "prepare")
+            was_asked = was_named or asked[key] != default.get(key)
+        if was_asked:
             raise HomoregError(
                 f"data.root={cfg.data.root} holds pairs made with {option}={made[key]}, and "
                 f"{asked[key]} is asked for: give another data.root, or replace the pairs with "
