@@ -1,12 +1,14 @@
 """Each stage of the pipeline alone, at the default setting."""
 
 import shutil
+import warnings
 from collections.abc import Callable
 from itertools import count
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from torch import nn
 
 from benchmarks.measure import Ratio, Row, Session, in_turns, milliseconds, now, rows, seconds
 from benchmarks.training import BareStep, training_config
@@ -17,8 +19,7 @@ from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import PairRecipe
 from homoreg.data.patches import Window
 from homoreg.descriptors.checkpoint import build_network
-from homoreg.descriptors.inference import NetworkDescriptor
-from homoreg.descriptors.window import CutPatches, PatchWindow
+from homoreg.descriptors.layers import to_network
 from homoreg.geometry import (
     compare_aligned,
     conditioning,
@@ -169,24 +170,56 @@ def evaluating(session: Session, repeats: int) -> list[Row]:
 
 
 def describing(session: Session, repeats: int) -> list[Row]:
-    """The network's forward passes, most of the time of an evaluation, which uses float32."""
-    cfg = training_config(session, [])
-    network = build_network(cfg.model, seed=0)
-    descriptor = NetworkDescriptor(network, PatchWindow(**cfg.evaluation.patch), "cnn")
-    count, size = session.pick(1000, 8), cfg.evaluation.patch.size
-    patches = np.random.default_rng(0).integers(256, size=(count, size, size, 3), dtype=np.uint8)
-    cut = CutPatches(patches, np.ones(count, bool))
+    """The network's forward passes, most of the time of an evaluation: eager, and otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    count = session.pick(128, 8)  # as in an evaluation on a CPU
+    patches = np.random.default_rng(0).integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
+    batch = to_network(torch.from_numpy(patches))
+    table = []
+    for model in ("cnn", "spatial"):
+        network = build_network(training_config(session, [f"model={model}"]).model, seed=0)
+        network = network.eval().to(memory_format=torch.channels_last)
+        works = forward_passes(network, batch, compiled=not session.quick)
+        ratio = Ratio("float32, eager", "× as fast as eager", inverted=True)
+        ratios = {name: [ratio] for name in works if name != ratio.to}
+        setting = f"model={model}, {count} patches of 32 px, one thread"
+        table += rows("stages", setting, "ms", in_turns(works, 3 * repeats), ratios)
+    torch.set_num_threads(threads)
+    return table
 
-    def in_bfloat16() -> None:
-        with torch.autocast(descriptor.device.type, torch.bfloat16):
-            descriptor.describe_patches(cut)
 
-    works = {
-        "in float32": milliseconds(lambda: descriptor.describe_patches(cut)),
-        "in bfloat16 (not used)": milliseconds(in_bfloat16),
-    }
-    setting = f"describing {count:,} patches of {size} px"
-    return rows("stages", setting, "ms", in_turns(works, repeats))
+def forward_passes(
+    network: nn.Module, batch: torch.Tensor, compiled: bool
+) -> dict[str, Callable[[], float]]:
+    """Functions that time a pass; an evaluation uses the first one.
+
+    Args:
+        network: in evaluation mode.
+        batch: ``(N, 3, S, S)``.
+        compiled: also with torch.compile, which takes a C++ compiler and tens of seconds.
+    """
+
+    def timed(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], float]:
+        @torch.inference_mode()
+        def work() -> None:
+            forward(batch)
+
+        work()  # compiles and optimizes
+        work()
+        return milliseconds(work)
+
+    def in_bfloat16(batch: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(batch)
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated
+        frozen = torch.jit.optimize_for_inference(torch.jit.trace(network, batch))
+    works = {"float32, eager": timed(network), "float32, frozen by torch.jit": timed(frozen)}
+    if compiled:
+        works["float32, torch.compile"] = timed(torch.compile(network))
+    return works | {"bfloat16, eager": timed(in_bfloat16)}
 
 
 def training_step(session: Session, repeats: int) -> list[Row]:
