@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,6 +24,8 @@ SMALL = [
     "evaluation.figure_pairs=1",
     "trainer.enable_progress_bar=false",
 ]
+# The same pipeline with a batch an epoch.
+DEBUG = ["experiment=debug", "trainer.max_epochs=2", "trainer.enable_progress_bar=false"]
 TIMES = ["describe_ms", "match_ms", "estimate_ms"]
 
 
@@ -38,11 +41,21 @@ def run_alone(folder: Path, command: str, *arguments: str) -> Ended:
     )
 
 
-def run(folder: Path, command: str, *arguments: str) -> Ended:
-    """The same without a process, which saves the seconds that torch takes to import."""
+def run(
+    folder: Path, command: str, *arguments: str, main: Callable[[], None] | None = None
+) -> Ended:
+    """The same without a process, which saves the seconds that torch takes to import.
+
+    Args:
+        folder: where the command runs.
+        command: its name.
+        arguments: what follows on the command line.
+        main: of a command that is not homoreg's own.
+    """
     out, err, code = io.StringIO(), io.StringIO(), 0
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    main = main or importlib.import_module(f"homoreg.{command}").main
     with (
         contextlib.chdir(folder),
         contextlib.redirect_stdout(out),
@@ -51,7 +64,7 @@ def run(folder: Path, command: str, *arguments: str) -> Ended:
         patch.dict(os.environ, COLUMNS="200"),
     ):
         try:
-            importlib.import_module(f"homoreg.{command}").main()
+            main()
         except SystemExit as ended:
             code = int(ended.code or 0)
     # Hydra leaves its log handlers behind; the next command's output is not theirs.

@@ -1,15 +1,18 @@
-"""Small real photographs as prepared pairs, made once for all tests."""
+"""Small real photographs as prepared pairs, and a run trained on them, made once for all tests."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from skimage import data as photographs
 
 from homoreg.data.images import encode_jpeg
 from homoreg.data.manifest import write_manifest
 from homoreg.data.warp import Warp, render
+from tests.commands import DEBUG, succeed
 
 
 def small_photos() -> dict[str, np.ndarray]:
@@ -53,6 +56,16 @@ def write_pairs(root: Path, split: str, photos: dict[str, np.ndarray], repeats: 
     write_manifest(root / f"pairs_{split}.json", 0, {}, pairs)
 
 
+def pytest_configure() -> None:
+    """One thread for each process that runs tests, and for those that it starts.
+
+    Tests run on all cores at once, and the number of threads is part of what a run computes.
+    """
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that parallel workers finish at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -75,3 +88,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, image in small_photos().items():
         cv2.imwrite(str(folder / name), image[..., ::-1])
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the options ``DEBUG``; a test that writes into it copies it first."""
+    folder = tmp_path_factory.mktemp("trained")
+    succeed(folder, "train", *DEBUG, f"data.root={prepared}", "hydra.run.dir=run")
+    return folder / "run"

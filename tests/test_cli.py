@@ -9,22 +9,19 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import DictConfig
 
+from homoreg.cli import command
 from homoreg.cli.command import as_typed
 from homoreg.cli.resolvers import MAX_JOB_NAME, job_name, study_name
 from homoreg.errors import HomoregError, one_line
 from homoreg.runs import RunFolder
+from tests.commands import Ended
 from tests.commands import run as run_command
-from tests.commands import run_alone
 
-# A command of its own: it fails, or leaves a file, as its options say.
-COMMAND = """
-from pathlib import Path
-from homoreg.errors import HomoregError
-from homoreg.cli import command
 
-@command("NAME")
-def main(cfg):
+def fail_or_leave_a_file(cfg: DictConfig) -> None:
+    """A job that ends as its seed says."""
     if cfg.seed == 1:
         raise HomoregError("seed=1: choose another")
     if cfg.seed == 2:
@@ -33,17 +30,22 @@ def main(cfg):
         raise KeyboardInterrupt
     (Path(cfg.paths.run) / "done").write_text(cfg.data.root)
 
-main()
-"""
+
+def run(folder: Path, *arguments: str, name: str = "train") -> Ended:
+    return run_command(folder, name, *arguments, main=command(name)(fail_or_leave_a_file))
 
 
-def test_any_locale_will_do(tmp_path: Path) -> None:
+def test_a_process_of_any_locale_ends_with_a_line_and_a_code(tmp_path: Path) -> None:
     """Output in an encoding that has no letter for a message's κ, × or …."""
-    script = tmp_path / "command.py"
-    text = COMMAND.replace("NAME", "train").replace("seed=1: choose another", "κ × …")
-    script.write_text(text, encoding="utf-8")
+    script = """if True:
+        from homoreg.cli import command
+        from homoreg.errors import HomoregError
+        @command("train")
+        def main(cfg):
+            raise HomoregError("κ × …")
+        main()"""
     ended = subprocess.run(
-        [sys.executable, str(script), "seed=1"],
+        [sys.executable, "-c", script, "seed=1"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -51,19 +53,6 @@ def test_any_locale_will_do(tmp_path: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (2, "homoreg: ? ? ?\n")
-
-
-def run(folder: Path, *arguments: str, command: str = "train") -> subprocess.CompletedProcess[str]:
-    script = folder / "command.py"
-    script.write_text(COMMAND.replace("NAME", command))
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200"},
-        check=False,
-    )
 
 
 def jobs(folder: Path) -> set[str]:
@@ -170,7 +159,7 @@ def test_a_sweep_of_another_command_is_counted_and_nothing_of_it_is_done_before(
     tmp_path: Path,
 ) -> None:
     for _ in range(2):
-        ended = run(tmp_path, "-m", "study=mine", "seed=0,1", command="evaluate")
+        ended = run(tmp_path, "-m", "study=mine", "seed=0,1", name="evaluate")
         assert ended.returncode == 2
         assert ended.stdout.splitlines()[-1] == (
             "2 jobs: 0 done before, 0 resumed, 0 retried, 1 new, 1 failed"
@@ -224,15 +213,26 @@ def test_what_is_no_option_or_value_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "align", "report", "export"])
-def test_help_is_short_and_every_option_is_explained(tmp_path: Path, command: str) -> None:
+def test_help_is_short_and_every_option_is_explained() -> None:
     # In a process of its own: what other tests left running in this one may print too.
-    shown = run_alone(tmp_path, command, "--help").stdout
-    assert len(shown.splitlines()) < 30
-    assert f"python -m homoreg.{command} --options" in shown
-    options = run_alone(tmp_path, command, "--options").stdout.splitlines()
+    script = """if True:
+        import json; from pathlib import Path; from tests.commands import run
+        commands = "prepare", "train", "evaluate", "align", "report", "export"
+        shown = {c: [run(Path(), c, o).stdout for o in ("--help", "--options")] for c in commands}
+        print(json.dumps(shown))"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     explained = re.compile(r"#|.*\._\w+_=|.*=\$\{|.*  # |$")
-    assert [line for line in options if not explained.match(line)] == []
+    for name, (text, options) in json.loads(ended.stdout).items():
+        assert len(text.splitlines()) < 30
+        assert f"python -m homoreg.{name} --options" in text
+        assert len(options) > 100
+        assert [line for line in options.splitlines() if not explained.match(line)] == []
 
 
 def test_options_follow_the_choices_of_the_command_line(tmp_path: Path) -> None:

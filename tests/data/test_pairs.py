@@ -4,9 +4,6 @@ import io
 import itertools
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 from skimage.data import astronaut, chelsea, coffee
-from tests.commands import run, succeed
+from tests.commands import run
 
 from homoreg.cli import compose
 from homoreg.data.images import read_image
@@ -365,23 +362,6 @@ def test_the_default_config_is_the_default_of_the_class() -> None:
         assert getattr(warp, option) == value
 
 
-@pytest.mark.slow
-def test_a_killed_command_goes_on(photos: Path, tmp_path: Path) -> None:
-    arguments = ["source=folder", f"source.root={photos}", "warp.repeats=20", "prepare.workers=1"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    succeed(tmp_path, "prepare", *arguments, f"data.root={whole}")
-    command = [sys.executable, "-m", "homoreg.prepare", *arguments, f"data.root={killed}"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
-        while len(list(killed.glob("processed/train/*"))) < 20:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-    assert not list(killed.glob("pairs_*"))
-    succeed(tmp_path, "prepare", *arguments, f"data.root={killed}")
-    assert contents(killed) == contents(whole)
-
-
-@pytest.mark.slow
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     for arguments, line in (
         (["source=folder", "source.root=none"], "there is no such folder"),
