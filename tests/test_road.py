@@ -168,8 +168,14 @@ class TestASweep:
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
         assert "pair=000099" in refused.stderr
 
-    def test_the_report_gathers_the_sweep(self, sweep: Path) -> None:
+    def test_the_report_gathers_the_sweep_and_its_newest_evaluation(self, sweep: Path) -> None:
+        quick = ["patch_pairs=0", "gallery=0", "validation_pairs=0"]
+        baselines = "descriptors=[untrained,rootsift]"
+        succeed(sweep.parents[1], "evaluate", f"runs={run_of(sweep, 'l2')}", baselines, *quick)
         succeed(sweep.parents[1], "report", f"runs={sweep}")
+        levels = pd.read_csv(sweep / "report" / "tables" / "levels.csv")
+        seeds = levels.groupby("arm")["seeds"].first()
+        assert seeds[["rootsift", "untrained", "l2"]].tolist() == [0, 0, 1]
         page = (sweep / "report" / "index.html").read_text()
         assert not re.search(r'(src|href)="https?:', page)
         training = pd.read_csv(sweep / "report" / "tables" / "training.csv")

@@ -4,8 +4,9 @@
 """
 
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -20,11 +21,14 @@ from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
 from homoreg.files import reading
 from homoreg.runs import RunFolder, find_runs
+from homoreg.runs.evaluations import evaluated_runs, newest_first
 from homoreg.study.analysis import Analysis
 from homoreg.study.arms import name_arms, order_arms, order_protocols, protocol_of
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.page import write_report
 from homoreg.study.tables import gather_rows, read_epochs
+
+log = logging.getLogger("homoreg.report")  # __name__ is "__main__" under python -m
 
 Done = list[tuple[dict[str, Any], RunFolder]]  # finished runs and their rows of the table of runs
 # Fields of run.json that a finished run has.
@@ -51,16 +55,32 @@ def main(cfg: DictConfig) -> None:
             f"runs={cfg.runs}: none of the {len(runs)} runs is finished; "
             "python -m homoreg.train makes or resumes them"
         )
-    page = report(runs, folder, _output_folder(folder) / "report", cfg.table)
+    if cfg.evaluations is None:
+        evaluations = newest_first(Path(cfg.paths.outputs), cfg.table)
+    else:
+        evaluations = [Path(str(path)) for path in cfg.evaluations]
+    page = report(runs, folder, _output_folder(folder) / "report", cfg.table, evaluations)
     print(f"report: {page}")
 
 
-def report(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> Path:
+def report(
+    runs: list[RunFolder],
+    root: Path,
+    folder: Path,
+    benchmark: str = "eval",
+    evaluations: Sequence[Path] = (),
+) -> Path:
     """Read the runs' files and write the report; returns the page's path."""
-    return write_report(folder, gather(runs, root, folder, benchmark))
+    return write_report(folder, gather(runs, root, folder, benchmark, evaluations))
 
 
-def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "eval") -> StudyData:
+def gather(
+    runs: list[RunFolder],
+    root: Path,
+    folder: Path,
+    benchmark: str = "eval",
+    evaluations: Sequence[Path] = (),
+) -> StudyData:
     """The runs' files as tables.
 
     Args:
@@ -68,6 +88,8 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         root: a folder above all runs; runs are named relative to it.
         folder: of the report, where its links start.
         benchmark: whose evaluation table is shown.
+        evaluations: folders that ``evaluate`` wrote, preferred first; each protocol gets baselines
+            and controls of the first one that evaluated runs of it.
     """
     table = _run_table(runs, root).assign(
         evaluation_csv=[_link(run.evaluation_csv(benchmark), folder) for run in runs],
@@ -77,12 +99,16 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
     records = cast(list[dict[str, Any]], table.to_dict("records"))
     done = [pair for pair in zip(records, runs, strict=True) if pair[1].status == "done"]
 
-    def evaluated(file_of: Callable[[RunFolder], Path]) -> pd.DataFrame:
+    def evaluated(
+        file_of: Callable[[RunFolder], Path], extra: Mapping[str, pd.DataFrame] | None = None
+    ) -> pd.DataFrame:
         found = {
             record["run"]: read_evaluation(file_of(run))
             for record, run in done
             if file_of(run).is_file()
         }
+        for name, rows in (extra or {}).items():
+            found[name] = pd.concat([found[name], same_pairs(rows, found[name])])
         return gather_rows(found, table) if found else pd.DataFrame()
 
     def of_runs(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -99,7 +125,9 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
                 if run.metrics_csv.is_file()
             ]
         ),
-        rows=evaluated(lambda run: run.evaluation_csv(benchmark)),
+        rows=evaluated(
+            lambda run: run.evaluation_csv(benchmark), _baselines(evaluations, done, benchmark)
+        ),
         best_rows=evaluated(lambda run: run.best_evaluation_csv(benchmark)),
         shifts=of_runs(
             [
@@ -111,6 +139,35 @@ def gather(runs: list[RunFolder], root: Path, folder: Path, benchmark: str = "ev
         configs=_protocol_differences(first),
         pictures=_pictures(first),
     )
+
+
+def _baselines(evaluations: Iterable[Path], done: Done, benchmark: str) -> dict[str, pd.DataFrame]:
+    """Rows of baselines and controls, by the run that they were evaluated beside."""
+    known = {
+        run.path.resolve(): record
+        for record, run in done
+        if run.evaluation_csv(benchmark).is_file()
+    }
+    found: dict[str, tuple[str, pd.DataFrame]] = {}
+    for folder, runs in evaluated_runs(evaluations):
+        records = [known[path] for run in runs if (path := run.path.resolve()) in known]
+        if records and records[0]["protocol"] not in found:
+            table = read_evaluation(folder / "evaluation" / f"{benchmark}.csv")
+            found[records[0]["protocol"]] = records[0]["run"], table[table["seed"].isna()]
+    return dict(found.values())
+
+
+def same_pairs(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """The rows about pairs of another table, with the same pixels and keypoints there."""
+    same = ["pair_id", "rmse_identity_gray", "keypoints_1", "keypoints_2", "repeatable"]
+    kept = rows.merge(own[same].drop_duplicates(), on=same)
+    if len(kept) < len(rows):
+        log.warning(
+            "%d of %d rows of baselines are left out: other pairs or keypoints",
+            len(rows) - len(kept),
+            len(rows),
+        )
+    return kept
 
 
 def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
