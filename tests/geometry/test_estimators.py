@@ -145,6 +145,15 @@ def test_the_same_seed_gives_the_same_estimate(matches, method):
         np.testing.assert_array_equal(first.inliers, second.inliers)
 
 
+@pytest.mark.parametrize("count", [8, 14, 30, 48, 49, 60, 200])
+def test_prosac_does_not_stop_at_the_first_matches(rng, perspective, count):
+    """Right matches in no order: any homography that a few of them give fits nearly all."""
+    for _ in range(30):
+        points1 = rng.uniform(0, 1, (count, 2)) * [639, 479]
+        points2 = transform_points(points1, perspective) + rng.normal(0, 0.3, points1.shape)
+        assert Estimator("prosac")(points1, points2).inliers.mean() > 0.8
+
+
 def test_seed_zero_is_a_seed_and_seeds_differ(rng, perspective):
     points1 = rng.uniform(0, 1, (60, 2)) * [639, 479]
     points2 = transform_points(points1, perspective) + rng.normal(0, 2, points1.shape)

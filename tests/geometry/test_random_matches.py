@@ -153,5 +153,6 @@ def check(seed, method):
 def test_no_random_matches_crash_or_give_impossible_numbers(method):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for seed in range(40):
+        # In set 1950 PROSAC once took 6 of 14 right matches, more than 60 px off.
+        for seed in (*range(40), 1950):
             check(seed, method)

@@ -54,6 +54,10 @@ FIRST_REFIT_PX = 1.5
 REFIT_PER_MEDIAN = 3.0
 SMALLEST_REFIT_PX = 0.1  # no detector is more accurate, and rounding is no noise
 
+# PROSAC's schedule in OpenCV is made for 200,000 samples. Where there are fewer samples of four, it
+# draws the first four matches many times over, counts each draw, and may stop with nothing else.
+FEWEST_FOR_PROSAC = 49
+
 _OPENCV = {
     "ransac": cv2.RANSAC,
     "lmeds": cv2.LMEDS,
@@ -106,8 +110,8 @@ class Estimator:
     Args:
         method: "dlt" (normalized), "dlt_raw" (raw pixels, as in the study), or a robust one:
             "ransac", "lmeds", "magsac", "usac", "usac_fast", "usac_accurate", "prosac" (all
-            OpenCV), "poselib" (if installed). "prosac" samples early rows first: sort the matches,
-            best first.
+            OpenCV), "poselib" (if installed). "prosac" samples early rows first, if there are 49
+            matches or more: sort them, best first.
         threshold_px: inlier threshold of the search: largest distance in view 2 between ``H x1``
             and ``x2``. "lmeds" finds its own.
         confidence: wanted probability that one sample was free of outliers, in (0, 1).
@@ -197,7 +201,8 @@ class Estimator:
         """The robust search: its inliers ``(N,)``, none where it finds no homography."""
         if self.method == "prosac":
             parameters = cv2.UsacParams()
-            parameters.sampler = cv2.SAMPLING_PROSAC
+            few = len(points1) < FEWEST_FOR_PROSAC
+            parameters.sampler = cv2.SAMPLING_UNIFORM if few else cv2.SAMPLING_PROSAC
             parameters.threshold = self.threshold_px
             parameters.confidence = self.confidence
             parameters.maxIterations = self.max_iterations
