@@ -36,7 +36,7 @@ class Counts:
 
 COUNTS = {
     "smoke": Counts(20, 440, 1, 1, 1),
-    "short": Counts(1000, 2000, 2, 14, 1),
+    "short": Counts(1000, 2000, 2, 18, 1),
     "full": Counts(10_000, 10_000, 20, 50, 2),
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = ("prepare", "train", "evaluate", "report")
+COMMANDS = ("prepare", "train", "evaluate", "report", "align", "export")
 TIMEOUT_S = 120.0
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from homoreg.descriptors.safetensors import read_safetensors
 from homoreg.runs import RunFolder
 from tests.conftest import small_photos
 from tests.torture.commands import Ended, call, copy_tree
@@ -22,6 +23,8 @@ TRAIN = (
     *("data.validation_pairs=32", "evaluation.validation_pairs=4", "evaluation.shift_pairs=1"),
 )
 SELECTION = ("source=folder", "source.train=6", "source.eval=2")
+VIEWS = "{base}/data/processed/eval/img_000001"
+ALIGN = (f"image1={VIEWS}.jpg", f"image2={VIEWS}_warped.jpg", "descriptor=rootsift")
 EVALUATE = ("descriptors=[raw_patches]", "gallery=1", "patch_pairs=1", "benchmark.limit=2")
 SWEEP = ("-m", "study=s", "seed=0,1")
 
@@ -61,6 +64,8 @@ STAGES = (
     Stage("evaluation", ("train", *TRAIN, DATA, RUN), {"run": "trained"}),
     Stage("evaluate", ("evaluate", "runs={base}/s", *EVALUATE, RUN)),
     Stage("report", ("report", "runs={base}/s", RUN)),
+    Stage("align", ("align", *ALIGN, "panorama=out/both.png", RUN)),
+    Stage("export", ("export", "run={base}/trained", "to=out/trained.safetensors")),
     Stage("sweep", ("train", *SWEEP, *TRAIN, DATA, "paths.multirun=out")),
 )
 
@@ -89,12 +94,16 @@ def succeed(ended: Ended) -> None:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What must come out to the bit: lists, manifests and tables without times."""
+    """What must come out to the bit: lists, manifests, weights, and tables without times."""
     found = {}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if file.suffix == ".txt" or re.search(r"pairs_(train|eval)\.json$", name):
+        if re.search(r"\.txt$|pairs_(train|eval)\.json$|alignment\.json$", name):
             found[name] = file.read_text()
+        elif file.suffix == ".safetensors":
+            weights, texts = read_safetensors(file)  # the library writes texts in any order
+            values = {key: tensor.tolist() for key, tensor in weights.items()}
+            found[name] = json.dumps([values, texts], sort_keys=True)
         elif file.suffix == ".csv":
             table = pd.read_csv(file, dtype=str, keep_default_na=False)
             timed = [column for column in table if str(column).endswith("_ms")]
@@ -116,6 +125,8 @@ def damaged_files(folder: Path) -> list[str]:
                 pd.read_csv(file)
             elif file.suffix == ".ckpt":
                 torch.load(file, weights_only=True)
+            elif file.suffix == ".safetensors":
+                read_safetensors(file)
             elif file.suffix in (".png", ".jpg"):
                 with Image.open(file) as image:
                     image.load()

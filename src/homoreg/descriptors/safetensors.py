@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from homoreg.errors import HomoregError
 from homoreg.files import atomic_path
@@ -16,8 +16,9 @@ def write_safetensors(
 ) -> None:
     """Write tensors on the CPU and texts atomically."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    content = save(contiguous, dict(metadata))  # save_file raises no OSError on a full disk
     with atomic_path(file) as temporary:
-        save_file(contiguous, temporary, dict(metadata))
+        temporary.write_bytes(content)
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
