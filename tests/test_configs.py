@@ -1,12 +1,14 @@
 """Every file of ``conf/`` composes, builds what it names and explains its options."""
 
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import compose
 from homoreg.cli.resolvers import job_name
@@ -40,18 +42,38 @@ def test_a_command_s_config_resolves(command: str, tmp_path: Path) -> None:
     OmegaConf.to_container(cfg, resolve=command != "report", throw_on_missing=False)
 
 
-@pytest.mark.parametrize("file", CHOICES, ids=str)
-def test_every_choice_composes_and_builds(file: Path, tmp_path: Path, prepared: Path) -> None:
+@pytest.fixture(scope="module")
+def composed(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], DictConfig]:
+    """The resolved config of a command under one override."""
+    roots = [f"paths.run={tmp_path_factory.mktemp('run')}", f"data.root={prepared}"]
+
+    @cache
+    def compose_once(command: str, override: str) -> DictConfig:
+        cfg = compose(command, [override, *roots])
+        OmegaConf.resolve(cfg)
+        return cfg
+
+    return compose_once
+
+
+# Corrections are composed below, each with the protocol that it corrects.
+@pytest.mark.parametrize("file", [f for f in CHOICES if f.parts[0] != "correction"], ids=str)
+def test_every_choice_composes_and_builds(
+    file: Path, composed: Callable[[str, str], DictConfig]
+) -> None:
     group, name = file.parent.as_posix(), file.stem
-    selected = f"[{name}]" if group in ("descriptors", "estimators") else name
-    command = "evaluate" if group == "descriptors" else "train"
-    roots = [f"paths.run={tmp_path}", f"data.root={prepared}"]
-    cfg = compose(command, [f"{group}={selected}", *roots])
-    OmegaConf.resolve(cfg)
+    if group == "descriptors":  # all at once, each under its own name
+        everything = ",".join(f.stem for f in CHOICES if f.parts[0] == group)
+        chosen = composed("evaluate", f"descriptors=[{everything}]").descriptors.get(name, {})
+    else:
+        selected = f"[{name}]" if group == "estimators" else name
+        chosen = composed("train", f"{group}={selected}").get(group)
     if file.parts[0] in PLAIN:
         return
     try:
-        instantiate(cfg[group], _convert_="all")
+        instantiate(chosen, _convert_="all")
     except Exception as error:
         reason = error.__cause__ or error
         missing = isinstance(reason, (HomoregError, ModuleNotFoundError))
