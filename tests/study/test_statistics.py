@@ -6,20 +6,22 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks import null_rates
+from benchmarks.null_rates import WORLDS, World
+from benchmarks.simulated_study import study
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from tests.study.simulated import study
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError, one_line
 from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.statistics import (
-    ALPHA,
     FLIPS,
+    MAX_SKEWNESS,
     OUTCOMES,
     SeedValues,
     compare_arms,
@@ -35,12 +37,6 @@ from homoreg.study.statistics import (
 )
 
 some_differences = st.lists(st.integers(-20, 20), min_size=2, max_size=9)
-
-
-def share(rejected: np.ndarray) -> tuple[float, float]:
-    """A simulated rate and three of its standard errors."""
-    rate = float(np.mean(rejected))
-    return rate, 3 * np.sqrt(max(rate * (1 - rate), 1e-4) / len(rejected))
 
 
 # Exact tests over seeds
@@ -111,74 +107,36 @@ def test_fewest_seeds_and_power_are_of_the_family():
 # Seeds and photos, crossed
 
 
-def crossed(
-    rng: np.random.Generator, seeds: int, photos: int, sd: tuple[float, float, float]
-) -> SeedValues:
-    """Differences of arms that do not differ: effects of seeds, photos and both, two pairs each."""
-    own, of_photo, of_both = sd
-    values = rng.normal(0, own, (seeds, 1)) + rng.normal(0, of_photo, photos)
-    values = np.repeat(values, 2, axis=1) + rng.normal(0, of_both, (seeds, 2 * photos))
-    sample = photo_sample(np.repeat(np.arange(photos), 2), draws=100)
-    means = sample.counts @ values.T / sample.counts.sum(1, keepdims=True)
-    return SeedValues(means, sample.photos)
-
-
-# Seeds, photos, and the standard deviations of seeds, photos and their interaction.
-WORLDS = [
-    *((7, 20, (0.1, 0.0, 0.5)), (12, 20, (0.1, 0.3, 0.3)), (12, 40, (0.0, 0.5, 0.5))),
-    *((8, 15, (0.3, 0.1, 0.1)), (18, 60, (0.05, 0.2, 1.0))),
-]
-
-
-def check_error_and_coverage(world: tuple, studies: int) -> None:
-    seeds, photos, sd = world
-    rng = np.random.default_rng([seeds, photos])
-    found = [crossed(rng, seeds, photos, sd) for _ in range(studies)]
-    ends = np.array([one.interval() for one in found])
-    rate, error = share((ends[:, 0] <= 0) & (ends[:, 1] >= 0))
-    assert rate >= 0.95 - error - 0.015
-    rate, error = share([one.test("two-sided") <= ALPHA for one in found])
-    assert rate <= ALPHA + error
-    margin = 0.5 * np.median(ends[:, 1] - ends[:, 0])
-    shifted = [SeedValues(one.values + margin, photos) for one in found]
-    rate, error = share([one.within(margin) <= ALPHA for one in shifted])
-    assert rate <= ALPHA + error
-
-
-@pytest.mark.parametrize("world", WORLDS[:2])
-def test_intervals_cover_and_tests_err_as_stated(world: tuple):
-    check_error_and_coverage(world, 300)
+@pytest.mark.parametrize("world", WORLDS[:2], ids=str)
+def test_intervals_cover_and_tests_err_as_stated(world: World):
+    for rate in null_rates.seeds_and_photos(world, 300):
+        assert rate.holds, rate
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", WORLDS)
-def test_intervals_cover_and_tests_err_as_stated_in_many_studies(world: tuple):
-    check_error_and_coverage(world, 600)  # a rate of 5 % within ±2.7 %
+@pytest.mark.parametrize("world", WORLDS, ids=str)
+def test_intervals_cover_and_tests_err_as_stated_in_many_studies(world: World):
+    for rate in null_rates.seeds_and_photos(world, 600):  # a rate of 5 % within ±2.7 %
+        assert rate.holds, rate
 
 
 def test_a_test_over_seeds_alone_mistakes_the_photos_for_the_arm():
-    """Arms that differ on some photos, equally at every seed: over seeds that is certain."""
-    rng = np.random.default_rng(10)
-    found = [crossed(rng, 12, 20, (0.05, 0.3, 0.3)) for _ in range(300)]
-    assert share([sign_flip_test(one.seeds) <= ALPHA for one in found])[0] > 0.2
-    rate, error = share([one.test("two-sided") <= ALPHA for one in found])
-    assert rate <= ALPHA + error
+    assert null_rates.seeds_alone(300).measured > 0.2
 
 
 def test_a_test_over_pairs_mistakes_a_run_for_an_arm():
-    rng = np.random.default_rng(4)
-    values = rng.normal(0, 0.1, (1000, 1, 2)) + rng.normal(0, 0.5, (1000, 200, 2))
-    p = stats.wilcoxon(values[..., 0], values[..., 1], axis=1).pvalue
-    rate, error = share(p <= ALPHA)
-    assert rate == pytest.approx(0.495, abs=error)
+    assert null_rates.pairs_alone(1000).measured > 0.4
 
 
 @pytest.mark.parametrize("draw", ["normal", "laplace", "uniform"])
 def test_holm_over_contrasts_with_one_baseline_errs_in_one_study_of_twenty(draw: str):
-    values = getattr(np.random.default_rng(5), draw)(size=(2000, 4, 7))
-    p = sign_flip_test(values[:, 1:] - values[:, :1])
-    rate, error = share(p.min(1) <= ALPHA / 3)  # Holm rejects something where its first step does
-    assert rate <= ALPHA + error
+    rate = null_rates.holm_over_contrasts(draw, 2000)
+    assert rate.holds, rate
+
+
+def test_the_marked_skewness_costs_the_sign_flip_test_its_level():
+    assert null_rates.skewed(MAX_SKEWNESS, 7, 2000).measured < 0.08
+    assert not null_rates.skewed(2 * MAX_SKEWNESS, 7, 2000).holds
 
 
 def test_a_baseline_has_the_variance_of_the_photos_and_one_seed_has_none():
@@ -394,10 +352,5 @@ def test_protocols_and_estimators_are_apart():
 
 @pytest.mark.slow
 def test_the_whole_comparison_errs_in_one_null_study_of_twenty():
-    wrong = []
-    for number in range(100):
-        table = compare_arms(study(seeds=7, pairs=20, key=number), draws=50)
-        primary = table[table["metric"] == "log10_corner_error"]
-        wrong.append(primary["verdict"].isin(["higher", "lower"]).any())
-    rate, error = share(wrong)
-    assert rate <= ALPHA + error
+    rate = null_rates.all_arms(100)
+    assert rate.holds, rate

@@ -30,7 +30,7 @@ from homoreg.study.arms import order_arms
 
 ALPHA = 0.05  # of a family of tests, and 1 − the level of every interval
 DRAWS = 400  # of the bootstrap over photos
-MAX_SKEWNESS = 1.0  # the sign-flip test holds its level up to here, and not at 2
+MAX_SKEWNESS = 1.0  # beyond, sign-flip tests err too often: 6 to 7 % at 1, 12 to 13 % at 2
 
 Alternative = Literal["two-sided", "greater", "less"]
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
