@@ -6,6 +6,7 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -176,13 +177,11 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     choices = [_hydra(run).get("runtime", {}).get("choices", {}) for run in runs]
     # Whole numbers stay whole where a run that never finished has none.
     table = pd.json_normalize([run.record for run in runs]).convert_dtypes()
+    names = [_name(run, root) for run in runs]
     table = table.assign(
-        run=[_name(run, root) for run in runs],
+        run=names,
         status=[run.status for run in runs],
-        protocol=[
-            protocol_of(analysis.protocol, chosen.get("recipe"))
-            for analysis, chosen in zip(analyses, choices, strict=True)
-        ],
+        protocol=[analysis.protocol for analysis in analyses],
         analysis=pd.Series(analyses, dtype=object),
         settings=pd.Series(list(map(_settings, runs, choices)), dtype=object),
     )
@@ -202,9 +201,29 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
             for run, search in zip(runs, searched, strict=True)
         ],
     )
+    table["protocol"] = _protocols(table, [chosen.get("recipe") for chosen in choices])
     for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
         table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
     return table
+
+
+def _protocols(table: pd.DataFrame, recipes: list[str | None]) -> list[str]:
+    """Each run's protocol and recipe, and its sweep where another one has the same arms.
+
+    Sweeps that have an arm and a seed in common are studies of their own, not seeds of one.
+    """
+    table = table.assign(
+        recipe=[recipe or "" for recipe in recipes],
+        sweep=[re.sub(r"[^\w.+-]+", "+", name.rpartition("/")[0]) for name in table["run"]],
+    )
+    done = table[table["status"] == "done"]
+    arms = [name_arms(own) for _, own in done.groupby(["protocol", "recipe", "sweep"])]
+    of_seed = done.assign(arm=pd.concat(arms)).groupby(["protocol", "arm", "seed"])
+    apart = set(done.loc[of_seed["sweep"].transform("nunique") > 1, "sweep"])
+    return [
+        protocol_of(protocol, recipe, sweep if sweep in apart else "")
+        for protocol, recipe, sweep in zip(table["protocol"], recipes, table["sweep"], strict=True)
+    ]
 
 
 def _analysis(run: RunFolder) -> Analysis:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.study.conftest import CORRECTED, NOTEBOOK
+from tests.study.conftest import CORRECTED, NOTEBOOK, write_run
 
 from homoreg.report import gather
 from homoreg.runs import find_runs
@@ -22,6 +22,7 @@ from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.shift import shift_response
+from homoreg.study.sections.studies import studies
 from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
@@ -271,6 +272,70 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     figure = figures(section)["primary"].draw()
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert [label.split(" ")[0] for label in labels] == ["rootsift", "untrained"]
+
+
+@pytest.fixture(scope="module")
+def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A on 16 pairs; B on the first 10 of them, with another rate and a seed less for l2."""
+    folder = tmp_path_factory.mktemp("multirun")
+    for name, pairs, rate in [("a", 16, 0.1), ("b", 10, 0.2)]:
+        for seed in range(7):
+            for arm, px in {"none": 6.0 if name == "b" else 1.5, "l2": 1.5}.items():
+                if (name, arm, seed) != ("b", "l2", 6):
+                    own = {"optimizer.lr": rate}
+                    options = {"analysis": CORRECTED, "settings": own, "error_px": px}
+                    write_run(folder / name / f"{arm}+{seed}", arm, seed, pairs=pairs, **options)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def side_by_side(two_studies: Path) -> StudyData:
+    return gather(find_runs([two_studies / "a", two_studies / "b"]), two_studies, two_studies)
+
+
+def test_two_studies_are_compared_on_the_pairs_that_they_share(side_by_side: StudyData):
+    study = side_by_side
+    assert study.protocols == ["corrected@a", "corrected@b"]
+    assert set(study.arms["seeds"]) == {7, 6, 0}  # nothing is pooled
+    section = studies(study)
+    table = section.frames["studies"].set_index(["estimator", "arm"])
+    assert (table["pairs_first"] == 16).all()
+    assert (table[["pairs_second", "pairs"]] == 10).all(axis=None)
+    rows = study.rows[(study.rows["estimator"] == "dlt") & (study.rows["pair_id"] <= "000010")]
+    rows = rows.assign(value=np.log10(rows["corner_error_px"].clip(0.05, 100)))
+    by_seed = rows.groupby(["arm", "protocol", "seed"])["value"].mean().unstack("protocol").dropna()
+    for arm in ("none", "l2"):
+        row, own = table.loc[("dlt", arm)], by_seed.loc[arm]
+        assert (row["mean_baseline"], row["mean_arm"]) == pytest.approx(tuple(own.mean()))
+        difference = own["corrected@b"] - own["corrected@a"]
+        assert (row["seeds"], row["difference"]) == (len(own), pytest.approx(difference.mean()))
+        assert row["low"] < difference.mean() < row["high"]
+    assert table["seeds"].to_dict() == {
+        (estimator, arm): 7 - (arm == "l2") for estimator, arm in table.index
+    }
+    assert table.loc[("magsac", "none"), "verdict"] == "higher"
+    assert table.loc[("magsac", "l2"), "verdict"] == "open: too few seeds"
+    text = " ".join(part for part in section.parts if isinstance(part, str))
+    assert "10 pairs of 5 photos are shared, of 16 of the first and 10 of the second" in text
+    assert "**none** has" in text
+    assert study.configs.set_index("option").loc["optimizer.lr"].tolist() == ["0.1", "0.2"]
+
+
+def test_studies_on_other_warps_of_the_photos_share_no_pair(side_by_side: StudyData):
+    rows = side_by_side.rows.copy()
+    rows.loc[rows["protocol"] == "corrected@b", "rmse_identity_gray"] += 1
+    section = studies(replace(side_by_side, rows=rows))
+    assert not tables(section)
+    assert "nothing is compared" in section.parts[1]
+
+
+def test_further_seeds_of_a_study_are_pooled_with_it(two_studies: Path, make_run: Callable):
+    more = {"analysis": CORRECTED, "settings": {"optimizer.lr": 0.1}, "pairs": 16}
+    make_run(two_studies / "c" / "none+7", "none", 7, **more)
+    study = gather(find_runs([two_studies / "a", two_studies / "c"]), two_studies, two_studies)
+    assert study.protocols == ["corrected"]
+    assert set(study.done["arm"]) == {"none", "l2"}
+    assert studies(study) is None
 
 
 def test_claims_show_both_protocols_and_every_estimator(sections: list[Section]):

@@ -105,26 +105,38 @@ def order_protocols(protocols: Iterable[str]) -> list[str]:
     ['notebook', 'corrected', 'corrected_strong']
     """
     places = {name: place for place, name in enumerate(PROTOCOLS)}
-    return sorted(set(protocols), key=lambda name: (places[name.partition("_")[0]], name))
+    return sorted(set(protocols), key=lambda name: (places[base_protocol(name)], name))
 
 
-def protocol_of(protocol: str, recipe: str | None) -> str:
-    """The key under which runs are kept apart: their protocol and any recipe but the default.
+def protocol_of(protocol: str, recipe: str | None, study: str = "") -> str:
+    """The key under which runs are kept apart: protocol, any recipe but the default, and study.
 
-    >>> protocol_of("corrected", "cosine"), protocol_of("corrected", "strong")
-    ('corrected', 'corrected_strong')
+    >>> protocol_of("corrected", "cosine"), protocol_of("corrected", "strong", "mine")
+    ('corrected', 'corrected_strong@mine')
     """
-    return f"{protocol}_{recipe}" if recipe and recipe != "cosine" else protocol
+    key = f"{protocol}_{recipe}" if recipe and recipe != "cosine" else protocol
+    return f"{key}@{study}" if study else key
 
 
-def protocol_label(protocol: str) -> str:
+def base_protocol(key: str) -> str:
+    """The protocol of a key of :func:`protocol_of`.
+
+    >>> base_protocol("corrected_strong@mine")
+    'corrected'
+    """
+    return key.partition("@")[0].partition("_")[0]
+
+
+def protocol_label(key: str) -> str:
     """A key of :func:`protocol_of` in words.
 
-    >>> protocol_label("corrected_strong")
-    'the corrected protocol with recipe=strong'
+    >>> protocol_label("corrected_strong@mine")
+    'the corrected protocol with recipe=strong, study mine'
     """
-    name, _, recipe = protocol.partition("_")
-    return PROTOCOLS[name] + (f" with recipe={recipe}" if recipe else "")
+    _, _, recipe = key.partition("@")[0].partition("_")
+    study = key.partition("@")[2]
+    label = PROTOCOLS[base_protocol(key)] + (f" with recipe={recipe}" if recipe else "")
+    return label + (f", study {study}" if study else "")
 
 
 def sort_models(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

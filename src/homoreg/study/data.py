@@ -12,7 +12,13 @@ from homoreg.study import tables
 from homoreg.study.analysis import Analysis, analysis_of, primary_estimator
 from homoreg.study.arms import ORIGINAL_ARMS, order_protocols, protocol_label
 from homoreg.study.claims import evaluate_claims
-from homoreg.study.statistics import OUTCOMES, compare_arms, compare_contrasts, levels
+from homoreg.study.statistics import (
+    OUTCOMES,
+    compare_arms,
+    compare_contrasts,
+    compare_studies,
+    levels,
+)
 
 BASELINE = "none"  # the arm that the others are compared with
 MANY_RUNS = 12  # above this, tables have a row per arm and not per run
@@ -25,8 +31,9 @@ class StudyData:
 
     Attributes:
         title: the study's name.
-        runs: a row per run: ``run``, ``status``, ``protocol``, ``arm``, the run's record flattened
-            with dots (``training.epochs``, ``seconds.fit``), ``analysis`` (an
+        runs: a row per run: ``run``, ``status``, ``protocol`` (a key of
+            :func:`~homoreg.study.arms.protocol_of`), ``arm``, the run's record flattened with dots
+            (``training.epochs``, ``seconds.fit``), ``analysis`` (an
             :class:`~homoreg.study.analysis.Analysis`), ``settings`` (its resolved config and its
             choices of config groups, by option), ``evaluation_csv``, ``metrics_csv`` and
             ``config_yaml`` relative to the report's folder (empty where missing), and ``objective``
@@ -114,6 +121,33 @@ class StudyData:
             for frame in (self.rows, self.done)
         )
         return evaluate_claims(rows, tables.training_table(runs), self.analyses)
+
+    @cached_property
+    def matched_studies(self) -> list[tuple[str, str]]:
+        """Protocols of the first study and of each other that are to be compared.
+
+        Those of one recipe, or the only ones of two studies.
+        """
+        of_study: dict[str, dict[str, str]] = {}
+        for protocol in self.done["protocol"].unique():
+            recipe, _, study = str(protocol).partition("@")
+            if study:
+                of_study.setdefault(study, {})[recipe] = str(protocol)
+        matched: list[tuple[str, str]] = []
+        first, *others = of_study.values() or [{}]
+        for own in others:
+            if len(first) == len(own) == 1:
+                matched += zip(first.values(), own.values(), strict=True)
+            else:
+                matched += [(first[recipe], own[recipe]) for recipe in first if recipe in own]
+        return matched
+
+    @cached_property
+    def between_studies(self) -> pd.DataFrame:
+        """Their arms on the pairs that they share; may be empty."""
+        if not len(self.rows) or not self.matched_studies:
+            return pd.DataFrame()
+        return compare_studies(self.rows, self.matched_studies, self.analyses)
 
     @cached_property
     def contrasts(self) -> pd.DataFrame:

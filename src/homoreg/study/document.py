@@ -9,7 +9,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 
-from homoreg.study.arms import PROTOCOLS, protocol_label
+from homoreg.study.arms import PROTOCOLS, base_protocol, protocol_label
 
 Format = Callable[[Any], str]
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -107,7 +107,7 @@ def view(table: pd.DataFrame, columns: Iterable[Column], by: Sequence[str] = ())
 
 
 def _group_label(value: Any) -> str:
-    known = str(value).partition("_")[0] in PROTOCOLS
+    known = base_protocol(str(value)) in PROTOCOLS
     return protocol_label(str(value)) if known else str(value)
 
 

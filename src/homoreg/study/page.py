@@ -17,6 +17,7 @@ from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.pairs import pictures
 from homoreg.study.sections.record import what_was_run
 from homoreg.study.sections.shift import shift_response
+from homoreg.study.sections.studies import studies
 from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
@@ -26,6 +27,7 @@ Make = Callable[[StudyData], Section | None]
 # In the order of the page; a section without anything to show is absent.
 SECTIONS: list[Make] = [
     summary,
+    studies,
     contrasts,
     claims,
     comparison,

@@ -5,6 +5,7 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import matplotlib.figure
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -116,7 +117,7 @@ def _html(markdown: str, images: dict[str, str]) -> str:
     for token in tokens:
         for child in token.children or []:
             if child.type == "image":
-                child.attrs["src"] = images[str(child.attrs["src"])]
+                child.attrs["src"] = images[unquote(str(child.attrs["src"]))]
     return str(parser.renderer.render(tokens, parser.options, {}))
 
 

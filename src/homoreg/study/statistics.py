@@ -7,7 +7,7 @@ a difference counts only where the exact test over seeds and the test over seeds
 docs/statistics.md has the reasons and the error rates.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -542,6 +542,69 @@ def compare_contrasts(
         for _, own in table.groupby("estimator", sort=False)
     ]
     return pd.concat(parts, ignore_index=True).drop(columns="informative")
+
+
+def compare_studies(
+    rows: pd.DataFrame,
+    matched: Iterable[tuple[str, str]],
+    analyses: Mapping[str, Analysis],
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """The arms of a study against the same arms of another one, on the pairs that both evaluated.
+
+    A pair is the same where photograph and RMSE without a warp agree, whatever its number in the
+    manifest: the same photograph under another warp has another RMSE. Holm runs over the arms.
+
+    Args:
+        rows: as for :func:`compare_arms`, with ``rmse_identity_gray``.
+        matched: protocols of the first and of the second study, as ``protocol`` has them.
+        analyses: by protocol; that of the first study holds for both.
+        draws: of the bootstrap over photos.
+
+    Returns:
+        A row per match, estimator and arm that both have: ``first``, ``second`` (protocols),
+        ``pairs_first`` and ``pairs_second``, how many pairs each evaluated, and the columns of
+        :func:`compare_arms` on the ``pairs`` that they share, for the first outcome: the first
+        study is the baseline, and the difference is second minus first.
+    """
+    views = rows["rmse_identity_gray"].round(3).astype(str)
+    groups = dict(protocol_groups(rows.assign(pair_id=rows["photo"] + " " + views), analyses))
+    parts = []
+    for first, second in matched:
+        analysis = analyses[first]
+        outcome = OUTCOMES[analysis.outcomes[0]]
+        for estimator in [estimator for protocol, estimator in groups if protocol == first]:
+            if (second, estimator) not in groups:
+                continue
+            both = [groups[protocol, estimator] for protocol in (first, second)]
+            shared = set(both[0]["pair_id"]) & set(both[1]["pair_id"])
+            if not shared:
+                continue
+            counts = [group["pair_id"].nunique() for group in both]
+            both = [group[group["pair_id"].isin(shared)] for group in both]
+            pairs = both[0].drop_duplicates("pair_id")
+            sample = photo_sample(pairs["photo"], draws)
+            theirs, ours = (
+                _run_samples(outcome, analysis.apply(group), pairs, sample) for group in both
+            )
+            records = []
+            for arm in order_arms(set(both[0]["arm"]) & set(both[1]["arm"])):
+                of_both = _by_seed(ours, arm), _by_seed(theirs, arm)
+                records.append(
+                    {
+                        **{"first": first, "second": second, "estimator": estimator},
+                        **{"metric": analysis.outcomes[0], "arm": arm},
+                        "seeds_left_out": len(of_both[0].keys() ^ of_both[1].keys()),
+                        **{"pairs_first": counts[0], "pairs_second": counts[1]},
+                        **{"pairs": len(pairs), "photos": sample.photos},
+                        **_compare(*of_both, sample.photos, outcome.margin),
+                    }
+                )
+            table = pd.DataFrame(records)
+            means = [*table["mean_baseline"], *table["mean_arm"]] if len(table) else []
+            informative = not outcome.uninformative(means, analysis.floor_percent)
+            parts.append(_with_verdicts(table, informative))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def protocol_groups(

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from homoreg.study.arms import PROTOCOLS, order_protocols, protocol_label
+from homoreg.study.arms import PROTOCOLS, base_protocol, order_protocols, protocol_label
 from homoreg.study.claims import DEPENDS, MIN_SEEDS, TESTS, VERDICTS, kappa_column
 from homoreg.study.data import StudyData
 from homoreg.study.document import (
@@ -89,7 +89,7 @@ def _notes(study: StudyData, whole: list[str], statements: pd.DataFrame) -> list
                 "table has none of the true matches alone."
             )
     for protocol, label in PROTOCOLS.items():
-        if not any(name.partition("_")[0] == protocol for name in whole):
+        if protocol not in map(base_protocol, whole):
             name = "notebook" if protocol == "notebook" else "study"
             notes.append(
                 f"{capitalized(label)} has not been run here: `python -m homoreg.train -m "

@@ -1,0 +1,78 @@
+"""Studies of the same arms side by side, on the pairs that they share."""
+
+from homoreg.study.arms import protocol_label
+from homoreg.study.data import StudyData
+from homoreg.study.document import (
+    Column,
+    Part,
+    Section,
+    Table,
+    bullets,
+    capitalized,
+    escape,
+    number,
+    probability,
+    view,
+)
+from homoreg.study.sections.summary import says
+from homoreg.study.statistics import OUTCOMES
+
+COLUMNS = [
+    Column("arm", "arm"),
+    Column("seeds", "seeds"),
+    Column("pairs", "n"),
+    Column("mean_baseline", "first study", number(3)),
+    Column("mean_arm", "second study", number(3)),
+    Column("difference", "difference", number(3), ("low", "high")),
+    Column("p_holm", "p, Holm", probability),
+    Column("verdict", "verdict"),
+]
+
+
+def studies(study: StudyData) -> Section | None:
+    """Absent where the runs are of one study."""
+    if not study.matched_studies:
+        return None
+    table = study.between_studies
+    parts: list[Part] = [
+        "Sweeps that have an arm and a seed in common are studies of their own: everything else on "
+        "this page is of each by itself. Here an arm of one is held against the same arm of the "
+        "other on the pairs that both evaluated, with the seeds that both have, by the first "
+        "outcome. Options in which they differ are listed under [What was run](#run).",
+    ]
+    lines = []
+    for first, second in study.matched_studies:
+        names = [escape(protocol_label(protocol)) for protocol in (first, second)]
+        own = table
+        if len(table):
+            own = table[(table["first"] == first) & (table["second"] == second)]
+            own = own[own["estimator"] == study.primary(first)]
+        if own.empty:
+            lines.append(
+                f"{capitalized(names[1])}, against {names[0]}: no pair, arm and estimator in "
+                "common; nothing is compared."
+            )
+            continue
+        row = own.iloc[0]
+        clauses = [
+            says(one, OUTCOMES[row["metric"]], "the first") for one in own.to_dict("records")
+        ]
+        lines.append(
+            f"{capitalized(names[1])}, against {names[0]} ({row['estimator']}): {row['pairs']} "
+            f"pairs of {row['photos']} photos are shared, of {row['pairs_first']} of the first and "
+            f"{row['pairs_second']} of the second. {capitalized('; '.join(clauses))}."
+        )
+    parts.append(bullets(lines))
+    if len(table):
+        shown = table[table["estimator"] == table["first"].map(study.primary)]
+        parts.append(
+            Table(
+                "studies",
+                "The same as numbers: means over the paired seeds on the n shared pairs, and the "
+                "difference, second minus first, with its 95 % interval over seeds and photos. "
+                "Other estimators are in the CSV.",
+                "studies",
+                view(shown, COLUMNS, by=["first", "second"]),
+            )
+        )
+    return Section("studies", "Between studies", parts, {"studies": table}, open=True)
