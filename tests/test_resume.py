@@ -12,10 +12,8 @@ import torch
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
 from homoreg.runs import RunFolder
-from tests.commands import run, succeed
-from tests.test_training import assert_same_run, table_of
-
-COMMON = ["experiment=debug", "trainer.enable_progress_bar=false"]
+from tests.commands import DEBUG, run, succeed
+from tests.runs import assert_same_run, table_of
 
 
 class Unwritable:
@@ -35,43 +33,34 @@ def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
 
 
-@pytest.fixture(scope="module")
-def whole(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two epochs."""
-    folder = tmp_path_factory.mktemp("work")
-    options = [*COMMON, f"data.root={prepared}", "trainer.max_epochs=2", "hydra.run.dir=whole"]
-    succeed(folder, "train", *options)
-    return folder / "whole"
-
-
 @pytest.mark.slow
-def test_a_damaged_checkpoint_costs_an_epoch(prepared: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_costs_an_epoch(prepared: Path, trained: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    shutil.copytree(whole, broken)
+    shutil.copytree(trained, broken)
     undone = {"training": None, "metrics": None, "reading_hash": None}
     RunFolder(broken).update_record(status="running", **undone)
     last = broken / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-2000])
-    options = [*COMMON, f"data.root={prepared}", "trainer.max_epochs=2", "hydra.run.dir=broken"]
+    options = [*DEBUG, f"data.root={prepared}", "hydra.run.dir=broken"]
     ended = succeed(tmp_path, "train", *options)
     assert "last.ckpt is damaged" in ended.stdout
     assert "previous.ckpt after 1 epochs" in ended.stdout
-    assert_same_run(whole, broken)
+    assert_same_run(trained, broken)
 
 
 @pytest.mark.slow
-def test_two_processes_do_not_write_one_run(prepared: Path, whole: Path, tmp_path: Path) -> None:
+def test_two_processes_do_not_write_one_run(prepared: Path, trained: Path, tmp_path: Path) -> None:
     script = """if True:
         import sys; from filelock import FileLock
         lock = FileLock(sys.argv[1]); lock.acquire(); print("held", flush=True); sys.stdin.read()"""
     lock = str(tmp_path / "out" / ".lock")
-    shutil.copytree(whole, tmp_path / "out")
+    shutil.copytree(trained, tmp_path / "out")
     holder = subprocess.Popen(
         [sys.executable, "-c", script, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout
     assert holder.stdout.readline()
-    options = [*COMMON, f"data.root={prepared}", "trainer.max_epochs=2", "hydra.run.dir=out"]
+    options = [*DEBUG, f"data.root={prepared}", "hydra.run.dir=out"]
     refused = run(tmp_path, "train", *options)
     assert (refused.returncode, "is being written by process" in refused.stderr) == (2, True)
     holder.communicate()
@@ -80,12 +69,12 @@ def test_two_processes_do_not_write_one_run(prepared: Path, whole: Path, tmp_pat
 
 @pytest.mark.slow
 def test_a_run_is_not_evaluated_on_photos_that_it_was_trained_on(
-    prepared: Path, whole: Path, tmp_path: Path
+    prepared: Path, trained: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
     shutil.copytree(prepared, root, ignore=shutil.ignore_patterns("*.bank"))
     shutil.copy(root / "pairs_train.json", root / "pairs_eval.json")
-    options = [f"runs={whole}", f"data.root={root}", "descriptors=none", "benchmark.limit=2"]
+    options = [f"runs={trained}", f"data.root={root}", "descriptors=none", "benchmark.limit=2"]
     options += ["patch_pairs=0", "gallery=0", "hydra.run.dir=out"]
     refused = run(tmp_path, "evaluate", *options)
     assert refused.returncode == 2
@@ -101,7 +90,7 @@ def test_held_out_pairs_that_cannot_be_read_are_refused_before_training(
 ) -> None:
     root = tmp_path / "data"
     shutil.copytree(prepared, root, ignore=shutil.ignore_patterns("*.bank"))
-    options = [*COMMON, "data.root=data", "hydra.run.dir=out"]
+    options = [*DEBUG, "data.root=data", "hydra.run.dir=out"]
     manifest = json.loads((root / "pairs_eval.json").read_text())
     image = root / manifest["pairs"][0]["img2"]
     image.write_bytes(b"")
@@ -115,20 +104,17 @@ def test_held_out_pairs_that_cannot_be_read_are_refused_before_training(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["model.channels=[8,8,8]"], "holds another network: network.features.0.weight is"),
-        (["optimizer=sgd"], "was written with another optimizer than torch.optim.sgd.SGD"),
-    ],
-)
 def test_a_checkpoint_of_another_network_or_optimizer_is_one_line(
-    options: list[str], line: str, prepared: Path, whole: Path, tmp_path: Path
+    prepared: Path, trained: Path, tmp_path: Path
 ) -> None:
-    checkpoint = f"ckpt={whole / 'checkpoints' / 'last.ckpt'}"
-    common = [*COMMON, f"data.root={prepared}", "trainer.max_epochs=3", "evaluation=none"]
-    refused = run(tmp_path, "train", *common, checkpoint, *options, "hydra.run.dir=out")
-    assert refused.returncode == 2, refused.stderr
-    assert line in refused.stderr.splitlines()[-1]
-    succeed(tmp_path, "train", *common, checkpoint, "hydra.run.dir=on")
+    common = [*DEBUG, "trainer.max_epochs=3", f"data.root={prepared}", "evaluation=none"]
+    common += [f"ckpt={trained / 'checkpoints' / 'last.ckpt'}"]
+    for option, line in (
+        ("model.channels=[8,8,8]", "holds another network: network.features.0.weight is"),
+        ("optimizer=sgd", "was written with another optimizer than torch.optim.sgd.SGD"),
+    ):
+        refused = run(tmp_path, "train", *common, option, f"hydra.run.dir={option[:5]}")
+        assert refused.returncode == 2, refused.stderr
+        assert line in refused.stderr.splitlines()[-1]
+    succeed(tmp_path, "train", *common, "hydra.run.dir=on")
     assert read_checkpoint(tmp_path / "on" / "checkpoints" / "last.ckpt")["epoch"] == 2
