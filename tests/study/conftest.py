@@ -232,7 +232,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "regularizer-none+seed-2", "none", 2, status="failed")
     (folder / "regularizer-none+seed-3").mkdir()
     (folder / "regularizer-none+seed-3" / "run.json").write_text(
-        json.dumps({"format": FORMAT, "status": "running"})
+        json.dumps({"format": FORMAT, "status": "running", "metrics": None})
     )
     (folder / "regularizer-none+seed-3" / "config.yaml").write_text('{"seed": 3}')
     return folder
