@@ -193,7 +193,7 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     table = table.assign(
         objective=objectives,
         objective_value=[
-            (run.record.get("metrics") or {}).get(objective)  # null while it runs
+            cast(Any, run.record.get("metrics") or {}).get(objective)  # null while it runs
             for run, objective in zip(runs, objectives, strict=True)
         ],
         objective_direction=[
