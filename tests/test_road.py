@@ -76,15 +76,25 @@ class TestASweep:
             assert table[arm]["train/loss"] > table[arm]["train/loss_eval"] + 0.01
 
     def test_tensorboard_has_curves_pictures_histograms_and_hparams(self, sweep: Path) -> None:
-        board = EventAccumulator(str(run_of(sweep, "l2") / "tb"), size_guidance={"tensors": 0})
-        board.Reload()
+        def board_of(arm: str) -> EventAccumulator:
+            board = EventAccumulator(str(run_of(sweep, arm) / "tb"), size_guidance={"tensors": 0})
+            board.Reload()
+            return board
+
+        board = board_of("l2")
         tags = board.Tags()
         epochs = pd.read_csv(run_of(sweep, "l2") / "csv" / "metrics.csv")
         for name in ("train/loss", "val/loss", "val/fpr95", "val/corner_error_px"):
             assert name in tags["scalars"]
         assert [e.value for e in board.Scalars("val/loss")] == pytest.approx(epochs["val/loss"])
         assert "patch pairs" in tags["images"]
-        assert any(tag.startswith("held-out pair") for tag in tags["images"])
+        # Arms can be compared on the same pairs.
+        assert board_of("none").Tags()["images"] == tags["images"]
+        # The first page shows the first two groups, sorted by name.
+        groups = sorted({tag.partition("/")[0] for tag in tags["scalars"] + tags["images"]})
+        assert groups[:2] == ["Overview", "held-out pairs"]
+        first = [e.value for e in board.Scalars("Overview/loss, validation")]
+        assert first == pytest.approx(epochs["val/loss"])
         assert "similarity/same place" in tags["distributions"]
         assert {"config/text_summary", "custom_scalars__config__"} <= set(tags["tensors"])
         assert board.SummaryMetadata("_hparams_/session_start_info")

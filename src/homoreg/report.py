@@ -277,14 +277,13 @@ def _first_runs(done: Done) -> dict[str, dict[str, RunFolder]]:
 
 
 def _pictures(first: dict[str, dict[str, RunFolder]]) -> dict[str, list[Path]]:
-    """Best and worst pairs of each arm's first run; of the first arm also its training patches."""
+    """Pairs drawn by each arm's first run; of the first arm also its training patches."""
     pictures: dict[str, list[Path]] = {}
     for runs in first.values():
         for place, (name, run) in enumerate(runs.items()):
             files = [
                 *([run.figures / "patch_pairs.png"] if place == 0 else []),
-                *sorted(run.figures.glob("pair_best_*.png")),
-                *sorted(run.figures.glob("pair_worst_*.png")),
+                *sorted(run.figures.glob("pair_*.png")),
             ]
             if place == 0 or len(runs) <= MANY_ARMS:
                 pictures[name] = [file for file in files if file.is_file()]

@@ -247,6 +247,9 @@ def test_missing_runs_and_unknown_names_are_named(tmp_path: Path) -> None:
         load_descriptor(tmp_path)
     with pytest.raises(HomoregError, match="sifft"):
         homoreg.load_descriptor("sifft")
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(HomoregError, match=r"a\.onnx: ONNX is for other programs"):
+        load_descriptor(tmp_path / "a.onnx")
 
 
 def test_the_network_is_in_evaluation_mode_and_float32() -> None:

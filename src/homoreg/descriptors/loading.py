@@ -67,6 +67,8 @@ def load_descriptor(
         return descriptor
     if path.is_file() and path.suffix == ".safetensors":
         return exported_descriptor(path, device, packages)
+    if path.suffix == ".onnx":
+        raise HomoregError(f"{source}: ONNX is for other programs; give a run or .safetensors")
     if path.is_file():
         return trained_descriptor(path, None, device, packages)
     if path.suffix or len(path.parts) > 1:

@@ -67,7 +67,7 @@ def evaluate_run(
         protocol: detector, matcher and estimators.
         checkpoint: the weights, ``"last"`` or ``"best"``.
         best_epoch: evaluate the weights of the best epoch as well, into ``<benchmark>_best.csv``.
-        figure_pairs: pairs that get a figure: the best, the worst, then some between.
+        figure_pairs: pairs that get a figure, see :func:`shown_pairs`.
         shift_pairs: pairs on which the response to shifts is measured; 0 for none.
         validation_pairs: pairs of the run's validation photos that choose ratios and calibrate
             bounds; 0 for neither.
@@ -75,7 +75,7 @@ def evaluate_run(
         device: where the network runs; CUDA if available by default.
         packages: that the run's network may come from, see :func:`load_descriptor`.
         journal: keeps what each pair contributes, and has what was evaluated before.
-        show: is called with the name and the figure of each pair that gets one.
+        show: is called with a name and the figure of each pair that every run shows.
 
     Returns:
         The rows of ``evaluation/<benchmark>.csv``.
@@ -114,7 +114,8 @@ def evaluate_run(
         pair = benchmark.pair(pair_id)
         figure = pair_figure(pair, [descriptor], protocol, calibration=calibration)
         save_figure(figure, run.figures / f"{name}_{pair_id.replace('/', '_')}.png")
-        show(f"held-out {name} {pair_id}", figure)
+        if name == "pair":
+            show(f"held-out pairs/{pair_id}", figure)
     return table
 
 
@@ -180,19 +181,20 @@ def final_metrics(table: pd.DataFrame) -> Mapping[str, float]:
 
 
 def shown_pairs(table: pd.DataFrame, estimator: str, count: int) -> list[tuple[str, str]]:
-    """Names and ids of the pairs that get a figure: the best, the worst, then evenly between.
+    """Names and ids of the pairs that get a figure.
 
-    Pairs are sorted by the corner error of one estimator, see :func:`ranked_pairs`.
+    The first pair is the same for every run, so that runs can be compared on it. Then come the best
+    and the worst by the corner error of one estimator, see :func:`ranked_pairs`, and then further
+    pairs that are the same for every run, spread over the benchmark.
 
-    >>> rows = [("a", "dlt", 2.0), ("b", "dlt", 9.0), ("c", "dlt", 1.0)]
+    >>> rows = [("a", "dlt", 2.0), ("b", "dlt", 9.0), ("c", "dlt", 1.0), ("d", "dlt", 3.0)]
     >>> table = pd.DataFrame(rows, columns=["pair_id", "estimator", "corner_error_px"])
-    >>> shown_pairs(table, "dlt", 2)
-    [('pair_best', 'c'), ('pair_worst', 'b')]
+    >>> shown_pairs(table, "dlt", 4)
+    [('pair', 'a'), ('pair_best', 'c'), ('pair_worst', 'b'), ('pair', 'd')]
     """
-    ids = ranked_pairs(table, estimator)
-    between = np.linspace(0, len(ids) - 1, max(count, 2)).round().astype(int)[1:-1]
-    places = [("pair_best", 0), ("pair_worst", len(ids) - 1), *(("pair", i) for i in between)]
-    chosen: dict[str, str] = {}
-    for name, place in places[:count]:
-        chosen.setdefault(ids[place], name)
-    return [(name, pair_id) for pair_id, name in chosen.items()]
+    ids = table["pair_id"].unique().tolist()
+    ranked = ranked_pairs(table, estimator)
+    spread = np.linspace(0, len(ids) - 1, max(count - 2, 1)).round().astype(int)
+    first, *others = (("pair", ids[place]) for place in dict.fromkeys(spread.tolist()))
+    own = [("pair_best", ranked[0]), ("pair_worst", ranked[-1])]
+    return [first, *own, *others][:count]

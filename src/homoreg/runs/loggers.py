@@ -1,4 +1,4 @@
-"""Hyperparameters and final metrics for any of Lightning's loggers."""
+"""Hyperparameters and final metrics for any logger of Lightning, and TensorBoard's first page."""
 
 from collections.abc import Iterable, Mapping
 from math import nan
@@ -12,11 +12,30 @@ from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import given_options
 
-# Hyperparameters logged for every run, beside the options of its regularizer.
-HYPERPARAMETERS = (
-    *("regularizer.name", "seed", "optimizer.lr", "data.batch_size", "trainer.max_epochs"),
-    *("patch.size", "analysis.protocol"),
-)
+# Hyperparameters of every run, beside those that its sweep varies. TensorBoard's table shows five,
+# the first by name, and metrics to the right of them; other loggers get more.
+FEW = ("regularizer.name", "regularizer.weight_decay", "regularizer.dropout", "seed")
+MORE = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "patch.size", "analysis.protocol")
+
+# Scalars that TensorBoard shows first, a line per run, under these names.
+OVERVIEW = {
+    "val/corner_error_px": "Overview/corner error, px",
+    "val/loss": "Overview/loss, validation",
+    "train/loss_step": "Overview/loss, training steps",
+}
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's logger, with a group of charts that comes first.
+
+    TensorBoard sorts groups by name, capitals first, and opens the first two: these charts and the
+    pictures of held-out pairs. ``epoch``, which Lightning adds to everything, is left out.
+    """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        own = {name: value for name, value in metrics.items() if name != "epoch"}
+        first = {OVERVIEW[name]: own[name] for name in OVERVIEW if name in own}
+        super().log_metrics(own | first, step)
 
 
 def log_start(loggers: Iterable[Logger], cfg: DictConfig, config: Mapping[str, Any]) -> None:
@@ -25,10 +44,11 @@ def log_start(loggers: Iterable[Logger], cfg: DictConfig, config: Mapping[str, A
     to_come = {f"hp/{name}": nan for name in summary_metrics(cfg)}
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(hyperparameters(cfg), to_come)
+            logger.log_hyperparams(hyperparameters(cfg, FEW), to_come)
             logger.experiment.add_text("config", f"```yaml\n{yaml.safe_dump(dict(config))}\n```")
         else:
-            logger.log_hyperparams(hyperparameters(cfg))
+            own = (f"regularizer.{key}" for key in cfg.regularizer if key != "_target_")
+            logger.log_hyperparams(hyperparameters(cfg, (*FEW, *MORE, *own)))
 
 
 def log_result(
@@ -40,26 +60,27 @@ def log_result(
         logger.log_metrics(shown, step)
 
 
-def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """The run's hyperparameters: regularizer, a fixed few, and whatever its sweep varies."""
-    regularizer = [f"regularizer.{key}" for key in cfg.regularizer if key != "_target_"]
+def hyperparameters(cfg: DictConfig, names: Iterable[str]) -> dict[str, Any]:
+    """The options of these names that are set, and whatever the run's sweep varies."""
     varied: dict[str, str] = {}
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
-        names = given_options() - set(hydra.job.config.override_dirname.exclude_keys)
-        varied = {name: hydra.runtime.choices.get(name, "") for name in names}
-    chosen = dict.fromkeys((*HYPERPARAMETERS, *regularizer, *varied))
-    values = {name: OmegaConf.select(cfg, name) for name in chosen}
+        given = given_options() - set(hydra.job.config.override_dirname.exclude_keys)
+        given -= {"regularizer"}  # regularizer.name says it
+        varied = {name: hydra.runtime.choices.get(name, "") for name in given}
+    values = {name: OmegaConf.select(cfg, name) for name in dict.fromkeys((*names, *varied))}
     return {
         # A choice of a group, such as regularizer=l2, is known by its name.
         key: value if isinstance(value, (bool, int, float, str)) else varied.get(key) or str(value)
         for key, value in values.items()
+        if value is not None
     }
 
 
 def summary_metrics(cfg: DictConfig) -> list[str]:
-    """The final metrics beside the hyperparameters: few enough to be looked at together."""
+    """The final metrics beside the hyperparameters: few, the most important ones first."""
     held_out = ("auc_5px", "corner_error_px", "predicted_corner_error_px", "kappa")
     estimators = cfg.estimators if cfg.evaluation.enabled else ()
-    evaluated = [f"{estimator}/{metric}" for estimator in estimators for metric in held_out]
-    return ["val/nn_accuracy", "val/loss", "val/gap", *evaluated]
+    robust_first = sorted(estimators, key=lambda name: name.startswith("dlt"))
+    evaluated = [f"{estimator}/{metric}" for estimator in robust_first for metric in held_out]
+    return [*evaluated, "val/nn_accuracy", "val/loss", "val/gap"]

@@ -1,4 +1,4 @@
-"""Pictures of the runs: what the network was trained on, and the best and the worst pairs."""
+"""Pictures of the runs: what the network was trained on, one pair of all runs, best and worst."""
 
 import re
 
