@@ -72,7 +72,7 @@ def test_a_photograph_on_its_side_is_aligned_after_a_quarter_turn(turn_deg: int)
     found = load_aligner("rootsift")(PHOTOS[0], turned)
     assert found.size2 == turned.shape[1::-1]
     assert corner_error_rms(found.homography, clockwise @ TRUTH, SIZE) < 0.2
-    assert found.verdict.endswith(f" px; photograph 2 is turned {turn_deg}° clockwise")
+    assert found.verdict.endswith(f" px; photograph 2 is turned clockwise by {turn_deg} degrees")
     assert found.to_dict()["turn_deg"] == turn_deg
 
 

@@ -76,7 +76,9 @@ class Alignment:
     @property
     def verdict(self) -> str:
         """The status in words, such as ``aligned to within 0.8 px``."""
-        turned = f"; photograph 2 is turned {self.turn_deg}° clockwise" if self.turn_deg else ""
+        turned = ""
+        if self.turn_deg:
+            turned = f"; photograph 2 is turned clockwise by {self.turn_deg} degrees"
         if self.status != "aligned":
             return f"{self.status}, because {self.reason}{turned}"
         notes = (", on one of several planes" if self.warnings else "") + turned
