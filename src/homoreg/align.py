@@ -92,7 +92,7 @@ def align_many(cfg: DictConfig, folder: Path) -> None:
     counts = Counter(record["status"] for record in records)
     shown = ", ".join(f"{counts[status]} {status}" for status in get_args(Status))
     print(f"{len(records)} photographs with {reference_file.name}: {shown}")
-    print(f"wrote {folder / 'alignment.csv'}")
+    print(f"wrote {folder / 'alignment.csv'}, and NAME.json and NAME.png of each photograph")
 
 
 def build_aligner(cfg: DictConfig) -> Aligner:
