@@ -15,7 +15,7 @@ STUDY ?= study
 AT_SIFT := detector=sift_weak estimators=[magsac_subpixel,dlt] patch.window=scaled model=spatial
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
-.PHONY: help demo test test-slow lint prepare sweep study eval report compare notebooks dashboard bench docs torture clean
+.PHONY: help demo test test-slow test-all lint prepare sweep study eval report compare notebooks dashboard bench docs torture clean
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -48,6 +48,9 @@ test: $(READY)  ## run the fast tests
 
 test-slow: $(READY)  ## run the tests that take more than a few seconds each
 	$(PYTEST) -m slow $(ARGS)
+
+test-all: $(READY)  ## run all tests
+	$(PYTEST) $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
