@@ -1,0 +1,198 @@
+"""``python -m benchmarks.cross_check``: our robust estimates against PoseLib's on the same matches.
+
+PoseLib (``pip install poselib``) has a threshold of its search and a loss of its final bundle
+adjustment. The setting with the largest mean AUC over 1, 3, 5 and 10 px and over the descriptors
+is chosen on validation pairs. Then both estimators get the matches of held-out pairs. The options
+are those of homoreg.evaluate; its first robust estimator is compared:
+
+    python -m benchmarks.cross_check data.root=ROOT runs=RUN descriptors=[rootsift,untrained]
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, product
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+
+from homoreg.aggregates import corner_error_auc, resampled_auc
+from homoreg.cli import compose
+from homoreg.data.manifest import PairManifest
+from homoreg.descriptors.descriptor import Descriptor
+from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs
+from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark
+from homoreg.evaluation.benchmarks import Benchmark, spread_over_photos
+from homoreg.evaluation.calibration import Calibration
+from homoreg.evaluation.pair import DescribedViews, estimate_from
+from homoreg.evaluation.table import label, pair_evaluations
+from homoreg.evaluation.validation import validation_benchmarks
+from homoreg.geometry import Estimate, corner_error, hartley_normalization, transform_points
+from homoreg.geometry.dlt import decompose, design_matrix, undo_normalization
+from homoreg.study.statistics import photo_sample
+
+PAIRS = 150  # of either kind, at most
+AUC_PX = (1, 3, 5, 10)
+SEARCH_PX = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+# Of the final bundle adjustment: the loss and its scale in pixels.
+LOSSES = [
+    *product(["CAUCHY"], (0.25, 0.5, 1.0)),
+    *product(["TRUNCATED"], (0.5, 1.0, 1.5)),
+    ("TRIVIAL", 1.0),
+]
+
+Estimator = Callable[[np.ndarray, np.ndarray], Estimate]
+
+
+@dataclass(frozen=True)
+class PoseLib:
+    """PoseLib's LO-RANSAC and bundle adjustment, as it comes."""
+
+    search_px: float
+    loss: str
+    loss_px: float
+
+    def __str__(self) -> str:
+        return f"search {self.search_px:g} px, {self.loss.lower()} loss of {self.loss_px:g} px"
+
+    def __call__(self, points1: np.ndarray, points2: np.ndarray) -> Estimate:
+        none = np.zeros(len(points1), bool)
+        if len(points1) < 4:
+            return Estimate(None, "too_few_matches", none)
+        search = {"max_reproj_error": self.search_px, "success_prob": 0.999}
+        homography, _ = importlib.import_module("poselib").estimate_homography(
+            points1,
+            points2,
+            search | {"max_iterations": 10_000},
+            {"loss_type": self.loss, "loss_scale": self.loss_px},
+        )
+        return Estimate(homography, "ok", none)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A robust estimate, then DLT with the weights of Cauchy's loss instead of a threshold.
+
+    It tells whether the search or the last step makes the difference to PoseLib.
+    """
+
+    estimator: Estimator
+    loss_px: float = 0.25
+    limit_px: float = 1.5  # of the matches that get a weight
+    rounds: int = 10
+
+    def __str__(self) -> str:
+        return f"with Cauchy weights of {self.loss_px:g} px"
+
+    def __call__(self, points1: np.ndarray, points2: np.ndarray) -> Estimate:
+        estimate = self.estimator(points1, points2)
+        for _ in range(self.rounds):
+            if estimate.homography is None:
+                break
+            offsets = transform_points(points1, estimate.homography) - points2
+            distances = np.linalg.norm(offsets, axis=1)
+            near = distances <= self.limit_px
+            if near.sum() < 8:
+                break
+            view1, transform1 = hartley_normalization(points1[near])
+            view2, transform2 = hartley_normalization(points2[near])
+            roots = 1 / np.sqrt(1 + (distances[near] / self.loss_px) ** 2)
+            _, vectors = decompose(design_matrix(view1, view2) * np.tile(roots, 2)[:, None])
+            homography = undo_normalization(transform2) @ vectors[8].reshape(3, 3) @ transform1
+            estimate = replace(estimate, homography=homography)
+        return estimate
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Corner errors on some pairs.
+
+    Attributes:
+        photos: ``(P,)`` of each pair.
+        px: ``(P,)`` by descriptor and estimator.
+    """
+
+    photos: list[str]
+    px: Mapping[tuple[str, Any], list[float]]
+
+    def auc(self, descriptor: str, estimator: Any) -> np.ndarray:
+        return np.array(corner_error_auc(self.px[descriptor, estimator], AUC_PX))
+
+
+def measure(
+    descriptors: Sequence[Descriptor],
+    benchmarks: Sequence[Benchmark],
+    protocol: EvaluationProtocol,
+    estimators: Mapping[Any, Estimator],
+) -> Errors:
+    """Each estimator on the matches of each descriptor."""
+    photos: dict[str, str] = {}
+    px: dict[tuple[str, Any], list[float]] = {}
+    views = DescribedViews()
+    for pair in chain(*benchmarks):
+        photos[pair.id] = pair.photo
+        for evaluation in pair_evaluations(descriptors, pair, protocol, Calibration(), views):
+            name = label(evaluation.model)
+            for key, estimator in estimators.items():
+                found = estimate_from(estimator, evaluation.matches).homography
+                error = corner_error(found, pair.homography, pair.size1)
+                px.setdefault((name, key), []).append(error)
+    return Errors(list(photos.values()), px)
+
+
+def rows(errors: Errors, estimators: Sequence[Any]) -> Iterator[str]:
+    """A line of the table for each descriptor: AUCs, and the first estimator less the last.
+
+    Intervals of 95 % by bootstrap over photos.
+    """
+    counts = photo_sample(errors.photos, draws=1000).counts
+    for name in dict.fromkeys(name for name, _ in errors.px):
+        cells = [name]
+        for key in estimators:
+            cells.append(" / ".join(f"{auc:.1f}" for auc in errors.auc(name, key)))
+        for t in AUC_PX:
+            first, last = (
+                resampled_auc(np.array(errors.px[name, key]), counts, t)
+                for key in (estimators[0], estimators[-1])
+            )
+            low, high = np.quantile(first[1:] - last[1:], [0.025, 0.975])
+            cells.append(f"{first[0] - last[0]:+.1f} ({low:+.1f} to {high:+.1f})")
+        yield "| " + " | ".join(cells) + " |"
+
+
+def main(overrides: Sequence[str]) -> None:
+    cfg = compose("evaluate", overrides)
+    runs = finished_runs(cfg)
+    if runs:
+        adopt(cfg, runs, {override.split("=")[0] for override in overrides})
+    descriptors = load_runs(cfg, runs) + build_baselines(cfg)
+    protocol = EvaluationProtocol.from_config(cfg)
+    ours = protocol.main_estimator
+    settings = [PoseLib(search, *loss) for search, loss in product(SEARCH_PX, LOSSES)]
+
+    validation = validation_benchmarks(cfg.data, PAIRS)
+    if validation is None:
+        sys.exit("there are no validation pairs to choose a setting on")
+    tuning = measure(descriptors, validation, protocol, {setting: setting for setting in settings})
+    names = {name for name, _ in tuning.px}
+    best = max(settings, key=lambda own: sum(tuning.auc(name, own).mean() for name in names))
+
+    held_out = instantiate(cfg.benchmark).manifest
+    pairs = spread_over_photos(held_out.pairs, PAIRS, "cross-check")
+    benchmark = ManifestBenchmark(PairManifest(held_out.path, pairs, held_out.hash))
+    weighted = Weighted(protocol.estimators[ours])
+    compared = {ours: protocol.estimators[ours], weighted: weighted, best: best}
+    found = measure(descriptors, [benchmark], protocol, compared)
+    print(f"PoseLib: {best}, chosen on {len(tuning.photos)} validation pairs")
+    print(f"{len(found.photos)} held-out pairs of {len(set(found.photos))} photographs")
+    heads = ["matches of", ours, str(weighted), "PoseLib", *(f"at {t} px" for t in AUC_PX)]
+    print("| " + " | ".join(heads) + " |")
+    print("| --- " * len(heads) + "|")
+    for row in rows(found, [*compared]):
+        print(row)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
