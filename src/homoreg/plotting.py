@@ -4,11 +4,12 @@ Colors are distinguishable with red-green color blindness; markers, lines and ha
 arms without color.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 from zlib import crc32
 
 from matplotlib import rc_context
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 from homoreg.files import atomic_path
 
+P = ParamSpec("P")
 INK, GRAY, LIGHT_GRAY = "#222222", "#666666", "#e4e4e4"
 ACCENT = "#D55E00"  # an estimate, against a truth in INK
 WIDTH_IN = 9.0  # of a figure that fills the page
@@ -45,6 +47,17 @@ def plot_style() -> AbstractContextManager[None]:
     return rc_context(STYLE)
 
 
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw a figure in the common style."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with plot_style():
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
     """Save a figure atomically; ``options`` are those of matplotlib's ``savefig``."""
     with atomic_path(path) as temporary:
@@ -59,6 +72,16 @@ class ArmStyle:
     marker: str
     linestyle: Any
     hatch: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Of a line with markers, for matplotlib's ``plot``."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Of markers without a line."""
+        return self.line | {"linestyle": "none"}
 
 
 # The arms of the original study.

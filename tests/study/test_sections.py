@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from tests.study.conftest import CORRECTED, NOTEBOOK, write_run
 
 from homoreg.report import gather
@@ -27,7 +26,7 @@ from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
-from homoreg.study.tables import arm_table, loss_table, mean_interval
+from homoreg.study.tables import arm_table, loss_table
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
 SIDE_BY_SIDE = {"claims": "claim"}
@@ -59,7 +58,7 @@ def formatted(value: object) -> set[str]:
 
 def numbers(table: Table, row: tuple[str, ...]) -> set[str]:
     """The numbers of a row as they are written, the ends of intervals apart."""
-    cells = [cell for cell, text in zip(row, table.view.text, strict=True) if not text]
+    cells = [cell for cell, text in zip(row, table.is_text, strict=True) if not text]
     parts = [part for cell in cells for part in re.split(r" \(| to |\)", cell)]
     return {part for part in parts if part not in ("", "–")}
 
@@ -79,7 +78,7 @@ def test_every_number_of_every_table_stands_in_a_row_of_its_csv(sections: list[S
                     set().union(*(r for r, k in zip(records, key, strict=True) if k == value))
                     for value in key.unique()
                 ]
-            for row in table.view.cells.itertuples(index=False, name=None):
+            for row in table.cells.itertuples(index=False, name=None):
                 shown = numbers(table, row)
                 assert any(shown <= record for record in records), (table.name, row)
                 checked += len(shown)
@@ -117,16 +116,8 @@ def test_arms_of_one_name_stay_apart_by_protocol(both: StudyData):
 def test_many_runs_are_shown_by_arm(both: StudyData):
     shown = tables(accuracy(both))["accuracy"]
     assert shown.csv == "arms"
-    assert len(shown.view.cells) == len(both.arms) == 2 * 2 * 6
+    assert len(shown.cells) == len(both.arms) == 2 * 2 * 6
     assert len(accuracy(both).frames["models"]) == 2 * 2 * (16 + 2)
-
-
-def test_interval_is_students():
-    values = [61.0, 63.5, 60.2, 64.1]
-    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    assert mean_interval(values) == pytest.approx((np.mean(values), low, high))
-    assert mean_interval([2.0])[0] == 2.0
-    assert np.isnan(mean_interval([2.0])[1:]).all()
 
 
 def test_a_baseline_is_no_seed():
@@ -162,7 +153,7 @@ def test_any_regularizer_is_an_arm(tmp_path: Path, make_run: Callable):
     assert list(models["arm"]) == ["none"] * 2 + ["whitening"] * 2 + ["rootsift", "untrained"]
     trained = study.arms[study.arms["seeds"] > 0]
     assert set(trained["arm"]) == {"none", "whitening"}
-    cells = tables(training(study))["training"].view.cells
+    cells = tables(training(study))["training"].cells
     assert list(cells["strength"]) == ["–", "–", "0.25", "0.25"]
     assert set(comparison(study).frames["comparisons"]["arm"]) == {"whitening"}
     assert claims(study) is None
@@ -191,8 +182,8 @@ def test_the_studys_figures_leave_out_what_the_study_left_out(both: StudyData):
         ("notebook", {"rmse_notebook_gray", "kappa_notebook", "match_count"}),
         ("corrected", {"rmse_gray", "kappa", "match_count"}),
     ]:
-        assert both.primary(protocol) == {"notebook": "dlt", "corrected": "magsac"}[protocol]
-        own = rows[(rows["protocol"] == protocol) & (rows["estimator"] == both.primary(protocol))]
+        assert both.primary[protocol] == {"notebook": "dlt", "corrected": "magsac"}[protocol]
+        own = rows[(rows["protocol"] == protocol) & (rows["estimator"] == both.primary[protocol])]
         if protocol == "notebook":
             own = own[(own["status"] == "ok") & (own["kappa_notebook"] <= 2e7)]
         shown = boxes[(boxes["protocol"] == protocol) & (boxes["arm"] == "l2")]
@@ -266,7 +257,7 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     assert "magsac, 8 seeds, 40 pairs of 20 photos" in answer
     assert "Under dlt" in answer or "depends on the estimator" in answer
     assert "rootsift" in levels
-    assert list(tables(section)["answer"].view.cells["model"]) == [
+    assert list(tables(section)["answer"].cells["model"]) == [
         *("none", "l2", "dropout", "rootsift", "untrained"),
     ]
     figure = figures(section)["primary"].draw()
@@ -341,7 +332,7 @@ def test_further_seeds_of_a_study_are_pooled_with_it(two_studies: Path, make_run
 def test_claims_show_both_protocols_and_every_estimator(sections: list[Section]):
     by_id = {section.id: section for section in sections}
     section = by_id["claims"]
-    cells = tables(section)["claims"].view.cells
+    cells = tables(section)["claims"].cells
     verdicts = section.frames["claims"].set_index(["protocol", "claim"])
     assert len(cells) == 6
     for claim, row in enumerate(cells.to_dict("records"), start=1):
@@ -542,5 +533,5 @@ def test_trials_are_ranked_by_the_search_own_objective(
     [ax] = figures(trials(study))["trials_val_nn_accuracy"].draw().axes
     points = ax.collections[0].get_offsets()
     assert sorted(map(tuple, np.asarray(points))) == sorted(reached.items())
-    shown = tables(accuracy(study))["accuracy"].view.cells
+    shown = tables(accuracy(study))["accuracy"].cells
     assert set(shown["model"]) == {"rootsift", "untrained"}

@@ -23,8 +23,7 @@ def settings_table(runs: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(list(runs["settings"]), index=runs.index, dtype=object)
     table = table.map(lambda value: "" if value is None or value != value else str(value))
     order = sorted(
-        map(str, table),
-        key=lambda name: ("." in name, not name.startswith("regularizer."), name),
+        map(str, table), key=lambda name: ("." in name, not name.startswith("regularizer."), name)
     )
     table = table[[name for name in order if table[name].nunique() > 1]]
     seeds = runs["seed"].astype(str)

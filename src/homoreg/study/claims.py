@@ -8,6 +8,7 @@ undecided otherwise; where estimators disagree it depends on the estimator.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from homoreg.study.statistics import (
     MAX_SKEWNESS,
     OUTCOMES,
     SeedValues,
+    by_seed,
     effect_size,
     fewest_seeds,
     holm,
@@ -57,16 +59,16 @@ class Statement:
     """One testable sentence.
 
     Attributes:
+        kind: how the arm's number compares, averaged over seeds.
         measure: a key of :data:`MEASURES`.
         arm: whose.
-        kind: how the arm's number compares, averaged over seeds.
         reference: the arm to compare with, seed by seed; ``None`` compares with 0.
         margin: of an equivalence, ±; of a difference, by how much at least.
     """
 
+    kind: Kind
     measure: str
     arm: str
-    kind: Kind
     reference: str | None = None
     margin: float = 0.0
 
@@ -102,15 +104,8 @@ class Claim:
 def study_claims(smallest_effect: float) -> dict[int, Claim]:
     """The claims; a trade needs effects of at least ``smallest_effect``, in log10 of the error."""
 
-    def above(measure: str, arm: str, reference: str, margin: float = 0.0) -> Statement:
-        return Statement(measure, arm, "greater", reference, margin)
-
-    def below(measure: str, arm: str, reference: str, margin: float = 0.0) -> Statement:
-        return Statement(measure, arm, "less", reference, margin)
-
-    def steady(measure: str, arm: str, reference: str | None, margin: float) -> Statement:
-        return Statement(measure, arm, "equivalent", reference, margin)
-
+    above, below = partial(Statement, "greater"), partial(Statement, "less")
+    steady = partial(Statement, "equivalent")
     return {
         1: Claim(
             "Dropout and hybrid keep more matches than none and l2",
@@ -222,11 +217,7 @@ def evaluate_claims(
         adjusted = holm([*table["p"], *table["p_opposite"]])
         table["p_holm"], table["p_opposite_holm"] = np.split(adjusted, 2)
         table["says"] = np.select(
-            [
-                ~table["informative"],
-                table["p_holm"] <= ALPHA,
-                table["p_opposite_holm"] <= ALPHA,
-            ],
+            [~table["informative"], table["p_holm"] <= ALPHA, table["p_opposite_holm"] <= ALPHA],
             ["not informative", "holds", "opposite holds"],
             "open",
         )
@@ -341,16 +332,10 @@ def resampled_range(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _record(statement: Statement, runs: Runs, photos: int, analysis: Analysis) -> dict[str, Any]:
     """A statement's numbers, before Holm."""
     names = [name for name in (statement.arm, statement.reference) if name]
-    by_arm = {
-        name: {seed: values for (arm, seed), values in runs.items() if arm == name}
-        for name in names
-    }
+    by_arm = {name: by_seed(runs, name) for name in names}
     ours = by_arm[statement.arm]
-    theirs = (
-        by_arm[statement.reference]
-        if statement.reference
-        else {seed: np.zeros_like(values) for seed, values in ours.items()}
-    )
+    zeros = {seed: np.zeros_like(values) for seed, values in ours.items()}
+    theirs = by_arm[statement.reference] if statement.reference else zeros
     values = paired(ours, theirs, photos)
     finite = bool(np.isfinite(values.values).all()) and values.seeds.size > 0
     p, opposite = statement.test(values) if finite else (np.nan, np.nan)

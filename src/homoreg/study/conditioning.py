@@ -5,8 +5,9 @@ Takes an evaluation's rows, with or without the column ``arm``. The true error i
 and rows without a number are counted with the reason.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,9 @@ from matplotlib.figure import Figure
 
 from homoreg.aggregates import quartiles, resampled_mean
 from homoreg.metrics import METRICS
-from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
+from homoreg.plotting import WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
+from homoreg.study.figures import side_by_side
 from homoreg.study.statistics import Outcome, levels, spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
@@ -51,30 +53,19 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
         and ``high``, its 95 % interval; ``spearman_all`` over all rows, a missing number counting
         as the predictor's worst. NaN with fewer than three rows and where either is constant.
     """
-    records = []
-    for (estimator, arm), group in _groups(rows):
-        error = _errors(group)
-        for predictor in PREDICTORS:
-            if predictor not in group:
-                continue
-            worst = METRICS[predictor].failure or 0.0
-            values = group[predictor].to_numpy(float)
-            has = ~np.isnan(values)
-            rho = spearman(values[has], error[has])
-            low, high = spearman_interval(rho, group.loc[has, "pair_id"].nunique())
-            records.append(
-                {
-                    "estimator": estimator,
-                    "arm": arm,
-                    "predictor": predictor,
-                    **_counts(group, has),
-                    "spearman": rho,
-                    "low": low,
-                    "high": high,
-                    "spearman_all": spearman(np.where(has, values, worst), error),
-                }
-            )
-    return pd.DataFrame(records)
+
+    def of_predictor(group: pd.DataFrame, predictor: str) -> dict[str, Any]:
+        error, values = _errors(group), group[predictor].to_numpy(float)
+        has = ~np.isnan(values)
+        rho = spearman(values[has], error[has])
+        low, high = spearman_interval(rho, group.loc[has, "pair_id"].nunique())
+        worst = np.where(has, values, METRICS[predictor].failure or 0.0)
+        numbers = {"spearman": rho, "low": low, "high": high}
+        numbers |= {"spearman_all": spearman(worst, error)}
+        return {"predictor": predictor, **_counts(group, has), **numbers}
+
+    predictors = [name for name in PREDICTORS if name in rows]
+    return _by_arm(rows, lambda group: [of_predictor(group, name) for name in predictors])
 
 
 def calibration(rows: pd.DataFrame) -> pd.DataFrame:
@@ -91,24 +82,18 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
         whose actual error is at most so many times the predicted one; ``within_2x_of_all``, the
         second as a share of all rows.
     """
-    records = []
-    for (estimator, arm), group in _groups(rows):
+
+    def of_arm(group: pd.DataFrame) -> list[dict[str, Any]]:
         has = group[PREDICTED].notna().to_numpy()
         predicted, actual = group.loc[has, PREDICTED].to_numpy(float), _errors(group)[has]
-        q1, median, q3 = quartiles(_ratios(actual, predicted))
-        records.append(
-            {
-                "estimator": estimator,
-                "arm": arm,
-                **_counts(group, has),
-                "ratio_q1": q1,
-                "ratio_median": median,
-                "ratio_q3": q3,
-                **_within(actual, predicted),
-                "within_2x_of_all": float((actual <= 2 * predicted).sum() / len(group)),
-            }
-        )
-    return pd.DataFrame(records)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(actual == predicted, 1.0, actual / predicted)
+        spread = dict(zip(("ratio_q1", "ratio_median", "ratio_q3"), quartiles(ratios), strict=True))
+        of_all = float((actual <= 2 * predicted).sum() / len(group))
+        shares = _within(actual, predicted) | {"within_2x_of_all": of_all}
+        return [_counts(group, has) | spread | shares]
+
+    return _by_arm(rows, of_arm)
 
 
 def bound_coverage(rows: pd.DataFrame) -> pd.DataFrame:
@@ -144,29 +129,35 @@ def calibration_bins(rows: pd.DataFrame, edges_px: Sequence[float] = BIN_EDGES_P
         ``predicted_median_px``, ``actual_q1_px``, ``actual_median_px``, ``actual_q3_px``,
         ``within_1x``, ``within_2x`` and ``within_3x``.
     """
-    records = []
-    for (estimator, arm), group in _groups(rows):
+
+    def of_arm(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
         predicted, actual = group[PREDICTED].to_numpy(float), _errors(group)
         for low, high in pairwise(edges_px):
             inside = (predicted >= low) & ((predicted < high) | (high == np.inf))
-            if not inside.any():
-                continue
-            q1, median, q3 = quartiles(actual[inside])
-            records.append(
-                {
-                    "estimator": estimator,
-                    "arm": arm,
-                    "from_px": low,
-                    "to_px": high,
-                    "n": int(inside.sum()),
+            if inside.any():
+                spread = quartiles(actual[inside])
+                names = ("actual_q1_px", "actual_median_px", "actual_q3_px")
+                yield {
+                    **{"from_px": low, "to_px": high, "n": int(inside.sum())},
                     "predicted_median_px": quartiles(predicted[inside])[1],
-                    "actual_q1_px": q1,
-                    "actual_median_px": median,
-                    "actual_q3_px": q3,
+                    **dict(zip(names, spread, strict=True)),
                     **_within(actual[inside], predicted[inside]),
                 }
-            )
-    return pd.DataFrame(records, columns=BIN_COLUMNS)
+
+    return _by_arm(rows, of_arm).reindex(columns=BIN_COLUMNS)
+
+
+def _by_arm(
+    rows: pd.DataFrame, records: Callable[[pd.DataFrame], Iterable[dict[str, Any]]]
+) -> pd.DataFrame:
+    """What a function makes of the rows of each estimator and arm."""
+    return pd.DataFrame(
+        [
+            {"estimator": estimator, "arm": arm} | record
+            for (estimator, arm), group in _groups(rows)
+            for record in records(group)
+        ]
+    )
 
 
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
@@ -184,23 +175,15 @@ def _errors(rows: pd.DataFrame) -> np.ndarray:
     return rows[ERROR].fillna(np.inf).to_numpy(float)
 
 
-def _counts(group: pd.DataFrame, has: np.ndarray) -> dict[str, int | str]:
+def _counts(group: pd.DataFrame, has: np.ndarray) -> dict[str, Any]:
     lacking = group.loc[~has, "status"].value_counts()
-    return {
-        "rows": len(group),
-        "n": int(has.sum()),
-        "excluded": int((~has).sum()),
-        "reasons": ", ".join(
-            # Four matches give an estimate without a residual to predict from.
-            f"{count} {'ok but undefined' if status == 'ok' else status}"
-            for status, count in lacking.items()
-        ),
-    }
-
-
-def _ratios(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(actual == predicted, 1.0, actual / predicted)
+    # Four matches give an estimate without a residual to predict from.
+    reasons = [
+        f"{count} {'ok but undefined' if status == 'ok' else status}"
+        for status, count in lacking.items()
+    ]
+    numbers = {"rows": len(group), "n": int(has.sum()), "excluded": int((~has).sum())}
+    return numbers | {"reasons": ", ".join(reasons)}
 
 
 def _within(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -208,6 +191,7 @@ def _within(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     return {name: float(held.mean()) if held.size else np.nan for name, held in shares.items()}
 
 
+@styled
 def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """ρ and its interval, a panel per estimator, a group of marks per conditioning number.
 
@@ -219,41 +203,32 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
     arms = list(dict.fromkeys(correlations["arm"]))
     predictors = list(dict.fromkeys(correlations["predictor"]))
     step = 0.8 / len(arms)
-    with plot_style():
-        height = 1.2 + len(predictors) * max(0.35, 0.13 * len(arms))
-        figure = Figure(figsize=(WIDTH_IN, height))
-        axes = figure.subplots(1, len(estimators), squeeze=False, sharex=True, sharey=True)[0]
-        for ax, estimator in zip(axes, estimators, strict=True):
-            of_estimator = correlations[correlations["estimator"] == estimator]
-            for place, arm in enumerate(arms):
-                own = of_estimator[of_estimator["arm"] == arm].set_index("predictor")
-                own = own.reindex(predictors)
-                rho = own["spearman"].to_numpy(float)
-                style = styles[arm]
-                ax.errorbar(
-                    rho,
-                    np.arange(len(predictors)) + (place - (len(arms) - 1) / 2) * step,
-                    xerr=[rho - own["low"], own["high"] - rho],
-                    color=style.color,
-                    marker=style.marker,
-                    markersize=4,
-                    linestyle="none",
-                    elinewidth=1,
-                    label=arm,
-                )
-            n = _span(of_estimator["n"])
-            ax.set_title(f"{estimator}, n = {n}", loc="left", fontweight="bold", parse_math=False)
-            ax.axvline(0, color="#444444", linewidth=1)
-            ax.set_xlim(-1.02, 1.02)
-            ax.grid(axis="y", visible=False)
-            for edge in np.arange(len(predictors) - 1) + 0.5:
-                ax.axhline(edge, color="#e4e4e4", linewidth=0.6)
-        axes[0].set_yticks(
-            range(len(predictors)), [METRICS[predictor].label for predictor in predictors]
-        )
-        axes[0].set_ylim(len(predictors) - 0.5, -0.5)
-        figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
-        _legend(figure)
+    height = 1.2 + len(predictors) * max(0.35, 0.13 * len(arms))
+    figure, axes = side_by_side(estimators, height, sharex=True)
+    for ax, estimator in zip(axes, estimators, strict=True):
+        of_estimator = correlations[correlations["estimator"] == estimator]
+        for place, arm in enumerate(arms):
+            own = of_estimator[of_estimator["arm"] == arm].set_index("predictor")
+            own = own.reindex(predictors)
+            rho = own["spearman"].to_numpy(float)
+            ax.errorbar(
+                rho,
+                np.arange(len(predictors)) + (place - (len(arms) - 1) / 2) * step,
+                xerr=[rho - own["low"], own["high"] - rho],
+                label=arm,
+                **styles[arm].mark | {"markersize": 4, "elinewidth": 1},
+            )
+        n = _span(of_estimator["n"])
+        ax.set_title(f"{estimator}, n = {n}", loc="left", fontweight="bold", parse_math=False)
+        ax.axvline(0, color="#444444", linewidth=1)
+        ax.set_xlim(-1.02, 1.02)
+        ax.grid(axis="y", visible=False)
+        for edge in np.arange(len(predictors) - 1) + 0.5:
+            ax.axhline(edge, color="#e4e4e4", linewidth=0.6)
+    axes[0].set_yticks(range(len(predictors)), [METRICS[name].label for name in predictors])
+    axes[0].set_ylim(len(predictors) - 0.5, -0.5)
+    figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
+    _legend(figure)
     return figure
 
 
@@ -262,6 +237,11 @@ def _span(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+OPEN_MARKS: dict[str, Any] = {"linestyle": "none", "markersize": 3.5, "markerfacecolor": "none"}
+OPEN_MARKS |= {"markeredgewidth": 0.5, "alpha": 0.6, "clip_on": False, "rasterized": True}
+
+
+@styled
 def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """True over predicted RMS corner error, a panel per estimator, both in pixels on log scales.
 
@@ -278,46 +258,30 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
     pairs = dict(_groups(rows))
     limits = _limits(rows)
     estimators = list(dict.fromkeys(summary["estimator"]))
-    with plot_style():
-        columns = max(len(estimators), 2)
-        figure = Figure(figsize=(WIDTH_IN, 1.2 + 0.9 * WIDTH_IN / columns))
-        axes = figure.subplots(1, len(estimators), squeeze=False, sharex=True, sharey=True)[0]
-        for ax, estimator in zip(axes, estimators, strict=True):
-            of_estimator = summary[summary["estimator"] == estimator]
-            for arm in of_estimator["arm"]:
-                style = styles[arm]
-                ax.plot(
-                    pairs[estimator, arm][PREDICTED].clip(*limits),
-                    _errors(pairs[estimator, arm]).clip(*limits),
-                    linestyle="none",
-                    marker=style.marker,
-                    markersize=3.5,
-                    markerfacecolor="none",
-                    markeredgecolor=style.color,
-                    markeredgewidth=0.5,
-                    alpha=0.6,
-                    clip_on=False,
-                    rasterized=True,
-                )
-                own = bins[(bins["estimator"] == estimator) & (bins["arm"] == arm)]
-                ax.plot(
-                    own["predicted_median_px"],
-                    own["actual_median_px"],
-                    color=style.color,
-                    marker=style.marker,
-                    linestyle=style.linestyle,
-                    markersize=5,
-                    label=arm,
-                    zorder=3,
-                )
-            ax.plot(limits, limits, color="black", linewidth=1, zorder=2)
-            ax.fill_between(limits, limits / 2, limits * 2, color="#e0e0e0", zorder=0, linewidth=0)
-            ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
-            ax.set_title(estimator, loc="left", fontweight="bold", pad=15, parse_math=False)
-            ax.text(0, 1.03, _within_twice(of_estimator), transform=ax.transAxes, fontsize=7.5)
-        figure.supxlabel("predicted RMS corner error (px)", fontsize=9)
-        figure.supylabel("true RMS corner error (px)", fontsize=9)
-        _legend(figure)
+    height = 1.2 + 0.9 * WIDTH_IN / max(len(estimators), 2)
+    figure, axes = side_by_side(estimators, height, sharex=True)
+    for ax, estimator in zip(axes, estimators, strict=True):
+        of_estimator = summary[summary["estimator"] == estimator]
+        for arm in of_estimator["arm"]:
+            style, rows_of_arm = styles[arm], pairs[estimator, arm]
+            ax.plot(
+                rows_of_arm[PREDICTED].clip(*limits),
+                _errors(rows_of_arm).clip(*limits),
+                marker=style.marker,
+                markeredgecolor=style.color,
+                **OPEN_MARKS,
+            )
+            own = bins[(bins["estimator"] == estimator) & (bins["arm"] == arm)]
+            medians = own["predicted_median_px"], own["actual_median_px"]
+            ax.plot(*medians, markersize=5, label=arm, zorder=3, **style.line)
+        ax.plot(limits, limits, color="black", linewidth=1, zorder=2)
+        ax.fill_between(limits, limits / 2, limits * 2, color="#e0e0e0", zorder=0, linewidth=0)
+        ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+        ax.set_title(estimator, loc="left", fontweight="bold", pad=15, parse_math=False)
+        ax.text(0, 1.03, _within_twice(of_estimator), transform=ax.transAxes, fontsize=7.5)
+    figure.supxlabel("predicted RMS corner error (px)", fontsize=9)
+    figure.supylabel("true RMS corner error (px)", fontsize=9)
+    _legend(figure)
     return figure
 
 
@@ -340,12 +304,5 @@ def _within_twice(summary: pd.DataFrame) -> str:
 def _legend(figure: Figure) -> None:
     """The arms, above all panels."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside upper left",
-        ncols=6,
-        frameon=False,
-        fontsize=8,
-        handlelength=4,
-    )
+    look: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 4}
+    figure.legend(handles, labels, loc="outside upper left", ncols=6, **look)

@@ -197,12 +197,9 @@ class StudyData:
             for protocol in self.protocols
         }
 
-    def primary(self, protocol: str) -> str:
-        """The protocol's primary estimator; empty without rows."""
-        return self._primary[protocol]
-
     @cached_property
-    def _primary(self) -> dict[str, str]:
+    def primary(self) -> dict[str, str]:
+        """The primary estimator of each protocol; empty without rows."""
         return {
             protocol: primary_estimator(self.rows_of(protocol), self.analyses[protocol])
             for protocol in self.protocols
@@ -229,7 +226,7 @@ class StudyData:
         shown = frame[~frame["arm"].isin(self.trials)]
         if "estimator" not in shown:
             return shown
-        primary = shown["protocol"].map({name: self.primary(name) for name in self.crowded()})
+        primary = shown["protocol"].map({name: self.primary[name] for name in self.crowded()})
         return shown[primary.isna() | (shown["estimator"] == primary)]
 
     def crowded(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,72 +54,82 @@ def probability(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """How a column of a frame is shown; ``between`` names the ends of its interval."""
+    """How a column of a frame is shown: a format or a number of decimals.
+
+    ``between`` names the ends of its interval.
+    """
 
     key: str
     heading: str
-    show: Format = as_text
+    show: Format | int = as_text
     between: tuple[str, str] | None = None
 
     def text(self, record: dict[str, Any]) -> str:
         """The cell of one row, with the interval in parentheses."""
-        value = self.show(record[self.key])
+        show = number(self.show) if isinstance(self.show, int) else self.show
+        value = show(record[self.key])
         if self.between is None or pd.isna(record[self.between[0]]):
             return value
-        low, high = (self.show(record[end]) for end in self.between)
+        low, high = (show(record[end]) for end in self.between)
         return f"{value} ({low} to {high})"
 
 
-def with_interval(key: str, heading: str, show: Format) -> Column:
+SEEDS = Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–")  # 0 of a baseline
+
+
+def with_interval(key: str, heading: str, decimals: int) -> Column:
     """The mean of a number over seeds, with its interval."""
-    return Column(f"{key}_mean", heading, show, (f"{key}_low", f"{key}_high"))
+    return Column(f"{key}_mean", heading, decimals, (f"{key}_low", f"{key}_high"))
 
 
 @dataclass(frozen=True)
-class View:
-    """A table as it is shown: formatted cells, and which columns are text (aligned left)."""
+class Table:
+    """The rows of a frame under a caption.
 
-    cells: pd.DataFrame
-    text: tuple[bool, ...]
-
-
-def view(table: pd.DataFrame, columns: Iterable[Column], by: Sequence[str] = ()) -> View:
-    """Format those columns that a frame has.
-
-    Args:
-        table: a row per row of the view.
-        columns: in their order.
+    Attributes:
+        csv: the name of the frame with all the numbers.
+        columns: in their order; one that the frame lacks is left out.
         by: leading columns whose repeated values are left blank; a protocol or estimator that is
             the same for all rows is left out.
     """
-    shared = ("protocol", "estimator")
-    by = [key for key in by if not (key in shared and table[key].nunique() == 1)]
-    groups = [Column(key, key, _group_label) for key in by]
-    columns = [*groups, *(column for column in columns if column.key in table)]
-    records = cast(list[dict[str, Any]], table.to_dict("records"))
-    cells = pd.DataFrame(
-        {column.heading: [column.text(record) for record in records] for column in columns}
-    )
-    for place in reversed(range(len(by))):
-        repeated = cells.iloc[:, : place + 1].eq(cells.iloc[:, : place + 1].shift()).all(axis=1)
-        cells.iloc[:, place] = cells.iloc[:, place].mask(repeated, "")
-    text = tuple(not pd.api.types.is_numeric_dtype(table[column.key]) for column in columns)
-    return View(cells, text)
+
+    name: str
+    caption: str
+    csv: str
+    frame: pd.DataFrame
+    columns: Sequence[Column]
+    by: Sequence[str] = ()
+
+    @cached_property
+    def _shown(self) -> tuple[list[Column], list[Column]]:
+        shared = [key for key in ("protocol", "estimator") if key in self.by]
+        alike = {key for key in shared if self.frame[key].nunique() == 1}
+        groups = [Column(key, key, _group_label) for key in self.by if key not in alike]
+        return groups, [*groups, *(own for own in self.columns if own.key in self.frame)]
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """The formatted cells, by heading."""
+        groups, columns = self._shown
+        records = cast(list[dict[str, Any]], self.frame.to_dict("records"))
+        cells = pd.DataFrame(
+            {column.heading: [column.text(record) for record in records] for column in columns}
+        )
+        for place in reversed(range(len(groups))):
+            repeated = cells.iloc[:, : place + 1].eq(cells.iloc[:, : place + 1].shift()).all(axis=1)
+            cells.iloc[:, place] = cells.iloc[:, place].mask(repeated, "")
+        return cells
+
+    @property
+    def is_text(self) -> list[bool]:
+        """Of each column; text is aligned left."""
+        numeric = pd.api.types.is_numeric_dtype
+        return [not numeric(self.frame[column.key]) for column in self._shown[1]]
 
 
 def _group_label(value: Any) -> str:
     known = base_protocol(str(value)) in PROTOCOLS
     return protocol_label(str(value)) if known else str(value)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table under its caption; ``csv`` names the frame with its numbers."""
-
-    name: str
-    caption: str
-    csv: str
-    view: View
 
 
 @dataclass(frozen=True)

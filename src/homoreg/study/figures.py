@@ -1,6 +1,7 @@
 """Figures whose unit is the image pair or the arm, from the study's tables."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.metrics import METRICS
-from homoreg.plotting import WIDTH_IN, ArmStyle, plot_style
+from homoreg.plotting import WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.tables import finite_points, plotted
 
 COLUMNS = 4  # panels beside one another
+SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#555555"}
 
 
 # Pairs of metrics whose relation is shown, x and y, by the name of the figure.
@@ -25,38 +27,36 @@ RELATIONS = {
 }
 
 
+@styled
 def box_plots(
-    rows: pd.DataFrame,
-    styles: dict[str, ArmStyle],
-    metrics: Sequence[str],
-    columns: int = 3,
+    rows: pd.DataFrame, styles: dict[str, ArmStyle], metrics: Sequence[str], columns: int = 3
 ) -> Figure:
     """A panel per metric of one estimator's rows, a box per arm with its seeds pooled.
 
     Boxes show the pairs that have a value, and their number stands beside each.
     """
-    panels = [name for name in metrics if name in rows]
-    arms = order_arms(rows["arm"])
-    lines = -(-len(panels) // columns)
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN, lines * (0.9 + 0.34 * len(arms))))
-        axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
-        for ax, name in zip(axes, panels, strict=False):
-            values, label = plotted(rows, name)
-            groups = [values[rows["arm"] == arm].to_numpy() for arm in arms]
-            _boxes(ax, groups, [styles[arm] for arm in arms])
-            ax.set_xlabel(label)
-            if name == "rmse_gray":
-                _reference_lines(ax, rows)
-        for ax in axes[len(panels) :]:
-            ax.set_axis_off()
-        axes[0].set_yticks(range(len(arms)), arms)
-        axes[0].invert_yaxis()  # shared: the first arm on top everywhere
+    names, arms = [name for name in metrics if name in rows], order_arms(rows["arm"])
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(WIDTH_IN, lines * (0.9 + 0.34 * len(arms))))
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
+    for ax, name in zip(axes, names, strict=False):
+        values, label = plotted(rows, name)
+        groups = [values[rows["arm"] == arm].to_numpy() for arm in arms]
+        _boxes(ax, groups, [styles[arm] for arm in arms])
+        ax.set_xlabel(label)
+        if name == "rmse_gray":
+            _reference_lines(ax, rows)
+    for ax in axes[len(names) :]:
+        ax.set_axis_off()
+    axes[0].set_yticks(range(len(arms)), arms)
+    axes[0].invert_yaxis()  # shared: the first arm on top everywhere
     return figure
 
 
 def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle]) -> None:
     finite = [group[np.isfinite(group)] for group in groups]
+    # Thousands of vector markers would make the page slow.
+    dots = {"marker": ".", "markersize": 3, "markeredgecolor": "#888888", "rasterized": True}
     boxes = ax.boxplot(
         finite,
         orientation="horizontal",
@@ -64,35 +64,20 @@ def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle]) -> None:
         widths=0.62,
         patch_artist=True,
         medianprops={"color": "black", "linewidth": 1.8},
-        flierprops={
-            "marker": ".",
-            "markersize": 3,
-            "markeredgecolor": "#888888",
-            "rasterized": True,  # thousands of vector markers would make the page slow
-        },
+        flierprops=dots,
         whiskerprops={"color": "#444444"},
         capprops={"color": "#444444"},
         manage_ticks=False,
     )
     for box, style in zip(boxes["boxes"], styles, strict=True):
-        box.set(facecolor=_tint(style.color), edgecolor=style.color, hatch=style.hatch)
+        # Pale but opaque: transparency would fade the hatch as well.
+        pale = [1 - (1 - channel) / 3 for channel in to_rgb(style.color)]
+        box.set(facecolor=pale, edgecolor=style.color, hatch=style.hatch)
     for position, (group, kept) in enumerate(zip(groups, finite, strict=True)):
-        ax.annotate(
-            f"n = {len(kept)}/{len(group)}",
-            (1.0, position),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            color="#555555",
-        )
+        count = f"n = {len(kept)}/{len(group)}"
+        place = {"xycoords": ("axes fraction", "data"), "va": "center", **SMALL}
+        ax.annotate(count, (1.0, position), xytext=(3, 0), **place)
     ax.grid(axis="y", visible=False)
-
-
-def _tint(color: str) -> tuple[float, ...]:
-    """A pale, opaque version of a color: transparency would fade the hatch as well."""
-    return tuple(1 - (1 - channel) / 3 for channel in to_rgb(color))
 
 
 def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
@@ -104,16 +89,12 @@ def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
         if name in rows and rows[name].notna().any():
             median = float(rows[name].median())
             ax.axvline(median, color="#555555", linewidth=1, linestyle=linestyle, zorder=0)
-            ax.annotate(
-                label,
-                (median, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-                color="#555555",
-            )
+            place = {"xycoords": ("data", "axes fraction"), "ha": "center", **SMALL}
+            ax.annotate(label, (median, 1.0), xytext=(0, 2), **place)
+
+
+OWN_LINE: dict[str, Any] = {"color": "black", "linewidth": 2, "zorder": 3}
+OTHER_LINE: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
 
 
 def scatter_caption(x: str, y: str, estimator: str, note: str = "") -> str:
@@ -143,28 +124,19 @@ def scatter(
 
     def panel(ax: Axes, arm: str) -> None:
         style = styles[arm]
-        ax.scatter(
-            points[arm][:, 0],
-            points[arm][:, 1],
-            s=12,
-            marker=style.marker,
-            facecolor=f"{style.color}66",
-            edgecolor=style.color,
-            linewidth=0.4,
-            rasterized=True,
-        )
+        across, up = points[arm].T
+        look: dict[str, Any] = {
+            "facecolor": f"{style.color}66",
+            "edgecolor": style.color,
+            "linewidth": 0.4,
+        }
+        ax.scatter(across, up, 12, marker=style.marker, rasterized=True, **look)
         for other, line in by_arm.items():
             if np.isnan(line["slope"]):
                 continue
             ends = np.array([points[other][:, 0].min(), points[other][:, 0].max()])
-            own = other == arm
-            ax.plot(
-                ends,
-                line["slope"] * ends + line["intercept"],
-                color="black" if own else "#bbbbbb",
-                linewidth=2 if own else 0.8,
-                zorder=3 if own else 1,
-            )
+            look = OWN_LINE if other == arm else OTHER_LINE
+            ax.plot(ends, line["slope"] * ends + line["intercept"], **look)
         line = by_arm[arm]
         slope, rho = _signed(line["slope"]), _signed(line["spearman"])
         panel_title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
@@ -186,37 +158,28 @@ def _signed(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
+@styled
 def recall_curves(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """Share of pairs with a corner error below a threshold, of which AUC is the integral."""
     estimators = list(dict.fromkeys(rows["estimator"]))
     limit = max(AUC_THRESHOLDS_PX)
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN, 3.4))
-        axes = figure.subplots(1, len(estimators), squeeze=False, sharey=True)[0]
-        for ax, estimator in zip(axes, estimators, strict=True):
-            of_estimator = rows[rows["estimator"] == estimator]
-            for number, arm in enumerate(order_arms(of_estimator["arm"])):
-                errors = of_estimator.loc[of_estimator["arm"] == arm, "corner_error_px"]
-                values = np.sort(errors.fillna(np.inf).to_numpy(float))
-                x = np.concatenate([[0.0], values[values < limit], [limit]])
-                recall = 100 * np.arange(x.size - 1) / values.size
-                style = styles[arm]
-                ax.plot(
-                    x,
-                    np.append(recall, recall[-1]),
-                    color=style.color,
-                    linestyle=style.linestyle,
-                    marker=style.marker,
-                    markersize=5,
-                    # Offset between curves, so that markers do not hide each other.
-                    markevery=(0.03 + 0.012 * number, 0.17),
-                    label=f"{arm} (n = {values.size})",
-                )
-            ax.set_title(estimator, loc="left", fontweight="bold")
-            ax.set_xlabel("corner error below (px)")
-            ax.set(xlim=(0, limit), ylim=(0, 100))
-        axes[0].set_ylabel("pairs (%)")
-        axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.5)
+    figure, axes = side_by_side(estimators, 3.4)
+    for ax, estimator in zip(axes, estimators, strict=True):
+        of_estimator = rows[rows["estimator"] == estimator]
+        for number, arm in enumerate(order_arms(of_estimator["arm"])):
+            errors = of_estimator.loc[of_estimator["arm"] == arm, "corner_error_px"]
+            values = np.sort(errors.fillna(np.inf).to_numpy(float))
+            x = np.concatenate([[0.0], values[values < limit], [limit]])
+            recall = 100 * np.arange(x.size - 1) / values.size
+            # Markers are offset between curves, so that they do not hide each other.
+            every, label = (0.03 + 0.012 * number, 0.17), f"{arm} (n = {values.size})"
+            line = styles[arm].line | {"markersize": 5, "markevery": every, "label": label}
+            ax.plot(x, np.append(recall, recall[-1]), **line)
+        ax.set_title(estimator, loc="left", fontweight="bold")
+        ax.set_xlabel("corner error below (px)")
+        ax.set(xlim=(0, limit), ylim=(0, 100))
+    axes[0].set_ylabel("pairs (%)")
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.5)
     return figure
 
 
@@ -244,19 +207,11 @@ def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
             if curve.empty:
                 continue
             done = curve["epoch"] + 1
-            ax.plot(
-                done,
-                curve["mean"],
-                color=color,
-                linestyle=linestyle,
-                lw=width,
-                alpha=alpha,
-                label=label,
-            )
+            line: dict[str, Any] = {"linestyle": linestyle, "linewidth": width, "alpha": alpha}
+            ax.plot(done, curve["mean"], color=color, label=label, **line)
             if loss != "train/loss":
-                ax.fill_between(
-                    done, curve["low"], curve["high"], color=color, alpha=0.15, linewidth=0
-                )
+                low, high = curve["low"], curve["high"]
+                ax.fill_between(done, low, high, color=color, alpha=0.15, linewidth=0)
         seeds = int(of_arm["seeds"].max())
         panel_title(ax, arm, f"n = {seeds} seed{'s' * (seeds > 1)}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -269,27 +224,34 @@ def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     return figure
 
 
+@styled
 def panels(
     names: Sequence[str],
     draw: Callable[[Axes, str], None],
     height: float = 2.2,
     sharex: bool = False,
     sharey: bool = True,
-    most: int = COLUMNS,
 ) -> Figure:
-    """A panel per name, at most ``most`` side by side, each ``height`` inches."""
-    columns = min(most, len(names))
+    """A panel per name, each ``height`` inches, at most :data:`COLUMNS` side by side."""
+    columns = min(COLUMNS, len(names))
     lines = -(-len(names) // columns)
-    with plot_style():
-        width = WIDTH_IN * min(1.0, max(columns, 2) / most)
-        figure = Figure(figsize=(width, 0.6 + height * lines))
-        grid = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey)
-        axes = grid.flatten()
-        for ax, name in zip(axes, names, strict=False):
-            draw(ax, name)
-        for ax in axes[len(names) :]:
-            ax.set_axis_off()
-        # The lowest panel of each column has tick labels.
-        for ax in axes[max(0, len(names) - columns) : len(names)]:
-            ax.tick_params(labelbottom=True)
+    width = WIDTH_IN * min(1.0, max(columns, 2) / COLUMNS)
+    figure = Figure(figsize=(width, 0.6 + height * lines))
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey).flatten()
+    for ax, name in zip(axes, names, strict=False):
+        draw(ax, name)
+    for ax in axes[len(names) :]:
+        ax.set_axis_off()
+    # The lowest panel of each column has tick labels.
+    for ax in axes[max(0, len(names) - columns) : len(names)]:
+        ax.tick_params(labelbottom=True)
     return figure
+
+
+def side_by_side(
+    names: Sequence[str], height_in: float, sharex: bool = False
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure that fills the page, with a panel per name on one y axis."""
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    axes = figure.subplots(1, len(names), squeeze=False, sharex=sharex, sharey=True)
+    return figure, axes[0]

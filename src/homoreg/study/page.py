@@ -68,7 +68,7 @@ def write_report(folder: Path, study: StudyData) -> Path:
 
 
 def _filled(part: Part) -> bool:
-    return not isinstance(part, Table) or len(part.view.cells) > 0
+    return not isinstance(part, Table) or len(part.frame) > 0
 
 
 def _lead(study: StudyData) -> str:

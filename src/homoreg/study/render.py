@@ -14,7 +14,7 @@ from PIL import Image
 
 from homoreg.files import atomic_path, write_text
 from homoreg.plotting import plot_style, save_figure
-from homoreg.study.document import Figure, Part, Picture, Section, Table, View, escape
+from homoreg.study.document import Figure, Part, Picture, Section, Table, escape
 
 FIGURE_DPI = 150
 PICTURE_WIDTH_PX = 1200  # of an embedded picture; the run's own file keeps its size
@@ -42,7 +42,7 @@ def write_sections(
                 path.write_bytes(gzip.compress(text, mtime=0) if name in COMPRESSED else text)
         for part in section.parts:
             if isinstance(part, Table):
-                latex = latex_table(part.view, part.caption)
+                latex = latex_table(part)
                 write_text(folder / "tables" / f"{part.name}.tex", latex)
             elif isinstance(part, Figure):
                 images |= _save_figure(part.draw(), folder, part.name)
@@ -87,7 +87,7 @@ def _markdown(part: Part) -> str:
         caption = escape(part.caption)
         return f"{_image(caption, f'{part.name}.jpg')}\n\n*{caption}*"
     shown = (
-        markdown_table(part.view)
+        markdown_table(part)
         if isinstance(part, Table)
         else _image(part.name.replace("_", " "), f"{part.name}.png")
     )
@@ -103,10 +103,10 @@ def _image(text: str, name: str) -> str:
     return f"[![{text}](<figures/{name}>)](<figures/{name}>)"
 
 
-def markdown_table(view: View) -> str:
+def markdown_table(table: Table) -> str:
     """A table with pipes, text aligned left and numbers right."""
-    lines = [list(map(str, view.cells)), [":--" if text else "--:" for text in view.text]]
-    lines += [[escape(cell) for cell in row] for row in view.cells.to_numpy().tolist()]
+    lines = [list(map(str, table.cells)), [":--" if text else "--:" for text in table.is_text]]
+    lines += [[escape(cell) for cell in row] for row in table.cells.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -141,17 +141,14 @@ LATEX: dict[str, str | int | None] = {
 }
 
 
-def latex_table(view: View, caption: str) -> str:
-    """A ``tabular`` for ``\\input`` in a table environment; needs booktabs.
-
-    The caption is a comment at the top.
-    """
-    styler = view.cells.style.hide(axis="index").format(escape="latex")
+def latex_table(table: Table) -> str:
+    """A ``tabular`` for ``\\input`` in a table environment, captioned; needs booktabs."""
+    styler = table.cells.style.hide(axis="index").format(escape="latex")
     styler = styler.format_index(escape="latex", axis=1)
     latex = styler.to_latex(
-        hrules=True, column_format="".join("l" if text else "r" for text in view.text)
+        hrules=True, column_format="".join("l" if text else "r" for text in table.is_text)
     )
-    return f"% {' '.join(caption.split())}\n{latex.translate(str.maketrans(LATEX))}"
+    return f"% {' '.join(table.caption.split())}\n{latex.translate(str.maketrans(LATEX))}"
 
 
 def _save_figure(figure: matplotlib.figure.Figure, folder: Path, name: str) -> dict[str, str]:

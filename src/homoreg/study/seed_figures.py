@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from homoreg.metrics import METRICS
-from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, plot_style
+from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
-from homoreg.study.figures import panels
+from homoreg.study.figures import panels, side_by_side
 
 TITLE_WIDTH = 26  # characters over a panel
 
@@ -38,6 +39,7 @@ def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict)
     return figure
 
 
+@styled
 def primary_figure(
     comparisons: pd.DataFrame, references: pd.DataFrame, label: str, styles: dict[str, ArmStyle]
 ) -> Figure:
@@ -52,32 +54,25 @@ def primary_figure(
     """
     arms = order_arms(comparisons["arm"])
     estimators = list(dict.fromkeys(comparisons["estimator"]))
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN, 1.5 + 0.34 * len(arms)))
-        axes = figure.subplots(1, len(estimators), squeeze=False, sharey=True)[0]
-        for ax, estimator in zip(axes, estimators, strict=True):
-            own = comparisons[comparisons["estimator"] == estimator]
-            count = f"n = {own['seeds'].max()} seeds × {own['photos'].max()} photos"
-            _differences(ax, own, arms, styles, estimator, count)
-            low, high = ax.get_xlim()
-            low, high = low - 1.5 * (high - low), high + 1.5 * (high - low)
-            shown = references[references["estimator"] == estimator]
-            for reference in shown.to_dict("records"):
-                style, x = styles[reference["arm"]], reference["difference"]
-                near = low < x < high
-                name = reference["arm"] if near else f"{reference['arm']} ({x:+.2f}, off the axis)"
-                ax.plot(
-                    [x, x] if near else [],
-                    [-0.6, len(arms) - 0.4] if near else [],
-                    color=style.color,
-                    linestyle=style.linestyle,
-                    linewidth=1.2,
-                    label=name,
-                    zorder=1,
-                )
-            if len(shown):
-                ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=7.5)
-        figure.supxlabel(f"difference from none: {label}", fontsize=9)
+    figure, axes = side_by_side(estimators, 1.5 + 0.34 * len(arms))
+    for ax, estimator in zip(axes, estimators, strict=True):
+        own = comparisons[comparisons["estimator"] == estimator]
+        count = f"n = {own['seeds'].max()} seeds × {own['photos'].max()} photos"
+        _differences(ax, own, arms, styles, estimator, count)
+        low, high = ax.get_xlim()
+        low, high = low - 1.5 * (high - low), high + 1.5 * (high - low)
+        shown = references[references["estimator"] == estimator]
+        for reference in shown.to_dict("records"):
+            style, x = styles[reference["arm"]], reference["difference"]
+            line = {"color": style.color, "linestyle": style.linestyle, "linewidth": 1.2}
+            if low < x < high:
+                ends = [-0.6, len(arms) - 0.4]
+                ax.plot([x, x], ends, label=reference["arm"], zorder=1, **line)
+            else:
+                ax.plot([], [], label=f"{reference['arm']} ({x:+.2f}, off the axis)", **line)
+        if len(shown):
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=7.5)
+    figure.supxlabel(f"difference from none: {label}", fontsize=9)
     return figure
 
 
@@ -97,14 +92,7 @@ def _differences(
     for row in rows[np.isfinite(rows["difference"])].to_dict("records"):
         place, style = arms.index(row["arm"]), styles[row["arm"]]
         ax.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=1.8)
-        ax.plot(
-            row["difference"],
-            place,
-            marker=style.marker,
-            color=style.color,
-            markersize=6,
-            linestyle="none",
-        )
+        ax.plot(row["difference"], place, markersize=6, **style.mark)
     ax.set_ylim(len(arms) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.set_title(title, loc="left", fontsize=8, fontweight="bold", pad=15, parse_math=False)
@@ -112,6 +100,7 @@ def _differences(
     ax.set_yticks(range(len(arms)), arms, parse_math=False)
 
 
+@styled
 def shift_curves(curves: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """Mean cosine of a descriptor with itself δ pixels further on, a line per arm.
 
@@ -124,40 +113,26 @@ def shift_curves(curves: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     # Evenly spaced: on a scale in pixels the first few shifts would be one.
     places = {shift: place for place, shift in enumerate(shifts)}
     end = len(shifts) + 0.3
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN, 3.4))
-        ax = figure.subplots()
-        arms = order_arms(curves["arm"])
-        for number, arm in enumerate(arms):
-            curve = curves[curves["arm"] == arm].sort_values("shift_px")
-            style = styles[arm]
-            x = curve["shift_px"].map(places)
-            ax.plot(
-                x,
-                curve["mean_mean"],
-                color=style.color,
-                linestyle=style.linestyle,
-                marker=style.marker,
-                markersize=5,
-                label=f"{arm} (n = {curve['seeds'].max()})",
-            )
-            ax.fill_between(
-                x, curve["mean_low"], curve["mean_high"], color=style.color, alpha=0.15, lw=0
-            )
-            ax.plot(
-                end + 0.15 * (number - len(arms) / 2),
-                curve["unrelated_mean"].iloc[0],
-                marker=style.marker,
-                color=style.color,
-                linestyle="none",
-            )
-        ax.set_xticks([*places.values(), end], [*(f"{s:g}" for s in shifts), "other\nimage"])
-        ax.set_xlabel("shift δ (px)")
-        ax.set_ylabel("cos(f(x), f(x + δ))")
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.5)
+    figure = Figure(figsize=(WIDTH_IN, 3.4))
+    ax = figure.subplots()
+    arms = order_arms(curves["arm"])
+    for number, arm in enumerate(arms):
+        curve = curves[curves["arm"] == arm].sort_values("shift_px")
+        x, style = curve["shift_px"].map(places), styles[arm]
+        label = f"{arm} (n = {curve['seeds'].max()})"
+        ax.plot(x, curve["mean_mean"], markersize=5, label=label, **style.line)
+        low, high = curve["mean_low"], curve["mean_high"]
+        ax.fill_between(x, low, high, color=style.color, alpha=0.15, lw=0)
+        place = end + 0.15 * (number - len(arms) / 2)
+        ax.plot(place, curve["unrelated_mean"].iloc[0], **style.mark)
+    ax.set_xticks([*places.values(), end], [*(f"{s:g}" for s in shifts), "other\nimage"])
+    ax.set_xlabel("shift δ (px)")
+    ax.set_ylabel("cos(f(x), f(x + δ))")
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.5)
     return figure
 
 
+@styled
 def ablation_plot(table: pd.DataFrame) -> Figure:
     """Precision, recall and AUC after each correction alone; intervals over seeds.
 
@@ -166,43 +141,29 @@ def ablation_plot(table: pd.DataFrame) -> Figure:
     """
     corrections = list(dict.fromkeys(table["correction"]))
     arms = list(dict.fromkeys(table["arm"]))
-    panels = {
+    metrics = {
         "precision_3px": "precision at 3 px",
         "recall_3px": "recall at 3 px",
         "auc_5px": "AUC of the corner error, 5 px (0 to 100)",
     }
-    with plot_style():
-        figure = Figure(figsize=(WIDTH_IN, 1.1 + 0.3 * len(corrections)))
-        axes = figure.subplots(1, 3, sharey=True)
-        for ax, (metric, label) in zip(axes, panels.items(), strict=True):
-            for number, arm in enumerate(arms):
-                of_arm = table[table["arm"] == arm]
-                style = PALETTE[number % len(PALETTE)]
-                lift = 0.5 * (number - (len(arms) - 1) / 2) / max(len(arms), 2)
-                places = np.array([corrections.index(c) + lift for c in of_arm["correction"]])
-                mean = of_arm[f"{metric}_mean"]
-                ax.hlines(
-                    places,
-                    of_arm[f"{metric}_low"].fillna(mean),
-                    of_arm[f"{metric}_high"].fillna(mean),
-                    color=style.color,
-                )
-                ax.plot(
-                    mean,
-                    places,
-                    marker=style.marker,
-                    color=style.color,
-                    linestyle="none",
-                    label=f"{arm} (n = {of_arm['seeds'].max()})",
-                )
-                if metric == "auc_5px" or len(arms) == 1:
-                    baseline = of_arm.loc[of_arm["correction"] == "none", f"{metric}_mean"]
-                    for value in baseline:
-                        ax.axvline(value, color=style.color, linewidth=0.8, linestyle=":")
-            ax.set_xlabel(label)
-        axes[0].set_yticks(range(len(corrections)), corrections, parse_math=False)
-        axes[0].set_ylim(len(corrections) - 0.5, -0.5)
-        axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    figure, axes = side_by_side(list(metrics), 1.1 + 0.3 * len(corrections))
+    for ax, (metric, label) in zip(axes, metrics.items(), strict=True):
+        for number, arm in enumerate(arms):
+            of_arm = table[table["arm"] == arm]
+            style = PALETTE[number % len(PALETTE)]
+            lift = 0.5 * (number - (len(arms) - 1) / 2) / max(len(arms), 2)
+            places = np.array([corrections.index(c) + lift for c in of_arm["correction"]])
+            mean = of_arm[f"{metric}_mean"]
+            low, high = (of_arm[f"{metric}_{end}"].fillna(mean) for end in ("low", "high"))
+            ax.hlines(places, low, high, color=style.color)
+            ax.plot(mean, places, label=f"{arm} (n = {of_arm['seeds'].max()})", **style.mark)
+            if metric == "auc_5px" or len(arms) == 1:
+                for value in of_arm.loc[of_arm["correction"] == "none", f"{metric}_mean"]:
+                    ax.axvline(value, color=style.color, linewidth=0.8, linestyle=":")
+        ax.set_xlabel(label)
+    axes[0].set_yticks(range(len(corrections)), corrections, parse_math=False)
+    axes[0].set_ylim(len(corrections) - 0.5, -0.5)
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
 
 
@@ -230,12 +191,8 @@ def dose_curves(
                 line["place"] + 0.06 * (number - (len(lines) - 1) / 2),
                 mean.where(np.isfinite(mean)),
                 yerr=reach.where(np.isfinite(reach), 0.0),
-                color=style.color,
-                marker=style.marker,
-                linestyle=style.linestyle,
-                markersize=5,
-                elinewidth=1,
                 label=f"{others or doses['regularizer'].iloc[0]} (n = {seeds})",
+                **style.line | {"markersize": 5, "elinewidth": 1},
             )
         if np.isfinite(reference.get(metric, np.nan)):
             ax.axhline(reference[metric], color=GRAY, linewidth=1, linestyle=":", label="none")
@@ -246,9 +203,8 @@ def dose_curves(
     figure = panels(shown, panel, 2.7, sharey=False)
     figure.supxlabel(doses["option"].iloc[0].replace("_", " "), fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=5, handlelength=3.5, frameon=False
-    )
+    look: dict[str, Any] = {"ncols": 5, "handlelength": 3.5, "frameon": False}
+    figure.legend(handles, labels, loc="outside upper center", **look)
     return figure
 
 

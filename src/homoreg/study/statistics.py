@@ -16,12 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from homoreg.aggregates import (
-    ERROR_RANGE_PX,
-    resampled_auc,
-    resampled_mean,
-    resampled_median,
-)
+from homoreg.aggregates import ERROR_RANGE_PX, resampled_auc, resampled_mean, resampled_median
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_rng
 from homoreg.metrics import METRICS
@@ -213,20 +208,6 @@ def sign_flip_test(differences: ArrayLike, alternative: Alternative = "two-sided
     return greater if alternative == "greater" else less
 
 
-def t_interval(differences: ArrayLike, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Student's interval of the mean over seeds; NaN below two.
-
-    >>> [round(end, 3) for end in t_interval([1.0, 2.0, 3.0])]
-    [-0.484, 4.484]
-    """
-    d = np.asarray(differences, float)
-    if d.size < 2:
-        return np.nan, np.nan
-    # As scipy.stats.sem, which takes 1 ms a call.
-    half = stats.t.ppf((1 + level) / 2, d.size - 1) * d.std(ddof=1) / np.sqrt(d.size)
-    return float(d.mean() - half), float(d.mean() + half)
-
-
 def effect_size(differences: ArrayLike) -> float:
     """Hedges' g_z: mean over standard deviation of the differences, without its bias.
 
@@ -394,10 +375,10 @@ class SeedValues:
         df = 1 / ((by_seed / variance) ** 2 / (seeds - 1) + (by_photo / variance) ** 2 / degrees)
         return float(np.sqrt(variance)), float(min(df, seeds - 1 + degrees))
 
-    def interval(self, level: float = 1 - ALPHA) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """Of the mean over seeds and photos; NaN where it is not defined."""
         error, df = self.error()
-        half = error * stats.t.ppf((1 + level) / 2, df) if np.isfinite(error) else np.nan
+        half = error * stats.t.ppf(1 - ALPHA / 2, df) if np.isfinite(error) else np.nan
         return self.estimate - half, self.estimate + half
 
     def test(self, alternative: Alternative, reference: float = 0.0) -> float:
@@ -475,7 +456,7 @@ def compare_arms(
             if outcome.column not in group or group[outcome.column].isna().all():
                 continue
             runs = _run_samples(outcome, group if outcome.all_rows else kept, pairs, sample)
-            of_arms = {arm: _by_seed(runs, arm) for arm in [baseline, *arms]}
+            of_arms = {arm: by_seed(runs, arm) for arm in [baseline, *arms]}
             means = [np.mean([v[0] for v in own.values()]) for own in of_arms.values() if own]
             informative = not outcome.uninformative(means, analysis.floor_percent)
             records = []
@@ -523,7 +504,7 @@ def compare_contrasts(
             pairs = rows_of_pairs.drop_duplicates("pair_id")
             sample = photo_sample(pairs["photo"], draws)
             runs = _run_samples(outcome, analysis.apply(rows_of_pairs), pairs, sample)
-            ours, theirs = (_by_seed(runs, arm) for arm in (contrast.arm, contrast.against))
+            ours, theirs = (by_seed(runs, arm) for arm in (contrast.arm, contrast.against))
             means = [np.mean([v[0] for v in own.values()]) for own in (ours, theirs) if own]
             records.append(
                 {
@@ -589,7 +570,7 @@ def compare_studies(
             )
             records = []
             for arm in order_arms(set(both[0]["arm"]) & set(both[1]["arm"])):
-                of_both = _by_seed(ours, arm), _by_seed(theirs, arm)
+                of_both = by_seed(ours, arm), by_seed(theirs, arm)
                 records.append(
                     {
                         **{"first": first, "second": second, "estimator": estimator},
@@ -692,7 +673,8 @@ def _on_the_pairs_of(group: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return group[group["manifest_hash"].isin(manifests)]
 
 
-def _by_seed(runs: dict[tuple[str, int], np.ndarray], arm: str) -> dict[int, np.ndarray]:
+def by_seed(runs: Mapping[tuple[str, int], np.ndarray], arm: str) -> dict[int, np.ndarray]:
+    """An arm's values of those of all runs."""
     return {seed: values for (name, seed), values in runs.items() if name == arm}
 
 
@@ -798,8 +780,8 @@ def _resampled_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return (np.cumsum(of_group, axis=1) - (of_group - 1) / 2)[:, group]
 
 
-def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a rank correlation (Bonett and Wright, Psychometrika 2000).
+def spearman_interval(rho: float, n: int) -> tuple[float, float]:
+    """95 % confidence interval of a rank correlation (Bonett and Wright, Psychometrika 2000).
 
     Fisher's z with the variance (1 + ρ²/2)/(n − 3). NaN below 4 observations; no width at ρ = ±1.
 
@@ -808,7 +790,7 @@ def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, f
     """
     if n < 4 or np.isnan(rho):
         return np.nan, np.nan
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = stats.norm.ppf(1 - ALPHA / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     with np.errstate(divide="ignore"):
         z = np.arctanh(rho)
     return float(np.tanh(z - half)), float(np.tanh(z + half))

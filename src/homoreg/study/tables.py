@@ -13,17 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from homoreg.aggregates import (
-    AUC_THRESHOLDS_PX,
-    failed,
-    failure_counts,
-    quartiles,
-    summarize_rows,
-)
+from homoreg.aggregates import AUC_THRESHOLDS_PX, failed, failure_counts, quartiles, summarize_rows
 from homoreg.files import reading
 from homoreg.metrics import METRICS
 from homoreg.study.arms import sort_models
-from homoreg.study.statistics import t_interval
+from homoreg.study.statistics import ALPHA
 
 # Columns of `model_table` that `arm_table` averages.
 RUN_METRICS = [f"auc_{t}px" for t in AUC_THRESHOLDS_PX] + ["failed_percent"]
@@ -132,10 +126,13 @@ def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
     (inf, nan, nan)
     """
     numbers = np.asarray(list(values), float)
-    if not numbers.size:
-        return np.nan, np.nan, np.nan
-    mean = float(numbers.mean())
-    return mean, *(t_interval(numbers) if np.isfinite(mean) else (np.nan, np.nan))
+    mean = float(numbers.mean()) if numbers.size else np.nan
+    if numbers.size < 2 or not np.isfinite(mean):
+        return mean, np.nan, np.nan
+    # As scipy.stats.sem, which takes 1 ms a call.
+    error = numbers.std(ddof=1) / np.sqrt(numbers.size)
+    half = stats.t.ppf(1 - ALPHA / 2, numbers.size - 1) * error
+    return mean, float(mean - half), float(mean + half)
 
 
 def over_seeds(

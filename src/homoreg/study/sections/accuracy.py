@@ -9,7 +9,7 @@ from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.metrics import METRICS
 from homoreg.study import figures as draw
 from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
+from homoreg.study.document import SEEDS, Column, Figure, Part, Section, Table, with_interval
 from homoreg.study.tables import regression
 
 ACCURACY = ["match_count", "precision_3px", "recall_3px", "corner_error_px"]
@@ -43,10 +43,10 @@ def accuracy(study: StudyData) -> Section | None:
         if name.endswith("_percent") and name != "failed_percent"
     }
     if reasons and not study.many_runs:
-        columns = [*RUN_COLUMNS, *(Column(key, name, number(1)) for key, name in reasons.items())]
-        shown = view(models, columns, by=["protocol", "estimator"])
+        columns = [*RUN_COLUMNS, *(Column(key, name, 1) for key, name in reasons.items())]
         caption = "Failed estimates by reason, in percent of the n pairs."
-        parts.append(Table("failures", caption, "models", shown))
+        by = ["protocol", "estimator"]
+        parts.append(Table("failures", caption, "models", models, columns, by))
     for _, suffix, label, rows in study.drawn(study.rows):
         parts.append(
             Figure(
@@ -79,7 +79,7 @@ def stability(study: StudyData) -> Section | None:
     ]
     lines = []
     for protocol, suffix, label, rows in study.drawn(study.rows):
-        estimator = study.primary(protocol)
+        estimator = study.primary[protocol]
         own = rows[rows["estimator"] == estimator]
         for name, (x, y) in draw.RELATIONS.items():
             if x not in own or y not in own:
@@ -101,11 +101,7 @@ def stability(study: StudyData) -> Section | None:
 
 
 RUN_COLUMNS = [Column("arm", "model"), Column("seed", "seed"), Column("pairs", "n")]
-ARM_COLUMNS = [
-    Column("arm", "model"),
-    Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–"),
-    Column("pairs", "n"),
-]
+ARM_COLUMNS = [Column("arm", "model"), SEEDS, Column("pairs", "n")]
 
 
 def _model_table(
@@ -113,14 +109,12 @@ def _model_table(
 ) -> Table:
     """A row per run with quartiles over pairs, or per arm with intervals over many seeds."""
     by = ["protocol", "estimator"]
-    formats = {key: number(METRICS[key].decimals) for key in metrics}
+    formats = {key: METRICS[key].decimals for key in metrics}
     if study.many_runs:
         columns = [
             *ARM_COLUMNS,
             *(
-                with_interval(key, text, number(1))
-                if key == "auc_5px"
-                else Column(f"{key}_mean", text, number(1))
+                with_interval(key, text, 1) if key == "auc_5px" else Column(f"{key}_mean", text, 1)
                 for key, text in plain.items()
             ),
             *(
@@ -133,19 +127,14 @@ def _model_table(
             "seeds, which takes the pairs as given; an arm with a run whose median is infinite has "
             "an infinite mean. The runs one by one: `tables/models.csv`."
         )
-        return Table(name, caption, "arms", view(study.readable(study.arms), columns, by))
+        return Table(name, caption, "arms", study.readable(study.arms), columns, by)
     columns = [
         *RUN_COLUMNS,
-        *(Column(key, text, number(1)) for key, text in plain.items()),
+        *(Column(key, text, 1) for key, text in plain.items()),
         *(
-            Column(
-                f"{key}_median",
-                METRICS[key].heading,
-                show,
-                (f"{key}_q1", f"{key}_q3"),
-            )
+            Column(f"{key}_median", METRICS[key].heading, show, (f"{key}_q1", f"{key}_q3"))
             for key, show in formats.items()
         ),
     ]
     caption += " With first and third quartile."
-    return Table(name, caption, "models", view(study.readable(study.models), columns, by))
+    return Table(name, caption, "models", study.readable(study.models), columns, by)

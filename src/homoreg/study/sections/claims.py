@@ -5,17 +5,7 @@ import pandas as pd
 from homoreg.study.arms import PROTOCOLS, base_protocol, order_protocols, protocol_label
 from homoreg.study.claims import DEPENDS, MIN_SEEDS, TESTS, VERDICTS, kappa_column
 from homoreg.study.data import StudyData
-from homoreg.study.document import (
-    Column,
-    Part,
-    Section,
-    Table,
-    bullets,
-    capitalized,
-    number,
-    probability,
-    view,
-)
+from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
 from homoreg.study.statistics import fewest_seeds, sign_flip_power
 
 
@@ -42,7 +32,8 @@ def claims(study: StudyData) -> Section | None:
             "claims",
             "The study's claims. Whatever the verdict, the last column says what it does not mean.",
             "claims",
-            view(_side_by_side(verdicts, whole), _claim_columns(whole)),
+            _side_by_side(verdicts, whole),
+            _claim_columns(whole),
         ),
     ]
     title = "What the original study claimed"
@@ -61,7 +52,9 @@ def claim_statements(study: StudyData) -> Section | None:
         "Effect sizes, skewness, margins, the p of the opposites and what was left out are in the "
         "CSV.",
         "statements",
-        view(_statements(statements, verdicts), STATEMENT_COLUMNS, by=STATEMENT_KEYS),
+        _statements(statements, verdicts),
+        STATEMENT_COLUMNS,
+        by=STATEMENT_KEYS,
     )
     return Section("statements", "The claims' statements", [part], {"statements": statements})
 
@@ -125,7 +118,7 @@ STATEMENT_KEYS = ["protocol", "statement of", "statement"]
 STATEMENT_COLUMNS = [
     Column("estimator", "estimator"),
     Column("seeds", "seeds"),
-    Column("estimate", "estimate", number(3), ("low", "high")),
+    Column("estimate", "estimate", 3, ("low", "high")),
     Column("p_holm", "p, Holm", probability),
     Column("says", "verdict"),
 ]

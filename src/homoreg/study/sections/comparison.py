@@ -8,37 +8,22 @@ import pandas as pd
 from homoreg.study import seed_figures
 from homoreg.study.analysis import left_out
 from homoreg.study.data import BASELINE, StudyData
-from homoreg.study.document import (
-    Column,
-    Figure,
-    Part,
-    Section,
-    Table,
-    bullets,
-    number,
-    probability,
-    view,
-)
-from homoreg.study.statistics import (
-    MAX_SKEWNESS,
-    OUTCOMES,
-    fewest_seeds,
-    sign_flip_power,
-)
+from homoreg.study.document import Column, Figure, Part, Section, Table, bullets, probability
+from homoreg.study.statistics import MAX_SKEWNESS, OUTCOMES, fewest_seeds, sign_flip_power
 
 LABELS = {name: outcome.label for name, outcome in OUTCOMES.items()}
 COLUMNS = [
     Column("arm", "arm"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
-    Column("mean_baseline", BASELINE, number(3)),
-    Column("mean_arm", "arm's", number(3)),
-    Column("difference", "difference", number(3), ("low", "high")),
-    Column("effect_size", "effect size", number(2)),
-    Column("skewness", "skewness", number(1)),
+    Column("mean_baseline", BASELINE, 3),
+    Column("mean_arm", "arm's", 3),
+    Column("difference", "difference", 3, ("low", "high")),
+    Column("effect_size", "effect size", 2),
+    Column("skewness", "skewness", 1),
     Column("p", "p", probability),
     Column("p_holm", "p, Holm", probability),
-    Column("margin", "margin (±)", number(2)),
+    Column("margin", "margin (±)", 2),
     Column("p_equivalence", "p, equivalence", probability),
     Column("verdict", "verdict"),
 ]
@@ -63,7 +48,7 @@ def comparison(study: StudyData) -> Section | None:
         "outcome. Equivalence: two one-sided tests within the margin. Margins, outcomes and their "
         "order were fixed in the config beforehand: the first outcome decides, the others "
         "describe. An outcome of which all arms are close to one end of its range, or which is "
-        "infinite in a run, is not informative.",
+        "infinite in a run, is not informative."
     ]
     tables = []
     for protocol in study.protocols:
@@ -78,7 +63,7 @@ def comparison(study: StudyData) -> Section | None:
         parts.append(bullets(_hierarchy(study, protocol, own)))
     table = pd.concat(tables)
     for protocol, suffix, label, own in study.drawn(table):
-        estimator = study.primary(protocol)
+        estimator = study.primary[protocol]
         rows = study.rows_of(protocol)
         trained = rows[(rows["estimator"] == estimator) & (rows["run"] != "")]
         parts.append(
@@ -98,11 +83,9 @@ def comparison(study: StudyData) -> Section | None:
             f"differences: beyond ±{MAX_SKEWNESS:g} the p of the sign-flip test may be too small. "
             "Other estimators, and the sign-flip test alone, are in the CSV.",
             "comparisons",
-            view(
-                table.assign(outcome=table["metric"].map(LABELS)),
-                COLUMNS,
-                by=["protocol", "estimator", "outcome"],
-            ),
+            table.assign(outcome=table["metric"].map(LABELS)),
+            COLUMNS,
+            by=["protocol", "estimator", "outcome"],
         )
     )
     return Section("comparison", f"Against {BASELINE}", parts, {"comparisons": comparisons})
@@ -110,13 +93,13 @@ def comparison(study: StudyData) -> Section | None:
 
 def _hierarchy(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
     """The outcomes in their order, the power for the family of arms, and warnings."""
-    analysis, estimator = study.analyses[protocol], study.primary(protocol)
+    analysis, estimator = study.analyses[protocol], study.primary[protocol]
     named = [f"{place}. {LABELS[name]}" for place, name in enumerate(analysis.outcomes, 1)]
     others = [name for name in analysis.estimators if name != estimator]
     rest = f"; then the first under {', '.join(others)}, if informative" if others else ""
     lines = [
         f"{protocol}: outcomes in the order fixed beforehand, under {estimator}: "
-        f"{'; '.join(named)}{rest}.",
+        f"{'; '.join(named)}{rest}."
     ]
     arms, seeds = own["arm"].nunique(), int(own["seeds"].min())
     if seeds >= fewest_seeds(arms):

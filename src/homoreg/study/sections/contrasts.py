@@ -2,17 +2,7 @@
 
 from homoreg.study.arms import protocol_label
 from homoreg.study.data import StudyData
-from homoreg.study.document import (
-    Column,
-    Part,
-    Section,
-    Table,
-    bullets,
-    capitalized,
-    number,
-    probability,
-    view,
-)
+from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
 from homoreg.study.sections.summary import says
 from homoreg.study.statistics import ALPHA, OUTCOMES
 
@@ -20,10 +10,10 @@ COLUMNS = [
     Column("arm", "arm"),
     Column("against", "against"),
     Column("seeds", "seeds"),
-    Column("difference", "difference, last epoch", number(3), ("low", "high")),
+    Column("difference", "difference, last epoch", 3, ("low", "high")),
     Column("p_holm", "p, Holm", probability),
     Column("verdict", "verdict"),
-    Column("best_difference", "difference, best epoch", number(3), ("best_low", "best_high")),
+    Column("best_difference", "difference, best epoch", 3, ("best_low", "best_high")),
     Column("best_verdict", "verdict, best epoch"),
 ]
 
@@ -37,7 +27,7 @@ def contrasts(study: StudyData) -> Section | None:
     tests = len(shown)
     parts: list[Part] = [
         f"Stated in the config before the runs started; the report adds none. The {tests} tests "
-        f"are one family, by Holm at {100 * ALPHA:g} %.",
+        f"are one family, by Holm at {100 * ALPHA:g} %."
     ]
     for protocol in study.protocols:
         own = shown[shown["protocol"] == protocol]
@@ -56,7 +46,9 @@ def contrasts(study: StudyData) -> Section | None:
             "best epoch on validation patches. Other estimators, which are not part of the family, "
             "are in the CSV.",
             "contrasts",
-            view(shown, COLUMNS, by=["protocol"]),
+            shown,
+            COLUMNS,
+            by=["protocol"],
         )
     )
     return Section("contrasts", "Stated beforehand", parts, {"contrasts": table}, open=True)

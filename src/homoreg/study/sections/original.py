@@ -16,7 +16,7 @@ def original_figures(study: StudyData) -> Section | None:
     boxes, lines = [], []
     for protocol, suffix, label, rows in study.drawn(study.rows):
         analysis = study.analyses[protocol]
-        estimator = study.primary(protocol)
+        estimator = study.primary[protocol]
         own = rows[rows["estimator"] == estimator]
         x, y = analysis.kappa, analysis.picture_error
         kept = analysis.apply(own)

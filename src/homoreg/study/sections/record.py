@@ -12,8 +12,6 @@ from homoreg.study.document import (
     as_text,
     bullets,
     escape,
-    number,
-    view,
     with_interval,
 )
 
@@ -29,7 +27,8 @@ def what_was_run(study: StudyData) -> Section:
             "Finished runs, arms (with their variants), seeds, and the pairs of the evaluation. "
             "The two protocols are never pooled.",
             "protocols",
-            view(protocols, PROTOCOL_COLUMNS),
+            protocols,
+            PROTOCOL_COLUMNS,
         ),
         bullets(_environment(study.done)),
     ]
@@ -40,7 +39,9 @@ def what_was_run(study: StudyData) -> Section:
                 "Mean wall-clock seconds of a run by phase, training speed in steady state, and "
                 "hours of all the arm's runs together. Each run has a row in `tables/runs.csv`.",
                 "cost",
-                view(study.readable(costs), _cost_columns(costs), by=["protocol"]),
+                study.readable(costs),
+                _cost_columns(costs),
+                by=["protocol"],
             )
         )
     else:
@@ -50,7 +51,8 @@ def what_was_run(study: StudyData) -> Section:
                 "Every run that was found, the first digits of its training's hash, the wall-clock "
                 "seconds of each phase, and the training speed in steady state.",
                 "runs",
-                view(runs, _run_columns(runs)),
+                runs,
+                _run_columns(runs),
             ),
             "### Files of the runs",
             bullets(_links(runs)),
@@ -59,7 +61,7 @@ def what_was_run(study: StudyData) -> Section:
         frames["configs"] = study.configs
         columns = [Column(name, name) for name in ("option", *study.protocols)]
         caption = "Options in which the protocols differ, each at its first run."
-        parts.append(Table("configs", caption, "configs", view(study.configs, columns)))
+        parts.append(Table("configs", caption, "configs", study.configs, columns))
     return Section("run", "What was run", parts, frames)
 
 
@@ -81,11 +83,11 @@ def _cost_columns(costs: pd.DataFrame) -> list[Column]:
         Column("arm", "arm"),
         Column("seeds", "runs"),
         *(
-            Column(f"{name}_mean", f"{name.removeprefix('seconds.')} (s)", number(0))
+            Column(f"{name}_mean", f"{name.removeprefix('seconds.')} (s)", 0)
             for name in _phases(costs, "_mean")
         ),
-        with_interval("patch_pairs_per_second", "patch pairs/s", number(0)),
-        Column("hours", "all runs (h)", number(2)),
+        with_interval("patch_pairs_per_second", "patch pairs/s", 0),
+        Column("hours", "all runs (h)", 2),
     ]
 
 
@@ -95,11 +97,8 @@ def _run_columns(runs: pd.DataFrame) -> list[Column]:
         Column("status", "status"),
         Column("arm", "arm"),
         Column("training_hash", "training", lambda value: as_text(value)[:8]),
-        *(
-            Column(name, f"{name.removeprefix('seconds.')} (s)", number(0))
-            for name in _phases(runs)
-        ),
-        Column("patch_pairs_per_second", "patch pairs/s", number(0)),
+        *(Column(name, f"{name.removeprefix('seconds.')} (s)", 0) for name in _phases(runs)),
+        Column("patch_pairs_per_second", "patch pairs/s", 0),
     ]
 
 

@@ -10,9 +10,7 @@ from homoreg.study.document import (
     bullets,
     capitalized,
     escape,
-    number,
     probability,
-    view,
 )
 from homoreg.study.sections.summary import says
 from homoreg.study.statistics import OUTCOMES
@@ -21,9 +19,9 @@ COLUMNS = [
     Column("arm", "arm"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
-    Column("mean_baseline", "first study", number(3)),
-    Column("mean_arm", "second study", number(3)),
-    Column("difference", "difference", number(3), ("low", "high")),
+    Column("mean_baseline", "first study", 3),
+    Column("mean_arm", "second study", 3),
+    Column("difference", "difference", 3, ("low", "high")),
     Column("p_holm", "p, Holm", probability),
     Column("verdict", "verdict"),
 ]
@@ -38,7 +36,7 @@ def studies(study: StudyData) -> Section | None:
         "Sweeps that have an arm and a seed in common are studies of their own: everything else on "
         "this page is of each by itself. Here an arm of one is held against the same arm of the "
         "other on the pairs that both evaluated, with the seeds that both have, by the first "
-        "outcome. Options in which they differ are listed under [What was run](#run).",
+        "outcome. Options in which they differ are listed under [What was run](#run)."
     ]
     lines = []
     for first, second in study.matched_studies:
@@ -46,7 +44,7 @@ def studies(study: StudyData) -> Section | None:
         own = table
         if len(table):
             own = table[(table["first"] == first) & (table["second"] == second)]
-            own = own[own["estimator"] == study.primary(first)]
+            own = own[own["estimator"] == study.primary[first]]
         if own.empty:
             lines.append(
                 f"{capitalized(names[1])}, against {names[0]}: no pair, arm and estimator in "
@@ -72,7 +70,9 @@ def studies(study: StudyData) -> Section | None:
                 "difference, second minus first, with its 95 % interval over seeds and photos. "
                 "Other estimators are in the CSV.",
                 "studies",
-                view(shown, COLUMNS, by=["first", "second"]),
+                shown,
+                COLUMNS,
+                by=["first", "second"],
             )
         )
     return Section("studies", "Between studies", parts, {"studies": table}, open=True)

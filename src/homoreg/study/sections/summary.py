@@ -12,6 +12,7 @@ from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.claims import MIN_SEEDS
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
+    SEEDS,
     Column,
     Figure,
     Part,
@@ -21,7 +22,6 @@ from homoreg.study.document import (
     escape,
     number,
     probability,
-    view,
     with_interval,
 )
 from homoreg.study.statistics import OUTCOMES, Outcome, fewest_seeds
@@ -58,7 +58,7 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
     several = len([name for name in study.protocols if len(study.rows_of(name))]) > 1
     suffix, label = f"_{protocol}" if several else "", protocol_label(protocol)
     analysis, table = study.analyses[protocol], _levels(study, protocol)
-    primary, estimator = analysis.outcomes[0], study.primary(protocol)
+    primary, estimator = analysis.outcomes[0], study.primary[protocol]
     outcome = OUTCOMES[primary]
     own = study.comparisons
     if len(own):
@@ -95,14 +95,14 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
         )
     columns = [
         Column("arm", "model"),
-        Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–"),
+        SEEDS,
         Column("pairs", "n"),
-        with_interval(primary, outcome.label.partition(",")[0], number(2)),
+        with_interval(primary, outcome.label.partition(",")[0], 2),
         *(
-            with_interval(name, OUTCOMES[name].label.partition(" (")[0], number(1))
+            with_interval(name, OUTCOMES[name].label.partition(" (")[0], 1)
             for name in analysis.outcomes[1:]
         ),
-        Column("failed_percent", "failed (%)", number(1)),
+        Column("failed_percent", "failed (%)", 1),
     ]
     parts.append(
         Table(
@@ -111,7 +111,8 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
             "(photos alone for what was not trained; none with one seed). Compare arms by their "
             "differences, whose intervals are narrower. Other estimators are in the CSV.",
             "levels",
-            view(levels, columns),
+            levels,
+            columns,
         )
     )
     return parts

@@ -5,7 +5,7 @@ from functools import partial
 from homoreg.study import figures as draw
 from homoreg.study import tables
 from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Figure, Part, Section, Table, number, view, with_interval
+from homoreg.study.document import Column, Figure, Part, Section, Table, with_interval
 
 LOSSES = dict(zip(tables.LOSS_COLUMNS, ("training loss", "validation loss"), strict=True))
 # Any other option, as those of a regularizer, goes by its own name.
@@ -26,22 +26,26 @@ def training(study: StudyData) -> Section:
     ]
     if study.many_runs:
         columns = [Column("arm", "arm"), Column("seeds", "seeds")]
-        columns += [with_interval(key, name, number(4)) for key, name in LOSSES.items()]
+        columns += [with_interval(key, name, 4) for key, name in LOSSES.items()]
         table = Table(
             "training_arms",
             f"Mean over the seeds of an arm at their last epoch, with its 95 % t interval. "
             f"{EXPLAINED} The runs one by one: `tables/training.csv`.",
             "training_arms",
-            view(study.readable(of_arms), [*columns, *options], by=["protocol"]),
+            study.readable(of_arms),
+            [*columns, *options],
+            by=["protocol"],
         )
     else:
         columns = [Column("arm", "arm"), Column("seed", "seed")]
-        columns += [Column(key, name, number(4)) for key, name in LOSSES.items()]
+        columns += [Column(key, name, 4) for key, name in LOSSES.items()]
         table = Table(
             "training",
             f"Each run at its last epoch. {EXPLAINED}",
             "training",
-            view(study.readable(of_runs), [*columns, *options], by=["protocol"]),
+            study.readable(of_runs),
+            [*columns, *options],
+            by=["protocol"],
         )
     parts: list[Part] = [table]
     if len(study.epochs):

@@ -4,7 +4,7 @@ import pandas as pd
 
 from homoreg.study.conditioning import BOUND, bound_coverage
 from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Section, Table, number, view, with_interval
+from homoreg.study.document import SEEDS, Column, Section, Table, with_interval
 
 
 def uncertainty(study: StudyData) -> Section | None:
@@ -21,9 +21,9 @@ def uncertainty(study: StudyData) -> Section | None:
     )
     columns = [
         Column("arm", "model"),
-        Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–"),
+        SEEDS,
         Column("n", "estimates"),
-        with_interval("covered", "within the bound", number(3)),
+        with_interval("covered", "within the bound", 3),
     ]
     part = Table(
         "coverage",
@@ -31,6 +31,8 @@ def uncertainty(study: StudyData) -> Section | None:
         "bound, with a 95 % interval over seeds and photos. It holds for planar warps of "
         "photographs like these.",
         "coverage",
-        view(study.readable(table), columns, by=["protocol", "estimator"]),
+        study.readable(table),
+        columns,
+        by=["protocol", "estimator"],
     )
     return Section("uncertainty", "Does the bound hold?", [part], {"coverage": table})

@@ -8,16 +8,7 @@ import pandas as pd
 from homoreg.study import seed_figures, variations
 from homoreg.study.arms import protocol_label
 from homoreg.study.data import BASELINE, StudyData
-from homoreg.study.document import (
-    Column,
-    Figure,
-    Part,
-    Section,
-    Table,
-    number,
-    view,
-    with_interval,
-)
+from homoreg.study.document import Column, Figure, Part, Section, Table, number, with_interval
 from homoreg.study.statistics import OUTCOMES
 
 
@@ -35,7 +26,9 @@ def ablation(study: StudyData) -> Section | None:
             "rows that it keeps; errors of different columns are not comparable. `all` is every "
             "correction together.",
             "ablation",
-            view(table, ABLATION_COLUMNS, by=["arm"]),
+            table,
+            ABLATION_COLUMNS,
+            by=["arm"],
         ),
         Figure(
             "ablation",
@@ -52,15 +45,15 @@ ABLATION_COLUMNS = [
     Column("correction", "correction"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
-    with_interval("precision_3px", "precision at 3 px", number(2)),
-    with_interval("recall_3px", "recall at 3 px", number(2)),
-    with_interval("auc_5px", "AUC 5 px", number(1)),
-    with_interval("auc_5px_difference", "difference", number(1)),
+    with_interval("precision_3px", "precision at 3 px", 2),
+    with_interval("recall_3px", "recall at 3 px", 2),
+    with_interval("auc_5px", "AUC 5 px", 1),
+    with_interval("auc_5px_difference", "difference", 1),
     Column("error_column", "error read"),
-    Column("error_mean", "error", number(2)),
+    Column("error_mean", "error", 2),
     Column("kappa_column", "κ read"),
-    Column("kappa_mean", "κ", number(1)),
-    Column("kept_percent_mean", "rows kept (%)", number(0)),
+    Column("kappa_mean", "κ", 1),
+    Column("kept_percent_mean", "rows kept (%)", 0),
 ]
 
 
@@ -75,7 +68,7 @@ def dose(study: StudyData) -> Section | None:
     best = []
     for protocol in map(str, doses["protocol"].unique()):
         of_protocol = doses[doses["protocol"] == protocol]
-        estimator, primary = study.primary(protocol), study.analyses[protocol].outcomes[0]
+        estimator, primary = study.primary[protocol], study.analyses[protocol].outcomes[0]
         outcome, where = OUTCOMES[primary], f"{estimator}, {protocol_label(protocol)}"
         best.append(variations.winners(of_protocol, primary, outcome.better))
         none = arms[(arms["protocol"] == protocol) & (arms["estimator"] == estimator)]
@@ -88,7 +81,7 @@ def dose(study: StudyData) -> Section | None:
         metrics: dict[str, str] = {primary: outcome.label.partition(",")[0]}
         metrics |= seed_figures.metric_labels(variations.DOSE_METRICS)
         columns = [Column(name, name) for name in ("option", "dose", "other settings", "seeds")]
-        columns += [with_interval(name, label, number(2)) for name, label in metrics.items()]
+        columns += [with_interval(name, label, 2) for name, label in metrics.items()]
         shown = best[-1][best[-1]["estimator"] == estimator]
         parts.append(
             Table(
@@ -98,7 +91,9 @@ def dose(study: StudyData) -> Section | None:
                 "This is a choice and not a test; the number of the chosen dose is too good by the "
                 f"choice. Without regularization: {number(2)(reference.get(primary, np.nan))}.",
                 "winners",
-                view(shown, columns, by=["regularizer"]),
+                shown,
+                columns,
+                by=["regularizer"],
             )
         )
         own = of_protocol[of_protocol["estimator"] == estimator]
@@ -133,7 +128,7 @@ def trials(study: StudyData) -> Section | None:
     columns = [
         Column("rank", "rank"),
         *(Column(str(name), str(name)) for name in table if name not in variations.TRIAL),
-        Column("value", "objective", number(4)),
+        Column("value", "objective", 4),
         Column("run", "run"),
     ]
     parts: list[Part] = [
@@ -141,7 +136,9 @@ def trials(study: StudyData) -> Section | None:
             "trials",
             "The trials of each search, best first, by the objective of the search.",
             "trials",
-            view(table, columns, by=["objective", "direction"]),
+            table,
+            columns,
+            by=["objective", "direction"],
         )
     ]
     for objective, own in table.groupby("objective", sort=False):
