@@ -26,7 +26,6 @@ from homoreg.study.statistics import (
     SeedValues,
     compare_arms,
     compare_contrasts,
-    effect_size,
     fewest_seeds,
     holm,
     levels,
@@ -78,12 +77,6 @@ def test_beyond_twenty_seeds_the_flips_are_random_and_keyed():
     assert p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=0.15)
     # The unflipped differences are among them, so that no p is 0.
     assert sign_flip_test(np.arange(1.0, 31), "greater") == 1 / (FLIPS + 1)
-
-
-def test_the_effect_size_is_unbiased():
-    rng = np.random.default_rng(3)
-    found = [effect_size(rng.normal(0.8, 1, 6)) for _ in range(4000)]
-    assert np.mean(found) == pytest.approx(0.8, abs=3 * np.std(found) / np.sqrt(4000))
 
 
 @pytest.mark.parametrize("tests", [1, 7, 52])
@@ -198,7 +191,8 @@ def test_stated_contrasts_are_one_family_over_all_recipes():
     rows = study(seeds=9, error={"dropout": 2.0})
     other = study(seeds=9, protocol="corrected_strong", key=1)
     analyses = {"corrected": analysis, "corrected_strong": analysis}
-    table = compare_contrasts(pd.concat([rows, other]), analyses, draws=50)
+    both = pd.concat([rows, other]).assign(manifest_hash="a")
+    table = compare_contrasts(both, analyses, draws=50)
     assert table["p_holm"].tolist() == pytest.approx(holm(table["p"]).tolist())
     own = table.set_index(["protocol", "arm", "against"])
     assert own["verdict"].to_dict() == {

@@ -7,7 +7,7 @@ a difference counts only where the exact test over seeds and the test over seeds
 docs/statistics.md has the reasons and the error rates.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -311,6 +311,8 @@ def photo_sample(photos: ArrayLike, draws: int = DRAWS) -> Sample:
         draws: how many samples.
     """
     names, photo = np.unique(np.asarray(photos), return_inverse=True)
+    if not names.size:
+        return Sample(np.ones((1 + draws, 0), int), 0)
     rng = keyed_rng("bootstrap pairs", names.size, draws)
     drawn = rng.multinomial(names.size, np.full(names.size, 1 / names.size), draws)[:, photo]
     return Sample(np.vstack([np.ones_like(photo), drawn]), names.size)
@@ -444,38 +446,20 @@ def compare_arms(
     Raises:
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
     """
-    parts = []
+    records = []
     for (protocol, estimator), of_group in protocol_groups(rows, analyses):
         group = _on_the_pairs_of(of_group, baseline)
-        analysis = analyses[protocol]
-        kept = analysis.apply(group)
         arms = [arm for arm in order_arms(of_group["arm"]) if arm != baseline]
-        pairs = group.drop_duplicates("pair_id")
-        sample = photo_sample(pairs["photo"], draws)
-        for name, outcome in OUTCOMES.items():
-            if outcome.column not in group or group[outcome.column].isna().all():
-                continue
-            runs = _run_samples(outcome, group if outcome.all_rows else kept, pairs, sample)
-            of_arms = {arm: by_seed(runs, arm) for arm in [baseline, *arms]}
-            means = [np.mean([v[0] for v in own.values()]) for own in of_arms.values() if own]
-            informative = not outcome.uninformative(means, analysis.floor_percent)
-            records = []
-            for arm in arms:
-                ours, theirs = of_arms[arm], of_arms[baseline]
-                lost = group["arm"].isin([arm, baseline]).sum()
-                lost -= kept["arm"].isin([arm, baseline]).sum()
-                records.append(
-                    {
-                        **{"protocol": protocol, "estimator": estimator},
-                        **{"metric": name, "arm": arm},
-                        "seeds_left_out": len(ours.keys() ^ theirs.keys()),
-                        **{"pairs": len(pairs), "photos": sample.photos},
-                        "left_out": 0 if outcome.all_rows else int(lost),
-                        **_compare(ours, theirs, sample.photos, outcome.margin),
-                    }
-                )
-            parts.append(_with_verdicts(pd.DataFrame(records), informative))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        names = [
+            name
+            for name, outcome in OUTCOMES.items()
+            if outcome.column in group and group[outcome.column].notna().any()
+        ]
+        records += [
+            {"protocol": protocol, "estimator": estimator} | record
+            for record in _differences(group, baseline, arms, names, analyses[protocol], draws)
+        ]
+    return _with_verdicts(pd.DataFrame(records), ["protocol", "estimator", "metric"])
 
 
 def compare_contrasts(
@@ -498,31 +482,13 @@ def compare_contrasts(
     for (protocol, estimator), group in protocol_groups(rows, analyses):
         analysis = analyses[protocol]
         name = analysis.outcomes[0]
-        outcome = OUTCOMES[name]
         for contrast in analysis.contrasts:
-            rows_of_pairs = _on_the_pairs_of(group, contrast.against)
-            pairs = rows_of_pairs.drop_duplicates("pair_id")
-            sample = photo_sample(pairs["photo"], draws)
-            runs = _run_samples(outcome, analysis.apply(rows_of_pairs), pairs, sample)
-            ours, theirs = (by_seed(runs, arm) for arm in (contrast.arm, contrast.against))
-            means = [np.mean([v[0] for v in own.values()]) for own in (ours, theirs) if own]
-            records.append(
-                {
-                    **{"protocol": protocol, "estimator": estimator, "metric": name},
-                    **vars(contrast),
-                    **{"pairs": len(pairs), "photos": sample.photos},
-                    "informative": not outcome.uninformative(means, analysis.floor_percent),
-                    **_compare(ours, theirs, sample.photos, outcome.margin),
-                }
-            )
-    table = pd.DataFrame(records)
-    if table.empty:
-        return table
-    parts = [
-        _with_verdicts(own.copy(), own["informative"])
-        for _, own in table.groupby("estimator", sort=False)
-    ]
-    return pd.concat(parts, ignore_index=True).drop(columns="informative")
+            own, arms = _on_the_pairs_of(group, contrast.against), [contrast.arm]
+            [record] = _differences(own, contrast.against, arms, [name], analysis, draws)
+            stated = {"protocol": protocol, "estimator": estimator, "metric": name}
+            records.append(stated | vars(contrast) | record)
+    table = _with_verdicts(pd.DataFrame(records), ["estimator"])
+    return table.drop(columns=["seeds_left_out", "left_out"], errors="ignore")
 
 
 def compare_studies(
@@ -548,44 +514,70 @@ def compare_studies(
         :func:`compare_arms` on the ``pairs`` that they share, for the first outcome: the first
         study is the baseline, and the difference is second minus first.
     """
-    views = rows["rmse_identity_gray"].round(3).astype(str)
-    groups = dict(protocol_groups(rows.assign(pair_id=rows["photo"] + " " + views), analyses))
-    parts = []
+    rows = rows.dropna(subset=["rmse_identity_gray"])
+    views = rows["photo"] + " " + rows["rmse_identity_gray"].round(3).astype(str)
+    groups = {
+        key: group.assign(pair_id=group["views"]).drop_duplicates(["arm", "seed", "pair_id"])
+        for key, group in protocol_groups(rows.assign(views=views), analyses)
+    }
+    records = []
     for first, second in matched:
         analysis = analyses[first]
-        outcome = OUTCOMES[analysis.outcomes[0]]
         for estimator in [estimator for protocol, estimator in groups if protocol == first]:
             if (second, estimator) not in groups:
                 continue
-            both = [groups[protocol, estimator] for protocol in (first, second)]
-            shared = set(both[0]["pair_id"]) & set(both[1]["pair_id"])
-            if not shared:
-                continue
-            counts = [group["pair_id"].nunique() for group in both]
-            both = [group[group["pair_id"].isin(shared)] for group in both]
-            pairs = both[0].drop_duplicates("pair_id")
-            sample = photo_sample(pairs["photo"], draws)
-            theirs, ours = (
-                _run_samples(outcome, analysis.apply(group), pairs, sample) for group in both
-            )
-            records = []
-            for arm in order_arms(set(both[0]["arm"]) & set(both[1]["arm"])):
-                of_both = by_seed(ours, arm), by_seed(theirs, arm)
-                records.append(
-                    {
-                        **{"first": first, "second": second, "estimator": estimator},
-                        **{"metric": analysis.outcomes[0], "arm": arm},
-                        "seeds_left_out": len(of_both[0].keys() ^ of_both[1].keys()),
-                        **{"pairs_first": counts[0], "pairs_second": counts[1]},
-                        **{"pairs": len(pairs), "photos": sample.photos},
-                        **_compare(*of_both, sample.photos, outcome.margin),
-                    }
-                )
-            table = pd.DataFrame(records)
-            means = [*table["mean_baseline"], *table["mean_arm"]] if len(table) else []
-            informative = not outcome.uninformative(means, analysis.floor_percent)
-            parts.append(_with_verdicts(table, informative))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+            theirs, ours = (groups[protocol, estimator] for protocol in (first, second))
+            evaluated = [set(group["pair_id"]) for group in (theirs, ours)]
+            both = pd.concat([theirs.assign(study=first), ours.assign(study=second)])
+            both = both[both["pair_id"].isin(evaluated[0] & evaluated[1])]
+            about: dict[str, Any] = {"first": first, "second": second, "estimator": estimator}
+            about |= {"pairs_first": len(evaluated[0]), "pairs_second": len(evaluated[1])}
+            for arm in order_arms(both["arm"]):
+                group = both[both["arm"] == arm]
+                if group["study"].nunique() == 2:
+                    # Of the first study the arm is the baseline.
+                    group = group.assign(arm=group["arm"].where(group["study"] == second, first))
+                    names = analysis.outcomes[:1]
+                    records += [
+                        about | one
+                        for one in _differences(group, first, [arm], names, analysis, draws)
+                    ]
+    return _with_verdicts(pd.DataFrame(records), ["first", "second", "estimator"])
+
+
+def _differences(
+    rows: pd.DataFrame,
+    baseline: str,
+    arms: Sequence[str],
+    names: Sequence[str],
+    analysis: Analysis,
+    draws: int,
+) -> Iterator[dict[str, Any]]:
+    """The outcomes of arms against a baseline on the same pairs, of one estimator.
+
+    Yields:
+        Records of :func:`compare_arms`, and whether the outcome is ``informative`` in these arms.
+    """
+    kept = analysis.apply(rows)
+    pairs = rows.drop_duplicates("pair_id")
+    sample = photo_sample(pairs["photo"], draws)
+    for name in names:
+        outcome = OUTCOMES[name]
+        runs = _run_samples(outcome, rows if outcome.all_rows else kept, pairs, sample)
+        of_arms = {arm: by_seed(runs, arm) for arm in [baseline, *arms]}
+        means = [np.mean([v[0] for v in own.values()]) for own in of_arms.values() if own]
+        for arm in arms:
+            ours, theirs = of_arms[arm], of_arms[baseline]
+            lost = rows["arm"].isin([arm, baseline]).sum()
+            lost -= kept["arm"].isin([arm, baseline]).sum()
+            yield {
+                **{"metric": name, "arm": arm},
+                "seeds_left_out": len(ours.keys() ^ theirs.keys()),
+                **{"pairs": len(pairs), "photos": sample.photos},
+                "left_out": 0 if outcome.all_rows else int(lost),
+                "informative": not outcome.uninformative(means, analysis.floor_percent),
+                **_compare(ours, theirs, sample.photos, outcome.margin),
+            }
 
 
 def protocol_groups(
@@ -712,25 +704,28 @@ def _compare(
     }
 
 
-def _with_verdicts(table: pd.DataFrame, informative: bool | pd.Series) -> pd.DataFrame:
-    """Add Holm's p-values over the rows, and the verdict."""
+def _with_verdicts(table: pd.DataFrame, family: Sequence[str]) -> pd.DataFrame:
+    """Add the verdicts, and Holm's p-values over the rows with the same values of ``family``."""
     if table.empty:
         return table
-    table["p_holm"] = holm(table["p"])
-    table["p_equivalence_holm"] = holm(table["p_equivalence"])
-    infinite = (table["seeds"] > 0) & ~np.isfinite(table["difference"])
-    table["verdict"] = np.select(
-        [
-            infinite | np.logical_not(informative),
-            table["seeds"] < fewest_seeds(len(table)),
-            (table["p_holm"] <= ALPHA) & (table["difference"] > 0),
-            (table["p_holm"] <= ALPHA) & (table["difference"] < 0),
-            table["p_equivalence_holm"] <= ALPHA,
-        ],
-        ["not informative", "open: too few seeds", "higher", "lower", "equivalent"],
-        "open",
-    )
-    return table
+    parts = []
+    for _, own in table.groupby(list(family), sort=False):
+        adjusted = {f"{name}_holm": holm(own[name]) for name in ("p", "p_equivalence")}
+        significant = adjusted["p_holm"] <= ALPHA
+        infinite = (own["seeds"] > 0) & ~np.isfinite(own["difference"])
+        verdict = np.select(
+            [
+                infinite | ~own["informative"],
+                own["seeds"] < fewest_seeds(len(own)),
+                significant & (own["difference"] > 0),
+                significant & (own["difference"] < 0),
+                adjusted["p_equivalence_holm"] <= ALPHA,
+            ],
+            ["not informative", "open: too few seeds", "higher", "lower", "equivalent"],
+            "open",
+        )
+        parts.append(own.assign(**adjusted, verdict=verdict))
+    return pd.concat(parts, ignore_index=True).drop(columns="informative")
 
 
 # Rank correlations

@@ -19,6 +19,7 @@ from homoreg.metrics import METRICS
 from homoreg.study.arms import sort_models
 from homoreg.study.statistics import ALPHA
 
+MODEL_KEYS = ["protocol", "estimator", "arm"]
 # Columns of `model_table` that `arm_table` averages.
 RUN_METRICS = [f"auc_{t}px" for t in AUC_THRESHOLDS_PX] + ["failed_percent"]
 BEST_EPOCH_METRICS = [*RUN_METRICS, "precision_3px_median", "recall_3px_median"]
@@ -129,27 +130,25 @@ def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
     mean = float(numbers.mean()) if numbers.size else np.nan
     if numbers.size < 2 or not np.isfinite(mean):
         return mean, np.nan, np.nan
-    # As scipy.stats.sem, which takes 1 ms a call.
-    error = numbers.std(ddof=1) / np.sqrt(numbers.size)
-    half = stats.t.ppf(1 - ALPHA / 2, numbers.size - 1) * error
+    # As scipy.stats.t.interval with sem, which takes 1 ms a call.
+    quantile = stats.t.ppf(1 - ALPHA / 2, numbers.size - 1)
+    half = quantile * numbers.std(ddof=1) / np.sqrt(numbers.size)
     return mean, float(mean - half), float(mean + half)
 
 
-def over_seeds(
-    runs: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str], unit: str = "run"
-) -> pd.DataFrame:
+def over_seeds(runs: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
     """One row per group of ``keys``: ``<number>_mean``, ``_low`` and ``_high`` over its runs.
 
     Args:
-        runs: a row per run.
+        runs: a row per run, or several with the same ``run``; it is empty for a baseline, which is
+            not counted among the ``seeds``.
         keys: columns that define the groups.
         numbers: columns to average, as far as ``runs`` has them.
-        unit: the column whose distinct non-empty values are counted as ``seeds``.
     """
     records = []
     for key, group in runs.groupby(list(keys), sort=False, dropna=False):
         record: dict[str, Any] = dict(zip(keys, key, strict=True))
-        record["seeds"] = int((group[unit].unique() != "").sum())
+        record["seeds"] = int((group["run"].unique() != "").sum())
         for number in numbers:
             if number in group:
                 mean, low, high = mean_interval(group[number].dropna().astype(float))
@@ -164,9 +163,8 @@ def arm_table(models: pd.DataFrame) -> pd.DataFrame:
     Columns: ``seeds`` (0 for a baseline), ``pairs`` of each run, and ``_mean``, ``_low`` and
     ``_high`` over the seeds of each of :data:`RUN_METRICS` and of each metric's median.
     """
-    keys = ["protocol", "estimator", "arm"]
     numbers = [*RUN_METRICS, *(f"{name}_median" for name in METRICS)]
-    return sort_models(over_seeds(models, [*keys, "pairs"], numbers), keys)
+    return sort_models(over_seeds(models, [*MODEL_KEYS, "pairs"], numbers), MODEL_KEYS)
 
 
 def best_epoch_table(
@@ -192,9 +190,9 @@ def best_epoch_table(
     ):
         own = evaluated[evaluated["run"].isin(best_models["run"])]
         parts.append(own.assign(weights=weights, epochs=own["run"].map(epochs[column])))
-    keys = ["protocol", "estimator", "arm", "weights", "pairs"]
+    keys = [*MODEL_KEYS, "weights", "pairs"]
     table = over_seeds(pd.concat(parts), keys, ["epochs", *BEST_EPOCH_METRICS])
-    return sort_models(table, ["protocol", "estimator", "arm"])
+    return sort_models(table, MODEL_KEYS)
 
 
 # Training
@@ -273,17 +271,15 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 def box_table(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """What box plots show: quartiles of an arm's pooled values, and how many rows have one."""
-    keys = ["protocol", "estimator", "arm"]
     records = []
-    for key, group in rows.groupby(keys, sort=False):
+    for key, group in rows.groupby(MODEL_KEYS, sort=False):
         for metric in metrics:
             values = plotted(group, metric)[0].to_numpy()
             finite = values[np.isfinite(values)]
-            record = {**dict(zip(keys, key, strict=True)), "metric": metric}
-            record |= {"rows": len(group), "n": finite.size}
-            records.append(
-                record | dict(zip(("q1", "median", "q3"), quartiles(finite), strict=True))
-            )
+            about = dict(zip(MODEL_KEYS, key, strict=True))
+            spread = dict(zip(("q1", "median", "q3"), quartiles(finite), strict=True))
+            counts = {"rows": len(group), "n": finite.size}
+            records.append({**about, "metric": metric, **counts, **spread})
     return pd.DataFrame(records)
 
 
@@ -296,18 +292,17 @@ def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
         A row per protocol, estimator and arm with ``x, y, pairs, n, slope, intercept, spearman``;
         the last three are NaN below three points and where a value is constant.
     """
-    keys = ["protocol", "estimator", "arm"]
     records = []
-    for key, of_arm in rows.groupby(keys, sort=False):
+    for key, of_arm in rows.groupby(MODEL_KEYS, sort=False):
         finite = finite_points(of_arm, x, y)
-        line: dict[str, Any] = dict(zip(keys, key, strict=True))
+        line: dict[str, Any] = dict(zip(MODEL_KEYS, key, strict=True))
         line |= {"x": x, "y": y, "pairs": len(of_arm), "n": len(finite)}
         line |= {"slope": np.nan, "intercept": np.nan, "spearman": np.nan}
         if len(finite) >= 3 and (np.ptp(finite, axis=0) > 0).all():
             line["slope"], line["intercept"] = np.polyfit(finite[:, 0], finite[:, 1], 1).tolist()
             line["spearman"] = float(stats.spearmanr(finite).statistic)
         records.append(line)
-    return sort_models(pd.DataFrame(records), keys)
+    return sort_models(pd.DataFrame(records), MODEL_KEYS)
 
 
 def shift_table(shifts: pd.DataFrame) -> pd.DataFrame:

@@ -33,10 +33,10 @@ def studies(study: StudyData) -> Section | None:
         return None
     table = study.between_studies
     parts: list[Part] = [
-        "Sweeps that have an arm and a seed in common are studies of their own: everything else on "
-        "this page is of each by itself. Here an arm of one is held against the same arm of the "
-        "other on the pairs that both evaluated, with the seeds that both have, by the first "
-        "outcome. Options in which they differ are listed under [What was run](#run)."
+        "These sweeps have arms and seeds in common, so that each is a study of its own, and all "
+        "other sections report them separately. Here each arm of the second study is compared with "
+        "the same arm of the first, by the primary outcome, on the pairs that both evaluated and "
+        "over the seeds that both have. Options that differ are listed under [What was run](#run).",
     ]
     lines = []
     for first, second in study.matched_studies:
@@ -48,7 +48,7 @@ def studies(study: StudyData) -> Section | None:
         if own.empty:
             lines.append(
                 f"{capitalized(names[1])}, against {names[0]}: no pair, arm and estimator in "
-                "common; nothing is compared."
+                "common, so that nothing is compared."
             )
             continue
         row = own.iloc[0]
@@ -75,4 +75,5 @@ def studies(study: StudyData) -> Section | None:
                 by=["first", "second"],
             )
         )
-    return Section("studies", "Between studies", parts, {"studies": table}, open=True)
+    frames = {"studies": table} if len(table) else {}
+    return Section("studies", "Between studies", parts, frames, open=True)
