@@ -26,7 +26,7 @@ from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
-from homoreg.study.tables import arm_table, loss_table
+from homoreg.study.tables import arm_table
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
 SIDE_BY_SIDE = {"claims": "claim"}
@@ -158,20 +158,6 @@ def test_any_regularizer_is_an_arm(tmp_path: Path, make_run: Callable):
     assert set(comparison(study).frames["comparisons"]["arm"]) == {"whitening"}
     assert claims(study) is None
     assert len({study.styles[arm] for arm in ("none", "whitening", "rootsift")}) == 3
-
-
-def test_loss_bands_go_from_the_lowest_to_the_highest_seed():
-    epochs = pd.DataFrame(
-        {
-            "protocol": "corrected",
-            "arm": "none",
-            "run": ["a", "b", "c"],
-            "epoch": 0,
-            "val/loss": [0.4, 0.1, 0.7],
-        }
-    )
-    [row] = loss_table(epochs).to_dict("records")
-    assert (row["seeds"], row["mean"], row["low"], row["high"]) == (3, pytest.approx(0.4), 0.1, 0.7)
 
 
 def test_the_studys_figures_leave_out_what_the_study_left_out(both: StudyData):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from homoreg.metrics import METRICS
-from homoreg.study.arms import name_arms, order_arms, settings_table
+from homoreg.study.arms import name_arms, settings_table
 from homoreg.study.tables import gather_rows, model_table, read_epochs, regression
 
 HUGE = 1e30  # stands for infinity where plain arithmetic would give NaN
@@ -134,12 +134,6 @@ def test_a_setting_that_mirrors_another_is_shown_once():
     assert list(settings_table(runs)) == ["regularizer.p"]
 
 
-def test_arms_come_in_the_studys_order():
-    shuffled = ["orb", "hybrid", "l2", "none", "dropout", "akaze", "none lr=2"]
-    expected = ["none", "none lr=2", "l2", "dropout", "hybrid", "orb", "akaze"]
-    assert order_arms(shuffled) == expected
-
-
 def test_an_epochs_scattered_lines_become_one(tmp_path: Path):
     file = tmp_path / "metrics.csv"
     file.write_text(
@@ -178,12 +172,3 @@ def test_an_estimate_that_folds_the_view_is_a_failure():
     assert list(gathered["status"]) == ["folded", "ok"]
     assert list(gathered["match_count"]) == [9, 9]
     assert model_table(gathered)["failed_percent"].tolist() == [50.0]
-
-
-def test_every_metric_of_the_request_is_summarized(page: Path):
-    columns = pd.read_csv(page.parent / "tables" / "models.csv").columns
-    for name in set(METRICS) & set(pd.read_csv(page.parent / "tables" / "evaluation.csv.gz")):
-        if not METRICS[name].summarized:
-            continue
-        assert {f"{name}_median", f"{name}_q1", f"{name}_q3"} <= set(columns)
-    assert {"auc_1px", "auc_3px", "auc_5px", "auc_10px"} <= set(columns)
