@@ -45,71 +45,32 @@ def test_arms_of_a_seed_share_initial_weights_and_samples(prepared: Path) -> Non
         assert all(torch.equal(batch[key], value) for key, value in batches[0].items())
 
 
-@pytest.mark.slow
-def test_a_seed_gives_one_result_whatever_the_workers(prepared: Path, tmp_path: Path) -> None:
-    common = [f"data.root={prepared}", "regularizer=hybrid", "trainer.max_epochs=2", *SMALL]
-    for workers in (0, 2):
-        succeed(
-            tmp_path,
-            "train",
-            *common,
-            f"data.num_workers={workers}",
-            f"hydra.run.dir=workers-{workers}",
-        )
-    assert_same_run(tmp_path / "workers-0", tmp_path / "workers-2")
+@pytest.fixture(scope="module")
+def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """The options and the folder of a run whose batches two processes share.
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [["trainer=cpu"], ["trainer=ddp", "trainer.devices=2"]])
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
-    prepared: Path, tmp_path: Path, devices: list[str]
-) -> None:
-    common = [f"data.root={prepared}", "regularizer=dropout", *SMALL, "trainer.max_epochs=12"]
-    common += [*devices, "trainer.accelerator=cpu"]
-    whole = run_alone(tmp_path, "train", *common, "hydra.run.dir=whole")
-    assert whole.returncode == 0, whole.stderr
-    command = [sys.executable, "-m", "homoreg.train", *common, "hydra.run.dir=broken"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    metrics = tmp_path / "broken" / "csv" / "metrics.csv"
-    while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 4):
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)  # with the processes that it shares the run with
-    process.wait()
-    assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "running"
-    resumed = run_alone(tmp_path, "train", *common, "hydra.run.dir=broken")
-    assert "going on from" in resumed.stdout
-    assert_same_run(tmp_path / "whole", tmp_path / "broken")
-    assert sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()) == [
-        "best.ckpt",
-        "last.ckpt",
-        "previous.ckpt",
-    ]
-
-
-@pytest.mark.slow
-# The hardest negative needs the whole batch; which one it is can turn on a rounding, so that its
-# run is held to one epoch.
-@pytest.mark.parametrize(("loss", "epochs"), [("cosine", 2), ("hardest_in_batch", 1)])
-def test_two_processes_train_as_one_does(
-    prepared: Path, tmp_path: Path, loss: str, epochs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # One thread a process, as two processes on two cores have: threads add in another order.
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    common = [f"data.root={prepared}", *SMALL, f"loss={loss}", f"trainer.max_epochs={epochs}"]
+    Its loss compares samples of the whole batch, whichever process holds them.
+    """
+    folder = tmp_path_factory.mktemp("shared")
+    options = [f"data.root={prepared}", *SMALL, "loss=hardest_in_batch", "trainer.max_epochs=2"]
     # In float32 what differs is the order in which numbers are added.
-    common += ["trainer.accelerator=cpu", "trainer.precision=32-true"]
-    two = ["trainer=ddp", "trainer.devices=2"]
-    for name, options in (("one", ["trainer=cpu"]), ("two", two)):
-        ended = run_alone(tmp_path, "train", *common, *options, f"hydra.run.dir={name}")
-        assert ended.returncode == 0, ended.stderr
+    options += ["trainer.accelerator=cpu", "trainer.precision=32-true"]
+    two = [*options, "trainer=ddp", "trainer.devices=2"]
+    ended = run_alone(folder, "train", *two, "hydra.run.dir=two")
+    assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("two is new") == 1
-    one, two = tmp_path / "one", tmp_path / "two"
-    metrics = [pd.read_csv(run / "csv" / "metrics.csv") for run in (one, two)]
-    pd.testing.assert_frame_equal(*metrics, rtol=1e-5, atol=1e-6, check_like=True)
-    first, second = weights_of(one), weights_of(two)
+    return options, folder / "two"
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(shared: tuple[list[str], Path], tmp_path: Path) -> None:
+    options, two = shared
+    one = tmp_path / "one"
+    succeed(tmp_path, "train", *options, "trainer=cpu", "hydra.run.dir=one")
+    # Which negative is the hardest can turn on a rounding: one epoch is compared.
+    epochs = [epochs_of(run).iloc[:1] for run in (one, two)]
+    pd.testing.assert_frame_equal(*epochs, rtol=1e-5, atol=1e-6, check_like=True)
+    first, second = weights_of(one, "previous"), weights_of(two, "previous")
     for key, value in first.items():
         # As a whole: where a gradient is next to 0, Adam turns its last bits into a step.
         assert torch.dist(second[key], value) <= 1e-4 * value.norm(), key
@@ -119,8 +80,35 @@ def test_two_processes_train_as_one_does(
         for run in (one, two)
     ]
     assert files[0] == files[1]
-    records = [json.loads((run / "run.json").read_text()) for run in (one, two)]
-    assert records[1]["status"] == "done"
+    assert json.loads((two / "run.json").read_text())["status"] == "done"
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_processes_ends_as_if_it_had_not_been(
+    shared: tuple[list[str], Path], tmp_path: Path
+) -> None:
+    options, whole = shared
+    options = [*options, "trainer=ddp", "trainer.devices=2", "hydra.run.dir=broken"]
+    command = [sys.executable, "-m", "homoreg.train", *options]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    broken = tmp_path / "broken"
+    while not (broken / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    time.sleep(0.2)  # TensorBoard gets an epoch after its checkpoint is written
+    os.killpg(process.pid, signal.SIGKILL)  # with the processes that it shares the run with
+    process.wait()
+    assert json.loads((broken / "run.json").read_text())["status"] == "running"
+    resumed = run_alone(tmp_path, "train", *options)
+    assert "going on from" in resumed.stdout
+    assert_same_run(whole, broken)
+    assert sorted(p.name for p in (broken / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
 
 
 @pytest.mark.slow
@@ -128,7 +116,7 @@ def test_a_compiled_network_trains_alike_and_a_missing_compiler_is_one_line(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     common = ["experiment=debug", f"data.root={prepared}", "evaluation=none", "trainer=cpu"]
-    common += ["trainer.precision=32-true"]
+    common += ["trainer.precision=32-true", "model.channels=[8,8]", "model.kernel_sizes=[3,3]"]
     succeed(tmp_path, "train", *common, "hydra.run.dir=plain")
     compiled = [*common, "trainer.compile=true", "hydra.run.dir=compiled"]
     ended = run_alone(tmp_path, "train", *compiled)
