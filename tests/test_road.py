@@ -19,7 +19,8 @@ from homoreg.evaluation import evaluate_manifest, read_evaluation
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi
-from tests.commands import SMALL, TIMES, run, run_alone, succeed
+from tests.commands import SMALL, TIMES, run, succeed
+from tests.runs import table_of
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     source = ["source=folder", f"source.root={photos}", "source.train=6", "source.eval=2"]
     arms = "regularizer=none,l2,dropout,hybrid"
     options = ["study=mine", *source, "trainer.max_epochs=2", "evaluation.best_epoch=true", *SMALL]
-    ended = run_alone(folder, "train", "-m", arms, *options)
-    assert ended.returncode == 0, ended.stderr
+    succeed(folder, "train", "-m", arms, *options)
     return folder / "multirun" / "mine"
 
 
@@ -106,12 +106,10 @@ class TestASweep:
         before = {p: p.stat().st_mtime_ns for p in sweep.rglob("*")}
         succeed(work, "evaluate", f"runs={sweep}", "descriptors=none", f"hydra.run.dir={out}")
         assert {p: p.stat().st_mtime_ns for p in sweep.rglob("*")} == before
-        again = read_evaluation(out / "evaluation" / "eval.csv").drop(columns=TIMES)
         for arm in ("none", "dropout"):
-            first = read_evaluation(run_of(sweep, arm) / "evaluation" / "eval.csv")
             rows, first = (
                 table[table["regularizer"] == arm].reset_index(drop=True)
-                for table in (again, first.drop(columns=TIMES))
+                for table in (table_of(out), table_of(run_of(sweep, arm)))
             )
             assert rows["bound_90_px"].notna().any()
             pd.testing.assert_frame_equal(rows, first, check_exact=True)
@@ -121,7 +119,7 @@ class TestASweep:
         out = sweep.parents[1] / "best"
         options = ["checkpoint=best", "descriptors=none", "patch_pairs=0", "gallery=0"]
         succeed(sweep.parents[1], "evaluate", f"runs={sweep}", *options, f"hydra.run.dir={out}")
-        again = read_evaluation(out / "evaluation" / "eval.csv").drop(columns=TIMES)
+        again = table_of(out)
         for arm in ("none", "l2", "dropout", "hybrid"):
             run = run_of(sweep, arm)
             best = read_evaluation(run / "evaluation" / "eval_best.csv").drop(columns=TIMES)
@@ -132,7 +130,7 @@ class TestASweep:
             assert record["best_after_epochs"] == accuracy.argmax() + 1
 
     def test_best_weights_that_nothing_keeps_are_refused_before_training(self, sweep: Path) -> None:
-        ended = run_alone(
+        ended = run(
             sweep.parents[1],
             "train",
             "evaluation.best_epoch=true",
