@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.measure import Row, Session, alone
+from benchmarks.measure import Row, Session
 from benchmarks.photos import prepare
 from benchmarks.table import machine, print_table, write_table
 from homoreg.errors import HomoregError
@@ -45,7 +45,8 @@ def main() -> None:
         scratch.mkdir()
         session = Session(root, scratch, asked.quick)
         for comparison in asked.comparisons or COMPARISONS:
-            measured = alone(importlib.import_module(f"benchmarks.{comparison}").measure, session)
+            measure = importlib.import_module(f"benchmarks.{comparison}").measure
+            measured = session.alone(measure, session)
             print_table(measured, console)
             table += measured
     stem = Path(asked.out) / datetime.now().strftime("%Y-%m-%d")

@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.measure import Ratio, Row, Session, alone, in_turns, now, rows
+from benchmarks.measure import Ratio, Row, Session, in_turns, now, rows
 from benchmarks.plain_loop import PatchPairs, plain_throughput
 from homoreg.cli import compose
 from homoreg.data.manifest import PairManifest
@@ -59,7 +59,7 @@ def works(session: Session, overrides: list[str]) -> dict[str, Callable[[], floa
     cfg.data.pairs_per_epoch = (warm_up + steps[OWN]) * cfg.data.batch_size
     return {
         # In a separate process, because a trainer changes how its process reuses freed memory.
-        PLAIN: partial(alone, plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
+        PLAIN: partial(session.alone, plain_loop, cfg, steps[PLAIN], session.pick(2, 1)),
         BARE: partial(bare_throughput, cfg, steps[BARE], session.pick(2, 1)),
         OWN: partial(own_throughput, cfg, warm_up),
     }
