@@ -1,6 +1,7 @@
 """Runs that broke off, damaged checkpoints, and evaluations that must not be."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
+from homoreg.files import append
 from homoreg.runs import RunFolder
 from tests.commands import DEBUG, run, succeed
 from tests.runs import assert_same_run, table_of
@@ -46,6 +48,28 @@ def test_a_damaged_checkpoint_costs_an_epoch(prepared: Path, trained: Path, tmp_
     assert "last.ckpt is damaged" in ended.stdout
     assert "previous.ckpt after 1 epochs" in ended.stdout
     assert_same_run(trained, broken)
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_goes_on(
+    prepared: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained, tmp_path / "broken", ignore=shutil.ignore_patterns("evaluation"))
+    undone = {"status": "running", "metrics": None, "reading_hash": None}
+    RunFolder(tmp_path / "broken").update_record(**undone)
+    options = [*DEBUG, f"data.root={prepared}", "hydra.run.dir=broken"]
+
+    def interrupt(file: Path, text: str) -> None:
+        if file.is_file() and file.read_text().count("\n") == 3:
+            raise KeyboardInterrupt
+        append(file, text)
+
+    monkeypatch.setattr("homoreg.evaluation.journal.append", interrupt)
+    assert run(tmp_path, "train", *options).returncode == 130
+    monkeypatch.undo()
+    said = succeed(tmp_path, "train", *options).stdout
+    assert sum(map(int, re.findall(r"(\d+) of \d+ pairs were evaluated before", said))) == 3
+    assert_same_run(trained, tmp_path / "broken")
 
 
 @pytest.mark.slow
