@@ -22,10 +22,11 @@ from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.shift import shift_response
 from homoreg.study.sections.studies import studies
-from homoreg.study.sections.summary import summary
+from homoreg.study.sections.summary import _answer, summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
+from homoreg.study.statistics import OUTCOMES
 from homoreg.study.tables import arm_table
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
@@ -521,3 +522,16 @@ def test_trials_are_ranked_by_the_search_own_objective(
     assert sorted(map(tuple, np.asarray(points))) == sorted(reached.items())
     shown = tables(accuracy(study))["accuracy"].cells
     assert set(shown["model"]) == {"rootsift", "untrained"}
+
+
+def test_arms_of_unequal_seeds_are_counted_from_the_fewest_to_the_most():
+    common = {"estimator": "magsac", "photos": 50, "pairs": 300, "difference": 0.1, "margin": 0.05}
+    common |= {"low": 0.0, "high": 0.2, "p_holm": 1.0, "verdict": "open: too few seeds"}
+    common |= {"skewness": 0.0}
+    own = pd.DataFrame([{"arm": "l2", "seeds": 7}, {"arm": "sosr", "seeds": 1}]).assign(**common)
+    answer = _answer(own, "magsac", OUTCOMES["log10_corner_error"])
+    assert "magsac, 1 to 7 seeds, 300 pairs of 50 photos)" in answer
+    assert "nothing can be tested" not in answer  # two arms take 7 seeds: 2 · 2 / 2⁷ is below 5 %
+    fewer = own.replace({"seeds": {7: 6}})
+    answer = _answer(fewer, "magsac", OUTCOMES["log10_corner_error"])
+    assert "With 1 to 6 seeds nothing can be tested" in answer

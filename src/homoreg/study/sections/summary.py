@@ -122,20 +122,21 @@ def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
     """What differs, by how much, with what certainty and under which estimators."""
     primary = own[own["estimator"] == estimator]
     others = own[own["estimator"] != estimator]
-    seeds, photos = int(primary["seeds"].min()), int(primary["photos"].iloc[0])
+    fewest, most = int(primary["seeds"].min()), int(primary["seeds"].max())
+    photos = int(primary["photos"].iloc[0])
+    seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} seed{'s' * (most != 1)}"
     needed = fewest_seeds(len(primary))
     ranks = {verdict: place for place, verdict in enumerate(("higher", "lower", "equivalent"))}
     ordered = primary.sort_values("verdict", key=lambda v: v.map(ranks).fillna(9), kind="stable")
     text = [
-        f"By the primary outcome ({outcome.label.partition(',')[0]}; {estimator}, {seeds} "
-        f"seed{'s' * (seeds != 1)}, {primary['pairs'].iloc[0]} pairs of {photos} "
-        f"photo{'s' * (photos != 1)}), "
+        f"By the primary outcome ({outcome.label.partition(',')[0]}; {estimator}, {seeds}, "
+        f"{primary['pairs'].iloc[0]} pairs of {photos} photo{'s' * (photos != 1)}), "
         + "; ".join(says(row, outcome) for row in ordered.to_dict("records"))
         + "."
     ]
-    if seeds < needed:
+    if most < needed:
         text.append(
-            f"With {seeds} seed{'s' * (seeds != 1)} nothing can be tested: comparing "
+            f"With {seeds} nothing can be tested: comparing "
             f"{len(primary)} arm{'s' * (len(primary) != 1)} with {BASELINE} takes at least "
             f"{needed} seeds, and the original study's claims {MIN_SEEDS}. The intervals are all "
             "that there is."
