@@ -535,3 +535,5 @@ def test_arms_of_unequal_seeds_are_counted_from_the_fewest_to_the_most():
     fewer = own.replace({"seeds": {7: 6}})
     answer = _answer(fewer, "magsac", OUTCOMES["log10_corner_error"])
     assert "With 1 to 6 seeds nothing can be tested" in answer
+    says = "**sosr** has 1.26 times the error of none (95 % interval 1.00 to 1.58; too few seeds"
+    assert says in answer

@@ -177,6 +177,8 @@ def says(row: Mapping[Any, Any], outcome: Outcome, reference: str = BASELINE) ->
         return f"{arm} has {amount} ({interval}; p {p if p[0] == '<' else f'= {p}'})"
     if verdict == "equivalent":
         return f"{arm} is equivalent to {reference} within {limit} ({amount}, {interval})"
+    if verdict == "open: too few seeds":
+        return f"{arm} has {amount} ({interval}; too few seeds for a test)"
     return f"{arm} cannot be told from {reference} ({amount}, {interval})"
 
 
