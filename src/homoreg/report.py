@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -60,19 +60,9 @@ def main(cfg: DictConfig) -> None:
         evaluations = newest_first(Path(cfg.paths.outputs), cfg.table)
     else:
         evaluations = [Path(str(path)) for path in cfg.evaluations]
-    page = report(runs, folder, _output_folder(folder) / "report", cfg.table, evaluations)
+    output = _output_folder(folder) / "report"
+    page = write_report(output, gather(runs, folder, output, cfg.table, evaluations))
     print(f"report: {page}")
-
-
-def report(
-    runs: list[RunFolder],
-    root: Path,
-    folder: Path,
-    benchmark: str = "eval",
-    evaluations: Sequence[Path] = (),
-) -> Path:
-    """Read the runs' files and write the report; returns the page's path."""
-    return write_report(folder, gather(runs, root, folder, benchmark, evaluations))
 
 
 def gather(
@@ -142,19 +132,26 @@ def gather(
     )
 
 
-def _baselines(evaluations: Iterable[Path], done: Done, benchmark: str) -> dict[str, pd.DataFrame]:
+def _baselines(evaluations: Sequence[Path], done: Done, benchmark: str) -> dict[str, pd.DataFrame]:
     """Rows of baselines and controls, by the run that they were evaluated beside."""
     known = {
         run.path.resolve(): record
         for record, run in done
         if run.evaluation_csv(benchmark).is_file()
     }
+    protocols = {record["protocol"] for record in known.values()}
     found: dict[str, tuple[str, pd.DataFrame]] = {}
-    for folder, runs in evaluated_runs(evaluations):
-        records = [known[path] for run in runs if (path := run.path.resolve()) in known]
-        if records and records[0]["protocol"] not in found:
-            table = read_evaluation(folder / "evaluation" / f"{benchmark}.csv")
-            found[records[0]["protocol"]] = records[0]["run"], table[table["seed"].isna()]
+    for folder in evaluations:
+        if len(found) == len(protocols):
+            break
+        try:
+            records = [known.get(run.path.resolve()) for run in evaluated_runs(folder)]
+            first = next(filter(None, records), None)
+            if first and first["protocol"] not in found:
+                table = read_evaluation(folder / "evaluation" / f"{benchmark}.csv")
+                found[first["protocol"]] = first["run"], table[table["seed"].isna()]
+        except HomoregError as error:
+            log.warning("the evaluation %s is left out: %s", folder, error)
     return dict(found.values())
 
 

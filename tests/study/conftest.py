@@ -13,12 +13,12 @@ from PIL import Image
 
 from homoreg.evaluation.shift import SHIFTS_PX
 from homoreg.metrics import COLUMNS
-from homoreg.report import gather, report
+from homoreg.report import gather
 from homoreg.runs import find_runs
 from homoreg.runs.folder import FORMAT
 from homoreg.study.data import StudyData
 from homoreg.study.document import Section
-from homoreg.study.page import SECTIONS
+from homoreg.study.page import SECTIONS, write_report
 
 ARM_ERROR_PX = {"none": 2.0, "l2": 2.2, "dropout": 3.2, "hybrid": 3.6}
 BASELINE_ERROR_PX = {"rootsift": 4.0, "untrained": 9.0}
@@ -283,4 +283,4 @@ def sections(both: StudyData) -> list[Section]:
 @pytest.fixture(scope="session")
 def page(sweep: Path) -> Path:
     """The report's page of the sweep; its tables and figures lie beside it."""
-    return report(find_runs(sweep), sweep, sweep / "report")
+    return write_report(sweep / "report", gather(find_runs(sweep), sweep, sweep / "report"))

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from tests.commands import run, succeed
 
-from homoreg.report import gather, report
+from homoreg.report import gather
 from homoreg.runs import find_runs
 from homoreg.study.document import as_text, number
-from homoreg.study.page import notes
+from homoreg.study.page import notes, write_report
 from homoreg.study.render import csv_path
 
 FIGURES = ["primary", "loss", "study_boxes", "study_scatter", "recall"]
@@ -29,6 +29,10 @@ TABLES += ["answer", "comparisons", "claims", "statements"]
 FRAMES = ["runs", "protocols", "cost", "training", "training_arms", "epochs", "loss"]
 FRAMES += ["evaluation", "models", "arms", "study_boxes", "regression"]
 FRAMES += ["levels", "study_regression", "comparisons", "claims", "statements"]
+
+
+def _report(run: Path, folder: Path) -> Path:
+    return write_report(folder, gather(find_runs(run), run, folder))
 
 
 class Page(HTMLParser):
@@ -127,7 +131,7 @@ def test_infinite_medians_and_single_runs(tmp_path: Path, make_run: Callable):
     rows = pd.read_csv(file, dtype=str, keep_default_na=False)
     rows.loc[rows["descriptor"] == "cnn", ["corner_error_px", "kappa"]] = ["inf", ""]
     rows.to_csv(file, index=False)
-    index = report(find_runs(run), run, tmp_path / "out" / "report")
+    index = _report(run, tmp_path / "out" / "report")
     shown = next(t for t in Page(index).tables if "AUC 5 px" in t[0])
     assert shown[1][1] == "none"
     assert shown[1][-1] == "∞ (∞ to ∞)"
@@ -140,7 +144,7 @@ def test_a_run_without_evaluation_still_has_its_losses(tmp_path: Path, make_run:
     run = make_run(tmp_path / "run", "l2", 3)
     shutil.rmtree(run / "evaluation")
     shutil.rmtree(run / "figures")
-    index = report(find_runs(run), run, run / "report")
+    index = _report(run, run / "report")
     assert "run has no table of the benchmark" in Page(index).text
     assert {p.stem for p in index.parent.glob("tables/*")} == {
         *("protocols", "runs", "cost", "training", "training_arms", "epochs", "loss"),
@@ -154,6 +158,15 @@ def test_different_manifests_are_warned_of(tmp_path: Path, make_run: Callable):
     record.write_text(record.read_text().replace("0123456789abcdef", "fedcba"))
     study = gather(find_runs(tmp_path), tmp_path, tmp_path / "report")
     assert "different manifests" in " ".join(notes(study))
+
+
+def test_an_evaluation_that_cannot_be_read_is_left_out(
+    tmp_path: Path, make_run: Callable, caplog: pytest.LogCaptureFixture
+):
+    run = make_run(tmp_path / "a", "none", 0)
+    study = gather(find_runs(run), run, tmp_path / "report", evaluations=[tmp_path / "gone"])
+    assert len(study.rows)
+    assert f"the evaluation {tmp_path / 'gone'} is left out: " in caplog.text
 
 
 @pytest.mark.slow
