@@ -59,7 +59,7 @@ def summarize(table: pd.DataFrame, by: Sequence[str] = MODEL_COLUMNS) -> list[di
     """One entry for each descriptor and estimator of a table.
 
     Args:
-        table: rows of :data:`homoreg.metrics.COLUMNS`.
+        table: rows of :data:`homoreg.metrics.COLUMNS`; a metric may be absent.
         by: columns whose values tell the entries apart.
 
     Returns:
@@ -87,7 +87,7 @@ def summarize_rows(rows: pd.DataFrame) -> dict[str, Any]:
         in which failures count (:func:`with_failures`).
     """
     auc = corner_error_auc(rows["corner_error_px"], AUC_THRESHOLDS_PX)
-    names = [name for name, metric in METRICS.items() if metric.summarized]
+    names = [name for name, metric in METRICS.items() if metric.summarized and name in rows]
     spreads = {name: quartiles(with_failures(rows[name])) for name in names}
     return {
         "pairs": len(rows),

@@ -149,9 +149,17 @@ METRICS: dict[str, Metric] = {
         decimals=1,
         logarithmic=True,
     ),
+    "kappa_correct": Metric(
+        "κ, correct",
+        "`kappa` of the inliers within 3 px of the true place alone; undefined where these are "
+        "fewer than four or degenerate.",
+        better="lower",
+        decimals=1,
+        logarithmic=True,
+    ),
     "fit_gap": Metric(
         "fit gap",
-        "σ8/σ9 of the same matrix: signal over residual.",
+        "σ8/σ9 of the matrix of all inliers: signal over residual.",
         better="higher",
         failure=0.0,
         logarithmic=True,
@@ -271,6 +279,8 @@ METRICS: dict[str, Metric] = {
 }
 
 COLUMNS = [*ID_COLUMNS, *METRICS]
+# Metrics that an evaluation's table may lack, because it was written before them.
+ADDED_LATER = ("kappa_correct",)
 
 
 def register(name: str, metric: Metric) -> None:

@@ -99,7 +99,8 @@ def gather(
             if file_of(run).is_file()
         }
         for name, rows in (extra or {}).items():
-            found[name] = pd.concat([found[name], same_pairs(rows, found[name])])
+            both = [found[name], same_pairs(rows, found[name])]
+            found[name] = pd.concat(both, join="inner")
         return gather_rows(found, table) if found else pd.DataFrame()
 
     def of_runs(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -270,6 +270,32 @@ def test_what_describe_must_not_return_is_named(returned: Any, named: str) -> No
         evaluate_pair(Odd(), PHOTO, VIEW2, TRUTH, detector=fixed(*CORNERS))
 
 
+@pytest.mark.parametrize("correct", [3, 4, 12, 20])
+def test_kappa_of_the_correct_points_is_that_of_their_normalized_system(correct: int) -> None:
+    rng = np.random.default_rng(correct)
+    points1 = rng.uniform(20, 220, (20, 2))
+    points2 = points1 + rng.uniform(-1, 1, (20, 2))
+    points2[correct:] += 50
+    seen = iter([points1, points2])
+    row, *_ = evaluate_pair(
+        InOrder(), PHOTO, PHOTO, np.eye(3), detector=lambda image: next(seen), estimators=BOTH
+    )
+    assert (row["inliers"], row["correct_3px"]) == (20, correct)
+    if correct < 4:
+        assert np.isnan(row["kappa_correct"])
+        return
+    one, two = (
+        (points - points.mean(0)) / np.linalg.norm(points - points.mean(0), axis=1).mean() * 2**0.5
+        for points in (points1[:correct], points2[:correct])
+    )
+    ones, zeros = np.ones((correct, 1)), np.zeros((correct, 3))
+    x = np.hstack([one, ones, zeros, -two[:, :1] * one, -two[:, :1]])
+    y = np.hstack([zeros, one, ones, -two[:, 1:] * one, -two[:, 1:]])
+    values = np.linalg.svd(np.vstack([x, y]), compute_uv=False)
+    assert row["kappa_correct"] == pytest.approx(values[0] / values[7])
+    assert (row["kappa_correct"] == row["kappa"]) == (correct == 20)
+
+
 def test_any_numbers_will_do() -> None:
     class Typed(Oracle):
         kind: Any = np.float32

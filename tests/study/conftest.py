@@ -55,6 +55,7 @@ def evaluation_rows(
                 "corner_error_px": corner,
                 "corner_error_rms_px": 1.05 * corner,
                 "kappa": kappa,
+                "kappa_correct": 0.8 * kappa,
                 "kappa_notebook": 10 ** rng.normal(6.8, 0.3, pairs),
                 "predicted_corner_error_px": corner * rng.lognormal(0, 0.2, pairs),
                 "rmse_gray": np.clip(5 + 6 * np.sqrt(corner) + rng.normal(0, 2, pairs), 2, 120),
@@ -65,9 +66,9 @@ def evaluation_rows(
                 "describe_ms": rng.normal(30, 1, pairs),
             }
         )
-        estimate = ["predicted_corner_error_px", "kappa", "kappa_notebook", "rmse_gray", "ssim"]
+        estimate = ["predicted_corner_error_px", "kappa", "kappa_correct", "kappa_notebook"]
         failed = rng.choice(pairs, 4, replace=False)
-        rows.loc[failed, [*estimate, "rmse_notebook_gray"]] = np.nan
+        rows.loc[failed, [*estimate, "rmse_gray", "ssim", "rmse_notebook_gray"]] = np.nan
         rows.loc[failed, ["corner_error_px", "corner_error_rms_px"]] = np.inf
         rows.loc[failed[:3], "status"] = "too_few_matches"
         rows.loc[failed[3:], "status"] = "degenerate"

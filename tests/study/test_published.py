@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from homoreg.metrics import METRICS
 from homoreg.study.analysis import Analysis
 from homoreg.study.statistics import OUTCOMES, compare_arms, levels
 from homoreg.study.tables import arm_table, model_table
@@ -31,9 +30,7 @@ def read(file: Path) -> pd.DataFrame:
 
 def rows_of(folder: Path) -> pd.DataFrame:
     [file] = folder.glob("evaluation.csv*")
-    rows = read(file)
-    # Results of an earlier version lack a metric that was added since.
-    return rows.reindex(columns=[*rows, *(name for name in METRICS if name not in rows)])
+    return read(file)
 
 
 def analyses_of(folder: Path) -> dict[str, Analysis]:

@@ -94,6 +94,10 @@ def test_baselines_on_other_pairs_are_not_taken_for_the_same():
     runs = runs.assign(protocol="corrected")
     assert len(gather_rows({"a": baseline, "b": baseline}, runs)) == 4
     assert len(gather_rows({"a": baseline, "b": baseline}, runs.assign(manifest_hash="x"))) == 2
+    older = baseline.drop(columns="kappa_correct")
+    gathered = model_table(gather_rows({"a": older, "b": baseline}, runs))
+    assert "kappa_correct_median" not in gathered
+    assert "kappa_median" in gathered
 
 
 def test_ids_stay_text(page: Path):

@@ -33,7 +33,7 @@ from homoreg.evaluation.pair import (
 from homoreg.files import atomic_path, reading, write_json
 from homoreg.geometry import Estimator, folds
 from homoreg.matching import CachedDetector, Detector, RatioMatcher, ShiTomasi
-from homoreg.metrics import COLUMNS, METRICS
+from homoreg.metrics import ADDED_LATER, COLUMNS, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -257,13 +257,13 @@ def make_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         HomoregError: a row lacks a registered column or has one that is not registered.
     """
     for row in rows:
-        check_columns("a row", row)
+        check_columns("a row", row, COLUMNS)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
 
 
-def check_columns(what: str, columns: Any) -> None:
-    """HomoregError unless exactly the registered columns are there."""
-    missing = [name for name in COLUMNS if name not in columns]
+def check_columns(what: str, columns: Any, required: Sequence[str]) -> None:
+    """HomoregError unless the required columns are there, and no column is unregistered."""
+    missing = [name for name in required if name not in columns]
     unknown = [str(name) for name in columns if name not in COLUMNS]
     if missing:
         raise HomoregError(f"{what} lacks {', '.join(missing)} of the registry homoreg/metrics.py")
@@ -365,8 +365,10 @@ def write_summary(
 def read_evaluation(path: str | Path) -> pd.DataFrame:
     """A table as it was written: ids stay text, empty names stay empty, seeds whole numbers.
 
+    An older table may lack the metrics of :data:`homoreg.metrics.ADDED_LATER`.
+
     Raises:
-        HomoregError: the table lacks a registered column or has another one.
+        HomoregError: the table lacks another registered column or has one that is not registered.
     """
     numbers = {"seed", *METRICS}
     with reading(path, "an evaluation's table"):
@@ -378,5 +380,6 @@ def read_evaluation(path: str | Path) -> pd.DataFrame:
         )
         present = [name for name in METRICS if name in table]
         table[present] = table[present].apply(pd.to_numeric)  # text among numbers is an error
-    check_columns(f"{path} was written by another version of homoreg: it", table.columns)
+    required = [name for name in COLUMNS if name not in ADDED_LATER]
+    check_columns(f"{path} was written by another version of homoreg: it", table.columns, required)
     return table

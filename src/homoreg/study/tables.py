@@ -46,7 +46,8 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
     What has a seed was trained and belongs to its run's arm; trained rows come first. Anything else
     is a baseline under its own name. A baseline that several runs of a protocol evaluated on the
     same pairs is kept once, with an empty ``run``. An estimate of infinite corner error folds the
-    view: its status becomes ``folded``, which is a failure.
+    view: its status becomes ``folded``, which is a failure. A metric that an older table lacks is
+    left out, since nothing could be compared by it.
 
     Args:
         tables: evaluation tables by run.
@@ -64,7 +65,7 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
                 manifest_hash=known[run]["manifest_hash"],
             )
         )
-    rows = pd.concat(parts, ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True, join="inner")
     rows = rows.sort_values("seed", key=pd.isna, kind="stable").drop_duplicates(
         ["run", "protocol", "arm", "estimator", "benchmark", "manifest_hash", "pair_id"],
         ignore_index=True,

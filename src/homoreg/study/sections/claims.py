@@ -76,11 +76,13 @@ def _notes(study: StudyData, whole: list[str], statements: pd.DataFrame) -> list
                 f"{protocol_label(protocol)}: below {MIN_SEEDS} seeds no claim can be tested."
             )
         kappa = kappa_column(study.rows_of(protocol), study.analyses[protocol])
-        if not kappa.endswith("_correct"):
-            notes.append(
-                f"{label}: `{kappa}` is of all matches that the solve used, right or wrong; the "
-                "table has none of the true matches alone."
-            )
+        points = (
+            "those of the solve's points that are within 3 px of their true place"
+            if kappa.endswith("_correct")
+            else "all matches that the solve used, right or wrong; the tables have none of the "
+            "correct ones alone"
+        )
+        notes.append(f"{label}: κ is `{kappa}`, of {points}.")
     for protocol, label in PROTOCOLS.items():
         if protocol not in map(base_protocol, whole):
             name = "notebook" if protocol == "notebook" else "study"
