@@ -146,6 +146,7 @@ def test_every_launcher_gives_the_same_runs_lines_and_exit_code(
     for arm in ("none", "dropout"):
         job = tmp_path / "multirun" / "mine" / f"regularizer-{arm}+seed-0"
         assert_same_run(study / f"regularizer-{arm}", job)
+        assert (study / f"regularizer-{arm}" / "train.log").is_file()
 
 
 @pytest.mark.slow

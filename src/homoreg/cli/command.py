@@ -18,6 +18,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
@@ -161,8 +162,9 @@ def compose(config_name: str, overrides: Sequence[str] = (), hydra_too: bool = F
     register_resolvers()
     running = get_gh_backup()  # a command may compose a second config
     GlobalHydra.instance().clear()
+    job_name = JobRuntime.instance().get("name")  # names the log of a sweep's next jobs
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(conf_dir()), job_name, version_base="1.3"):
             cfg = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     finally:
         restore_gh_from_backup(running)

@@ -97,7 +97,7 @@ def prepare_pairs(
                 log.info("%s is up to date", root)
                 return
             if warp.repeats is None:
-                log.info("%d second views per photo (source.repeats)", recipe.repeats)
+                log.info("second views per photo: %d (source.repeats)", recipe.repeats)
             remove_temporary(root)
             write_json(root / RECORD, recipe.record())
             _make_sides(recipe, selection, root, threads, pixels)

@@ -167,8 +167,8 @@ def calibrate(
     small = [bound.pairs for bound in bounds.values() if bound.is_small]
     if small:
         log.warning(
-            "bounds on the corner error rest on as few as %d validation pairs: give more "
-            "photographs or warps for training",
+            "bounds on the corner error rest on as few as %d validation pairs: prepare more "
+            "photographs, or more views of each (warp.repeats)",
             min(small),
         )
     return Calibration(ratios, bounds)
