@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from homoreg.cli.results import print_results
+from homoreg.cli.sweeps import jobs_in
 from homoreg.runs.folder import FORMAT, RunFolder
 
 
@@ -49,3 +50,9 @@ def test_a_single_run_is_its_regularizer_and_none_is_nothing(tmp_path: Path) -> 
     [line] = [ln for ln in printed([run(tmp_path, "12-00", 0.0)], tmp_path) if ln.startswith("l2 ")]
     assert line.split()[1:4] == ["1", "1.00", "–"]
     assert printed([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path) == []
+
+
+def test_a_sweep_s_folder_may_hold_jobs_of_other_starts_and_versions(tmp_path: Path) -> None:
+    runs = [run(tmp_path, f"regularizer-{arm}", 0.0) for arm in ("l2", "none")]
+    run(tmp_path, "regularizer-dropout", 0.0, format=1)
+    assert list(jobs_in(tmp_path)) == runs

@@ -9,7 +9,7 @@ import sys
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,18 @@ class SweepRecorder(Callback):
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The records of the jobs of this start, by the jobs' names."""
-        runs = [RunFolder(file.parent) for file in sorted(self.folder.glob("*/run.json"))]
-        records = {}
-        for run in runs:
-            with suppress(HomoregError):  # of another version, and so of no job of this start
-                records[run.name] = run.record
+        records = {run.name: run.record for run in jobs_in(self.folder)}
         own = {k: r for k, r in records.items() if r.get("job", {}).get("sweep") == self.id}
         return own | self.lost
+
+
+def jobs_in(folder: Path) -> Iterator[RunFolder]:
+    """The jobs in a sweep's folder, of any start, but for those of another version."""
+    for file in sorted(folder.glob("*/run.json")):
+        run = RunFolder(file.parent)
+        with suppress(HomoregError):
+            run.record  # noqa: B018 (raises for another version)
+            yield run
 
 
 def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -> None:
@@ -125,8 +130,8 @@ def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -
         elif kind == "not ended":
             why = "it was killed, or still runs on another machine"
             print(f"homoreg: job {name} has not ended: {why}", file=sys.stderr)
-    for sweep in sweeps:
-        print_results(map(RunFolder, map(sweep.folder.joinpath, sweep.jobs())), sweep.folder)
+    for folder in dict.fromkeys(sweep.folder for sweep in sweeps):
+        print_results(jobs_in(folder), folder)
     if jobs:
         print(count_jobs(jobs))
     for error in errors:
