@@ -63,6 +63,8 @@ def align_two(cfg: DictConfig, folder: Path) -> None:
     print(alignment.verdict)
     for warning in alignment.warnings:
         print(f"warning: {warning}")
+    if alignment.status != "failed":
+        print(alignment.calibration)
     write(alignment, image1, image2, folder / "alignment", file1, file2)
     print(f"wrote {folder / 'alignment.json'} and {folder / 'alignment.png'}")
     if cfg.panorama is None:

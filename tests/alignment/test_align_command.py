@@ -45,7 +45,7 @@ def test_two_photographs(photographs: Path, tmp_path: Path) -> None:
         "hydra.run.dir=out",
     )
     stored = json.loads((tmp_path / "out" / "alignment.json").read_text())
-    assert ended.stdout.splitlines()[0] == stored["verdict"]
+    assert ended.stdout.splitlines()[:2] == [stored["verdict"], stored["calibration"]]
     assert stored["verdict"].startswith("aligned to within ")
     assert stored["image1"].endswith("b left (1).png")
     assert (stored["size1"], stored["size2"]) == ([150, 180], [180, 160])

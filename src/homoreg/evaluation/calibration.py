@@ -39,7 +39,8 @@ class Bound:
         """What the bound rests on."""
         if math.isinf(self.factor):
             return f"no bound: {self.pairs} validation pairs are too few"
-        return f"calibrated on {self.pairs} validation pairs of {self.photos} photographs"
+        pairs = f"{self.pairs} validation pairs"
+        return f"calibrated on {pairs}, planar warps of {self.photos} photographs"
 
 
 @dataclass(frozen=True)
