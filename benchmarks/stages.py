@@ -127,7 +127,7 @@ def drawing(session: Session, repeats: int) -> list[Row]:
         return milliseconds(lambda: cut.patches(image, frames))
 
     works = {
-        "drawing correspondences": milliseconds(lambda: data.train.sample(0, numbers())),
+        "drawing correspondences": milliseconds(lambda: data.train.sampler.sample(0, numbers())),
         "cutting fixed windows of both views": cutting("fixed"),
         "cutting scaled windows of both views": cutting("scaled"),
         "cutting oriented windows of both views": cutting("oriented"),

@@ -14,6 +14,7 @@ from homoreg.cli import compose
 from homoreg.cli.resolvers import job_name
 from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
+from homoreg.options import flatten
 from homoreg.study.arms import ORIGINAL_ARMS
 from hydra_plugins.homoreg_sweeper.arms import with_arms
 
@@ -85,15 +86,7 @@ def test_every_choice_composes_and_builds(
 def protocol(*overrides: str) -> dict[str, object]:
     """The flat config of a training."""
     cfg = compose("train", ["paths.run=x", *overrides])
-    return flat(OmegaConf.to_container(cfg, resolve=True))
-
-
-def flat(options: dict, prefix: str = "") -> dict[str, object]:
-    values: dict = {}
-    for key, value in options.items():
-        inner = flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        values |= inner
-    return values
+    return dict(flatten(OmegaConf.to_container(cfg, resolve=True)))
 
 
 def differences(first: dict, second: dict) -> set[str]:

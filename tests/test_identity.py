@@ -9,10 +9,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from homoreg.cli import compose
+from homoreg.options import flatten
 from homoreg.runs.identity import (
     READING,
     TRAINING,
-    flatten,
     placed,
     reading_options,
     training_options,

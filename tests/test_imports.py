@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "homoreg"
 
 # What a part of homoreg may import of homoreg, beside itself.
-SHARED = {"errors", "files", "keyed", "metrics", "plotting", "progress"}
+SHARED = {"errors", "files", "keyed", "metrics", "options", "plotting", "progress"}
 MAY_IMPORT = {
     **dict.fromkeys(SHARED, SHARED),
     "aggregates": SHARED,

@@ -6,7 +6,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from homoreg.cli import command
-from homoreg.data.pairs import SHEET, prepare_pairs
+from homoreg.data.pairs import prepare_pairs
+from homoreg.data.prepared import SHEET
 
 
 @command("prepare")

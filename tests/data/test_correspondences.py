@@ -8,7 +8,7 @@ from homoreg.data.correspondences import (
     SAME_PHOTO,
     PairSampling,
     Views,
-    sample_patch_pairs,
+    patch_pair_sampler,
 )
 from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError, one_line
@@ -21,7 +21,7 @@ MIXED = PairSampling(positive_share=0.4, same_photo_share=0.5, negative_radius_p
 
 
 def draw(indices: np.ndarray, sampling: PairSampling = MIXED, seed: int = 3, epoch: int = 1):
-    return sample_patch_pairs(VIEWS, sampling, seed, epoch, indices)
+    return patch_pair_sampler(VIEWS, np.arange(12), sampling, seed).sample(epoch, indices)
 
 
 def test_positives_correspond_up_to_the_jitter_and_negatives_do_not() -> None:
@@ -68,20 +68,21 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
 
 def test_one_photo_has_no_other() -> None:
     alone = Views(VIEWS.homographies[:2], VIEWS.sizes1[:2], VIEWS.sizes2[:2], np.zeros(2, int))
-    with pytest.raises(HomoregError, match="at least two photos"):
-        sample_patch_pairs(alone, PairSampling(), 0, 0, np.arange(50))
+    with pytest.raises(HomoregError, match="need more photos, at least two"):
+        patch_pair_sampler(alone, np.arange(2), PairSampling(), 0).sample(0, np.arange(50))
 
 
 def test_views_without_overlap_are_an_error_and_not_a_hang() -> None:
     away = np.array([[1.0, 0, 5000], [0, 1, 0], [0, 0, 1]])
     apart = Views(np.array([away, away]), VIEWS.sizes1[:2], VIEWS.sizes2[:2], np.arange(2))
     with pytest.raises(HomoregError, match="hardly overlap"):
-        sample_patch_pairs(apart, PairSampling(), 0, 0, np.arange(5))
+        patch_pair_sampler(apart, np.arange(2), PairSampling(), 0).sample(0, np.arange(5))
 
 
 def test_the_study_s_way_cuts_whole_windows_at_the_same_coordinates() -> None:
     sampling = PairSampling(jitter_px=5.0, correspondence="same_coordinates")
-    drawn = sample_patch_pairs(VIEWS, sampling, 3, 1, np.arange(5000), support=128)
+    sampler = patch_pair_sampler(VIEWS, np.arange(12), sampling, 3, support=128)
+    drawn = sampler.sample(1, np.arange(5000))
     for points in (drawn.frames1, drawn.frames2):
         corners = points - 127 / 2
         assert (corners == np.round(corners)).all()

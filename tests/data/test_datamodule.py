@@ -171,7 +171,7 @@ def test_what_devices_cannot_share_evenly_is_named(prepared: Path) -> None:
 def test_a_batch_is_cut_where_the_samples_say(prepared: Path) -> None:
     data = module(prepared)
     batch = epoch_of(data, 1)[2]
-    pairs = data.train.sample(1, np.arange(32, 40))
+    pairs = data.train.sampler.sample(1, np.arange(32, 40))
     for i in range(8):
         for which, view, pair, point in (
             (0, data.train.bank.view1, pairs.pair1[i], pairs.frames1[i]),
@@ -190,7 +190,7 @@ def test_training_and_validation_share_no_photo(prepared: Path) -> None:
     assert not train & validation
     assert len(validation) == 2
     for name, members in (("val", data.validation_members), ("train_eval", data.train_members)):
-        drawn = data.validation[name].sample(0, np.arange(30))
+        drawn = data.validation[name].sampler.sample(0, np.arange(30))
         assert set(drawn.pair1) | set(drawn.pair2) <= set(members)
 
 
@@ -234,7 +234,7 @@ def test_an_invalid_option_is_named(prepared: Path, options: dict) -> None:
 def test_squashed_views_keep_their_correspondences(prepared: Path) -> None:
     data = module(prepared, squash=[128, 128])
     assert data.train.bank.view1(0).shape == (128, 128, 3)
-    pairs = data.train.sample(0, np.arange(40))
+    pairs = data.train.sampler.sample(0, np.arange(40))
     for i in np.flatnonzero(pairs.kind == POSITIVE):
         pair = data.manifest.pairs[pairs.pair1[i]]
         native = (pairs.frames1[i] + 0.5) * np.array(pair.size1) / 128 - 0.5

@@ -36,11 +36,6 @@ def test_the_device_cuts_what_opencv_cuts(x: float, y: float, support: int, size
     assert np.abs(on_device(points, support, size) - expected).max() <= levels
 
 
-def test_many_patches_are_cut_as_few_are() -> None:
-    points = np.random.default_rng(0).uniform(0, 89, (600, 2))
-    assert (on_device(points, 64, 32)[590:] == on_device(points[590:], 64, 32)).all()
-
-
 @pytest.mark.parametrize(("old", "new"), [(64, 32), (50, 32), (128, 128), (20, 32)])
 def test_weights_keep_a_flat_image_flat(old: int, new: int) -> None:
     torch.testing.assert_close(resizing_weights(old, new).sum(1), torch.ones(new))

@@ -50,7 +50,7 @@ def module(root: Path, **options: object) -> PatchPairDataModule:
 
 def test_positives_are_the_detector_s_keypoints_carried_through_h(root: Path) -> None:
     data = module(root)
-    drawn = data.train.sample(0, np.arange(120))
+    drawn = data.train.sampler.sample(0, np.arange(120))
     for i, pair in enumerate(drawn.pair1):
         frame = drawn.frames1[i]
         assert (SIFT(data.train.bank.view1(pair)) == frame).all(1).any()
@@ -89,9 +89,14 @@ def test_a_batch_is_drawn_evenly_from_a_few_photos(root: Path) -> None:
         photos, counts = np.unique(batch["photo"], return_counts=True)
         assert len(photos) == len(np.unique(batch["pair"])) == 3  # one pair of views of each
         assert (counts == 8).all()
-        assert [data.train.bank_photos[pair] for pair in batch["pair"]] == batch["photo"].tolist()
+        assert [data.train.sampler.views.photos[pair] for pair in batch["pair"]] == batch[
+            "photo"
+        ].tolist()
     # A function of (seed, epoch, index), whatever part of a batch is asked for.
-    whole, part = data.train.sample(0, np.arange(120)), data.train.sample(0, np.array([77, 30]))
+    whole, part = (
+        data.train.sampler.sample(0, np.arange(120)),
+        data.train.sampler.sample(0, np.array([77, 30])),
+    )
     assert (part.frames2 == whole.frames2[[77, 30]]).all()
     assert (part.pair2 == whole.pair2[[77, 30]]).all()
     uniform = module(root, keypoints=None, window=Window(32, 16))
@@ -145,7 +150,7 @@ def test_a_key_follows_class_code_options_and_nothing_else() -> None:
 
 def test_keypoints_without_scale_serve_fixed_windows_alone(root: Path) -> None:
     data = module(root, keypoints=ShiTomasi(), window=Window(32, 16))
-    assert data.train.sample(0, np.arange(20)).frames2.shape == (20, 2)
+    assert data.train.sampler.sample(0, np.arange(20)).frames2.shape == (20, 2)
     with pytest.raises(HomoregError, match="the keypoints have no scale"):
         list(module(root, keypoints=ShiTomasi()).train_dataloader())
     with pytest.raises(HomoregError, match="patch.window=oriented needs keypoints"):
@@ -160,9 +165,9 @@ def test_detectors_that_find_little_or_something_else(root: Path) -> None:
         bank, lambda image: np.full((int(image[0, 0, 0]) % 2 * 20, 2), 90.0), homographies
     )
     assert set(some.counts) == {0, 20}
-    assert (some.counts[some.usable()] >= MIN_KEYPOINTS).all()
+    assert (some.counts[some.usable(np.arange(12))] >= MIN_KEYPOINTS).all()
     with pytest.raises(HomoregError, match="data.keypoints: no two views share"):
-        view_keypoints(bank, lambda image: np.empty((0, 2)), homographies).usable()
+        view_keypoints(bank, lambda image: np.empty((0, 2)), homographies).usable(np.arange(12))
     with pytest.raises(HomoregError, match="data.keypoints: the detector returned"):
         view_keypoints(bank, lambda image: np.zeros((3, 7)), homographies)
 
@@ -180,8 +185,8 @@ def test_fewer_photos_train_and_the_same_validate(root: Path) -> None:
         data = module(root, train_photos=count)
         photos = [pair.photo for pair in data.manifest.pairs]
         return Split(
-            {photos[i] for i in data.train.members},
-            {photos[i] for i in data.validation["val"].members},
+            {photos[i] for i in data.train_members},
+            {photos[i] for i in data.validation_members},
         )
 
     everything, two, three = split(None), split(2), split(3)

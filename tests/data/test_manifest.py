@@ -147,7 +147,7 @@ def test_a_bad_manifest_is_one_line(root: Path, content: Any, line: str) -> None
 
 
 def test_a_missing_manifest(tmp_path: Path) -> None:
-    with pytest.raises(HomoregError, match=r"none\.json: cannot be read"):
+    with pytest.raises(HomoregError, match=r"none\.json is missing"):
         PairManifest.load(tmp_path / "none.json")
 
 

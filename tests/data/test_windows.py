@@ -125,9 +125,9 @@ class Bank:
 @pytest.mark.parametrize("window", ["fixed", "scaled", "oriented"])
 def test_a_device_cuts_nearly_the_same(window: str) -> None:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 2, 200)
+    images = rng.integers(0, 2, 300)  # more than are cut at once
     frames = np.column_stack(
-        [rng.uniform(0, 330, (200, 2)), np.exp(rng.uniform(0, 4, 200)), rng.uniform(0, 360, 200)]
+        [rng.uniform(0, 330, (300, 2)), np.exp(rng.uniform(0, 4, 300)), rng.uniform(0, 360, 300)]
     ).astype(np.float32)
     cutter = Window(48, SIZE, window)
     expected = cutter.patches([Bank.images[i] for i in images], frames.astype(float)).astype(int)

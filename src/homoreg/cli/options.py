@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from homoreg.options import flatten
+
 
 def option_lines(cfg: DictConfig, folders: Sequence[Path]) -> Iterator[str]:
     """A line for each option of a composed config, ``key=value  # comment``, in its order.
@@ -33,7 +35,7 @@ def option_lines(cfg: DictConfig, folders: Sequence[Path]) -> Iterator[str]:
         names = sorted({f.stem for folder in folders for f in folder.glob(f"{key}/[!_]*.yaml")})
         if names:
             yield f"\n# {key}={_text(chosen.get(key))}  choose {', '.join(names)}"
-        for name, leaf in _leaves(key, options[key]) if key in options else ():
+        for name, leaf in flatten({key: options[key]} if key in options else {}):
             # Choices of a list have a key of their own between the group and the option.
             comment = comments.get(name) or comments.get(f"{key}.{name.rpartition('.')[2]}")
             yield f"{name}={_text(leaf)}" + (f"  # {comment}" if comment else "")
@@ -50,14 +52,6 @@ def _comments(file: Path) -> Iterator[tuple[str, str]]:
         path = [(depth, key) for depth, key in path if depth < indent] + [(indent, option[2])]
         if option[3]:
             yield ".".join(key for _, key in path), option[3]
-
-
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(f"{key}.{name}", inner)
-    else:
-        yield key, value
 
 
 def _text(value: Any) -> str:

@@ -1,14 +1,13 @@
 """Decoded images of a manifest: uint8 pixels in memory-mapped files.
 
-Images are decoded once, workers share the pages, and the operating system decides how much of them
-stays in memory.
+Images are decoded once and workers share the pages, of which the operating system keeps in memory
+as many as fit.
 """
 
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +18,14 @@ import numpy as np
 from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.views import read_view1, read_view2
 from homoreg.errors import HomoregError
-from homoreg.progress import progress
+from homoreg.progress import in_threads, progress
 
 log = logging.getLogger(__name__)
 
 SHARD_BYTES = 2**30
 SYNC_EVERY = 1024  # images between two waits for the disk
-# Flags of an image. After a power cut, pixels that were only written may be lost, so that a later
-# process trusts those alone that were on disk before their flag was.
+# Flags of an image. A power cut may lose pixels that were written and not synced, so that a later
+# process trusts only those that were on disk before their flag.
 MISSING, WRITTEN, ON_DISK = 0, 1, 2
 
 
@@ -49,8 +48,8 @@ class PixelBank:
 
     The bank is a folder beside the manifest with the manifest's hash in its name, so a changed
     manifest gets a new bank. An image is decoded by :meth:`fill` or when it is first needed, and
-    then flagged. So a bank can be read while it is built, several processes can build it together,
-    and an interrupted build continues. A bank that is complete is not written to.
+    then flagged. So several processes can build and read a bank at the same time, and an
+    interrupted build continues. A complete bank is not written to.
 
     Args:
         manifest: the pairs; their sizes determine where each image lies.
@@ -73,15 +72,15 @@ class PixelBank:
         self.sizes1 = np.array([squash or pair.size1 for pair in self.pairs])
         self.sizes2 = np.array([squash or pair.size2 for pair in self.pairs])
         self.slots: list[Slot] = []
+        self._shard_sizes: list[int] = []
         self._images: list[tuple[int, int]] = []  # pair and view, by an image's number
-        numbers: dict[object, int] = {}  # pairs of one photo share its pixels
+        slots: dict[object, Slot] = {}  # pairs of one photo share its pixels
 
         def slot(pair: int, view: int, key: object, size: Sequence[int]) -> Slot:
-            if key not in numbers:
-                numbers[key] = len(self.slots)
+            if key not in slots:
+                slots[key] = self._append_slot(*map(int, size))
                 self._images.append((pair, view))
-                self.slots.append(self._next_slot(*map(int, size)))
-            return self.slots[numbers[key]]
+            return slots[key]
 
         self.slots1 = [slot(i, 1, p.img1, self.sizes1[i]) for i, p in enumerate(self.pairs)]
         self.slots2: list[Slot] = []
@@ -90,7 +89,7 @@ class PixelBank:
                 slot(i, 2, p.img2 or (p.img1, p.id), self.sizes2[i])
                 for i, p in enumerate(self.pairs)
             ]
-        self._maps: list[np.ndarray | None] = [None] * len(self._shard_sizes())
+        self._maps: list[np.ndarray | None] = [None] * len(self._shard_sizes)
         self._done: np.ndarray | None = None
         self._create_files()
         remove_other_banks(manifest)
@@ -120,34 +119,29 @@ class PixelBank:
             return
         # In random order, so that processes that fill one bank share the work.
         order = np.random.default_rng().permutation(missing)
-        for _ in progress(self._fill(order, workers), "decoding images", total=len(missing)):
-            pass
-        log.info("decoded %d images into %s (%.0f MB)", len(missing), self.path, self.bytes / 1e6)
 
-    def _fill(self, order: np.ndarray, workers: int) -> Iterator[None]:
-        pool = ThreadPoolExecutor(workers)
-        try:
+        def decode_groups() -> Iterator[None]:
             for start in range(0, len(order), SYNC_EVERY):
-                group = order[start : start + SYNC_EVERY]
-                yield from pool.map(self._decode_missing, group.tolist())
+                group = order[start : start + SYNC_EVERY].tolist()
+                yield from in_threads(self._decode_missing, group, workers)
                 self.sync()
+
+        try:
+            for _ in progress(decode_groups(), "decoding images", total=len(order)):
+                pass
         finally:
-            pool.shutdown(cancel_futures=True)
             self.sync()
+        size = sum(self._shard_sizes)
+        log.info("decoded %d images into %s (%.0f MB)", len(missing), self.path, size / 1e6)
 
     def sync(self) -> None:
         """Wait until all images that were written are on disk, and flag them so."""
         numbers = np.flatnonzero(self._flags() == WRITTEN)
-        with self._writing():
+        with self.writing():
             for shard in {self.slots[number].shard for number in numbers}:
                 with self._shard_file(shard).open("rb") as file:
                     os.fsync(file.fileno())
             self._flag(numbers, ON_DISK)
-
-    @property
-    def bytes(self) -> int:
-        """Size of all pixels."""
-        return sum(slot.bytes for slot in self.slots)
 
     def pixels(self) -> np.ndarray:
         """All pixels as one ``(B,)`` uint8 array for a device; call :meth:`fill` first."""
@@ -155,33 +149,25 @@ class PixelBank:
 
     def places(self, slots: Sequence[Slot]) -> np.ndarray:
         """``(P, 3)`` int64 of each slot: first byte in :meth:`pixels`, width, height."""
-        starts = np.cumsum([0, *self._shard_sizes()])
+        starts = np.cumsum([0, *self._shard_sizes])
         return np.array([(starts[s.shard] + s.start, s.width, s.height) for s in slots], np.int64)
 
-    def _next_slot(self, width: int, height: int) -> Slot:
-        """Behind the last image, or in a new shard if that one would grow too large."""
-        number, shard, start = len(self.slots), 0, 0
-        if self.slots:
-            last = self.slots[-1]
-            shard, start = last.shard, last.start + last.bytes
-            if start + 3 * width * height > SHARD_BYTES:
-                shard, start = shard + 1, 0
-        return Slot(number, shard, start, width, height)
-
-    def _shard_sizes(self) -> list[int]:
-        ends: dict[int, int] = {}
-        for slot in self.slots:
-            ends[slot.shard] = slot.start + slot.bytes
-        return list(ends.values())
+    def _append_slot(self, width: int, height: int) -> Slot:
+        """A slot behind the last image, or in a new shard if that one would grow too large."""
+        sizes = self._shard_sizes
+        if not sizes or sizes[-1] + 3 * width * height > SHARD_BYTES:
+            sizes.append(0)
+        self.slots.append(Slot(len(self.slots), len(sizes) - 1, sizes[-1], width, height))
+        sizes[-1] += 3 * width * height
+        return self.slots[-1]
 
     def _create_files(self) -> None:
-        """Create the files that are missing; nothing is written where all are there."""
-        lost = False
-        with self._writing():
+        """Create the files that are missing; nothing is written if none is."""
+        files = [(self._shard_file(n), size) for n, size in enumerate(self._shard_sizes)]
+        with self.writing():
             self.path.mkdir(exist_ok=True)
-            for number, size in enumerate(self._shard_sizes()):
-                lost |= _extend(self._shard_file(number), size)
-            if _extend(self._flag_file, len(self.slots)) or lost:
+            extended = [_extend(file, size) for file, size in files]
+            if _extend(self._flag_file, len(self.slots)) or any(extended):
                 self._flag(np.arange(len(self.slots)), MISSING)
             self._flag(np.flatnonzero(self._flags() == WRITTEN), MISSING)
 
@@ -191,18 +177,16 @@ class PixelBank:
         return pixels.reshape(slot.height, slot.width, 3)
 
     def _decode_missing(self, number: int) -> None:
-        if self._flags()[number] == MISSING:
-            self._decode(number)
-
-    def _decode(self, number: int) -> None:
-        """Write an image to its slot; another process would write the same bytes."""
+        """Write an image to its slot if it is missing; another process would write the same."""
+        if self._flags()[number] != MISSING:
+            return
         pair, view = self._images[number]
         image = read_view1(self.pairs[pair]) if view == 1 else read_view2(self.pairs[pair])
         if self.squash:
             image = cv2.resize(image, self.squash, interpolation=cv2.INTER_AREA)
         slot = self.slots[number]
         # Written, not mapped: a full disk is then an error instead of a crash.
-        with self._writing():
+        with self.writing():
             with self._shard_file(slot.shard).open("r+b") as file:
                 file.seek(slot.start)
                 file.write(image.tobytes())
@@ -216,7 +200,8 @@ class PixelBank:
                     file.write(bytes([flag]))
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Report an error of the file system as a HomoregError that names the bank."""
         try:
             yield
         except OSError as error:
@@ -274,6 +259,5 @@ def _extend(file: Path, size: int) -> bool:
     if file.is_file() and file.stat().st_size >= size:
         return False
     with file.open("ab") as handle:
-        if handle.tell() < size:
-            handle.truncate(size)
+        handle.truncate(size)
     return True

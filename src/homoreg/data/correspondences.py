@@ -1,4 +1,4 @@
-"""Sampling of patch pairs: keypoints that correspond through H, and keypoints that do not.
+"""Sampling of patch pairs: points that correspond through the homography, and points that do not.
 
 Sample ``i`` of an epoch is a function of ``(seed, epoch, i)`` alone.
 """
@@ -105,152 +105,108 @@ class PairSampling:
     correspondence: Literal["homography", "same_coordinates"] = "homography"
 
 
-def sample_patch_pairs(
-    views: Views,
-    sampling: PairSampling,
-    seed: int,
-    epoch: int,
-    indices: np.ndarray,
-    support: int = 1,
-    batch_size: int = 1,
-) -> PatchPairs:
-    """Draw the samples of an epoch with these indices.
+@dataclass(frozen=True)
+class PatchPairSampler:
+    """Draws patch pairs at points anywhere in the views; subclasses choose the points otherwise.
 
     Args:
-        views: the pairs to draw from.
+        views: the geometry of all pairs of views.
+        members: ``(M,)`` indices of the pairs to draw from.
         sampling: options.
         seed: of the run.
-        epoch: part of each sample's key.
-        indices: ``(N,)`` integers ≥ 0.
         support: side of the window, pixels; used by ``"same_coordinates"`` alone.
         batch_size: samples in a batch, all devices together; used with ``photos_per_batch`` alone.
-
-    Raises:
-        HomoregError: negatives from other photos where there is one photo, two views that hardly
-            overlap, or a negative radius that leaves no place in a view.
-    """
-    rows = np.arange(len(indices))
-    places = _places(views, sampling, support)
-    photos = views.photos
-
-    def draw(purpose: str, attempt: int, rows: np.ndarray, draws: int) -> np.ndarray:
-        return keyed_uniforms(keyed_seed(seed, epoch, purpose, attempt), indices[rows], draws)
-
-    u = draw("what", 0, rows, 5)
-    # The pairs that each sample and its negatives are drawn from.
-    choices = np.broadcast_to(places.pairs, (len(rows), len(places.pairs)))
-    pair1 = _pick(choices, rows, u[:, 0])
-    if sampling.photos_per_batch:
-        choices = _pairs_of_batches(places.pairs, views, sampling, seed, epoch, indices, batch_size)
-        pair1 = choices[rows, indices % batch_size * choices.shape[1] // batch_size]
-    negative_kind = np.where(u[:, 2] < sampling.same_photo_share, SAME_PHOTO, OTHER_PHOTO)
-    kind = np.where(u[:, 1] < sampling.positive_share, POSITIVE, negative_kind)
-
-    frames1 = places.first(pair1, np.zeros((len(rows), 2)))
-    carried = frames1.copy()
-
-    def outside(attempt: int, rows: np.ndarray) -> np.ndarray:
-        pair = pair1[rows]
-        frames1[rows] = places.first(pair, draw("point 1", attempt, rows, 2))
-        carried[rows] = places.carry(pair, frames1[rows])
-        place2 = carried[rows, :2]
-        # NaN, a point at infinity, counts as outside.
-        return ~((place2 >= 0) & (place2 <= views.sizes2[pair] - 1)).all(1)
-
-    _redraw(rows, outside, "two views hardly overlap, so that no point lies in both: warp less")
-
-    pair2 = pair1.copy()
-    frames2 = places.jitter(pair1, carried, u[:, 3:5], draw("frame", 0, rows, 2))
-
-    def same_photo_again(attempt: int, rows: np.ndarray) -> np.ndarray:
-        v = draw("other photo", attempt, rows, 3)
-        pair2[rows] = _pick(choices, rows, v[:, 0])
-        frames2[rows] = places.second(pair2[rows], v[:, 1:])
-        return photos[pair2[rows]] == photos[pair1[rows]]
-
-    others = rows[kind == OTHER_PHOTO]
-    if len(others) and (photos[choices[0]] == photos[choices[0, 0]]).all():
-        raise HomoregError(
-            "data.sampling.same_photo_share: negatives from other photos need at least two photos"
-        )
-    _redraw(
-        others,
-        same_photo_again,
-        "data.sampling.same_photo_share: negatives from other photos need more photos",
-    )
-
-    def too_close(attempt: int, rows: np.ndarray) -> np.ndarray:
-        frames2[rows] = places.second(pair2[rows], draw("same photo", attempt, rows, 2))
-        distances = np.linalg.norm(frames2[rows, :2] - carried[rows, :2], axis=1)
-        return distances < sampling.negative_radius_px
-
-    _redraw(
-        rows[kind == SAME_PHOTO],
-        too_close,
-        f"data.sampling.negative_radius_px={sampling.negative_radius_px} leaves no place in a view",
-    )
-    return PatchPairs(pair1, frames1, pair2, frames2, carried[:, :2], kind)
-
-
-def _pick(choices: np.ndarray, rows: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """One of each row's choices, by a number in [0, 1)."""
-    return choices[rows, (uniforms * choices.shape[1]).astype(int)]
-
-
-def _pairs_of_batches(
-    pairs: np.ndarray,
-    views: Views,
-    sampling: PairSampling,
-    seed: int,
-    epoch: int,
-    indices: np.ndarray,
-    batch_size: int,
-) -> np.ndarray:
-    """``(N, photos_per_batch)`` the pairs that each sample's batch is drawn from."""
-    assert sampling.photos_per_batch
-    order = np.argsort(views.photos[pairs], kind="stable")
-    photos, starts, counts = np.unique(
-        views.photos[pairs][order], return_index=True, return_counts=True
-    )
-    width = min(sampling.photos_per_batch, len(photos))
-    choices = np.empty((len(indices), width), int)
-    batches = indices // batch_size
-    for batch in np.unique(batches).tolist():
-        key = keyed_seed(seed, epoch, "photos of a batch", batch)
-        u = keyed_uniforms(key, photos, 2)
-        chosen = np.argsort(u[:, 0])[:width]
-        which = starts[chosen] + (u[chosen, 1] * counts[chosen]).astype(int)
-        choices[batches == batch] = pairs[order[which]]
-    return choices
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Points anywhere in the views; the base class of the other ways to choose places.
-
-    ``pairs`` are the pairs to draw from.
     """
 
     views: Views
+    members: np.ndarray
     sampling: PairSampling
-    pairs: np.ndarray
+    seed: int
+    support: int = 1
+    batch_size: int = 1
+
+    def sample(self, epoch: int, indices: np.ndarray) -> PatchPairs:
+        """Draw the samples of an epoch with these indices, ``(N,)`` integers ≥ 0.
+
+        Raises:
+            HomoregError: negatives from other photos where there is one photo, two views that
+                hardly overlap, or a negative radius that leaves no point in a view.
+        """
+        views, sampling, photos = self.views, self.sampling, self.views.photos
+        rows = np.arange(len(indices))
+
+        def draw(purpose: str, attempt: int, rows: np.ndarray, draws: int) -> np.ndarray:
+            key = keyed_seed(self.seed, epoch, purpose, attempt)
+            return keyed_uniforms(key, indices[rows], draws)
+
+        u = draw("what", 0, rows, 5)
+        # The pairs that each sample and its negatives are drawn from.
+        choices = np.broadcast_to(self.members, (len(rows), len(self.members)))
+        pair1 = _pick(choices, rows, u[:, 0])
+        if sampling.photos_per_batch:
+            choices = self._pairs_of_batches(epoch, indices, sampling.photos_per_batch)
+            pair1 = choices[rows, indices % self.batch_size * choices.shape[1] // self.batch_size]
+        negative_kind = np.where(u[:, 2] < sampling.same_photo_share, SAME_PHOTO, OTHER_PHOTO)
+        kind = np.where(u[:, 1] < sampling.positive_share, POSITIVE, negative_kind)
+
+        frames1 = self.first(pair1, np.zeros((len(rows), 2)))
+        mapped = frames1.copy()
+
+        def outside(attempt: int, rows: np.ndarray) -> np.ndarray:
+            pair = pair1[rows]
+            frames1[rows] = self.first(pair, draw("point 1", attempt, rows, 2))
+            mapped[rows] = self.map_to_view2(pair, frames1[rows])
+            # NaN, a point at infinity, counts as outside.
+            place2 = mapped[rows, :2]
+            return ~((place2 >= 0) & (place2 <= views.sizes2[pair] - 1)).all(1)
+
+        _redraw(rows, outside, "two views hardly overlap, so that no point lies in both: warp less")
+
+        pair2 = pair1.copy()
+        frames2 = self.jitter(pair1, mapped, u[:, 3:5], draw("frame", 0, rows, 2))
+
+        def same_photo_again(attempt: int, rows: np.ndarray) -> np.ndarray:
+            v = draw("other photo", attempt, rows, 3)
+            pair2[rows] = _pick(choices, rows, v[:, 0])
+            frames2[rows] = self.second(pair2[rows], v[:, 1:])
+            return photos[pair2[rows]] == photos[pair1[rows]]
+
+        _redraw(
+            rows[kind == OTHER_PHOTO],
+            same_photo_again,
+            "data.sampling.same_photo_share: negatives from other photos need more photos, "
+            "at least two",
+        )
+
+        def too_close(attempt: int, rows: np.ndarray) -> np.ndarray:
+            frames2[rows] = self.second(pair2[rows], draw("same photo", attempt, rows, 2))
+            distances = np.linalg.norm(frames2[rows, :2] - mapped[rows, :2], axis=1)
+            return distances < sampling.negative_radius_px
+
+        _redraw(
+            rows[kind == SAME_PHOTO],
+            too_close,
+            f"data.sampling.negative_radius_px={sampling.negative_radius_px} leaves no point in a "
+            "view",
+        )
+        return PatchPairs(pair1, frames1, pair2, frames2, mapped[:, :2], kind)
 
     def first(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-        """A place in view 1 of each pair, by two numbers in [0, 1)."""
+        """A point in view 1 of each pair, by two numbers in [0, 1)."""
         return uniforms * (self.views.sizes1[pair] - 1)
 
     def second(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-        """A place in view 2 of each pair."""
+        """A point in view 2 of each pair, by two numbers in [0, 1)."""
         return uniforms * (self.views.sizes2[pair] - 1)
 
-    def carry(self, pair: np.ndarray, frames1: np.ndarray) -> np.ndarray:
-        """The places in view 2 that correspond to places in view 1."""
+    def map_to_view2(self, pair: np.ndarray, frames1: np.ndarray) -> np.ndarray:
+        """The points of view 2 that correspond to points of view 1."""
         return transform_frames(frames1, self.views.homographies[pair])
 
     def jitter(
         self, pair: np.ndarray, frames2: np.ndarray, place: np.ndarray, frame: np.ndarray
     ) -> np.ndarray:
-        """Frames of view 2 off by the jitter, by numbers in [0, 1)."""
+        """Frames of view 2 with jitter, by ``(N, 2)`` numbers in [0, 1) each."""
         sampling, jittered = self.sampling, frames2.copy()
         jittered[:, :2] += (2 * place - 1) * sampling.jitter_px
         if frames2.shape[1] > 2:
@@ -259,25 +215,36 @@ class _Places:
             jittered[:, 3] += (2 * frame[:, 1] - 1) * sampling.jitter_deg
         return jittered
 
+    def _pairs_of_batches(self, epoch: int, indices: np.ndarray, width: int) -> np.ndarray:
+        """``(N, width)`` the pairs that each sample's batch is drawn from, one for each photo."""
+        order = self.members[np.argsort(self.views.photos[self.members], kind="stable")]
+        photos, starts, counts = np.unique(
+            self.views.photos[order], return_index=True, return_counts=True
+        )
+        width = min(width, len(photos))
+        choices = np.empty((len(indices), width), int)
+        batches = indices // self.batch_size
+        for batch in np.unique(batches).tolist():
+            u = keyed_uniforms(keyed_seed(self.seed, epoch, "photos of a batch", batch), photos, 2)
+            chosen = np.argsort(u[:, 0])[:width]
+            which = starts[chosen] + (u[chosen, 1] * counts[chosen]).astype(int)
+            choices[batches == batch] = order[which]
+        return choices
 
-@dataclass(frozen=True)
-class _KeypointPlaces(_Places):
-    """Keypoints of view 1 that view 2 shows, and where they lie there."""
 
-    keypoints: ViewKeypoints
+class KeypointSampler(PatchPairSampler):
+    """Draws from the keypoints of view 1 that view 2 shows, and where they lie there."""
 
     def first(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-        return self.keypoints.pick(pair, uniforms[:, 0])
+        assert self.views.keypoints is not None
+        return self.views.keypoints.pick(pair, uniforms[:, 0])
 
     def second(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-        return self.carry(pair, self.first(pair, uniforms))
+        return self.map_to_view2(pair, self.first(pair, uniforms))
 
 
-@dataclass(frozen=True)
-class _SameCoordinates(_Places):
+class SameCoordinatesSampler(PatchPairSampler):
     """The study's flaw: windows at the same coordinates of both views, on whole pixels."""
-
-    support: int
 
     def first(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         return self._inside(self.views.sizes1[pair], uniforms)
@@ -285,7 +252,7 @@ class _SameCoordinates(_Places):
     def second(self, pair: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         return self._inside(self.views.sizes2[pair], uniforms)
 
-    def carry(self, pair: np.ndarray, frames1: np.ndarray) -> np.ndarray:
+    def map_to_view2(self, pair: np.ndarray, frames1: np.ndarray) -> np.ndarray:
         return frames1
 
     def jitter(
@@ -302,13 +269,30 @@ class _SameCoordinates(_Places):
         return np.floor(uniforms * free) + (self.support - 1) / 2
 
 
-def _places(views: Views, sampling: PairSampling, support: int) -> _Places:
-    everything = np.arange(len(views.photos))
+def patch_pair_sampler(
+    views: Views,
+    members: np.ndarray,
+    sampling: PairSampling,
+    seed: int,
+    support: int = 1,
+    batch_size: int = 1,
+) -> PatchPairSampler:
+    """The sampler that the options ask for; see :class:`PatchPairSampler`.
+
+    Raises:
+        HomoregError: the views of no pair share enough keypoints.
+    """
+    kind = PatchPairSampler
     if sampling.correspondence == "same_coordinates":
-        return _SameCoordinates(views, sampling, everything, support)
-    if views.keypoints is None:
-        return _Places(views, sampling, everything)
-    return _KeypointPlaces(views, sampling, views.keypoints.usable(), views.keypoints)
+        kind = SameCoordinatesSampler
+    elif views.keypoints is not None:
+        kind, members = KeypointSampler, views.keypoints.usable(members)
+    return kind(views, members, sampling, seed, support, batch_size)
+
+
+def _pick(choices: np.ndarray, rows: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """One of each row's choices, by a number in [0, 1)."""
+    return choices[rows, (uniforms * choices.shape[1]).astype(int)]
 
 
 def _redraw(

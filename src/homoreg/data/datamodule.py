@@ -1,21 +1,27 @@
 """Batches of patch pairs for training and validation."""
 
-import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import numpy as np
+import pydantic
 import torch
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, validate_call
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from homoreg.data.bank import PixelBank, photos_of
-from homoreg.data.correspondences import PairSampling, PatchPairs, Views, sample_patch_pairs
+from homoreg.data.correspondences import (
+    PairSampling,
+    PatchPairs,
+    PatchPairSampler,
+    Views,
+    patch_pair_sampler,
+)
 from homoreg.data.device import DeviceBank
 from homoreg.data.keypoints import Detector, view_keypoints
 from homoreg.data.manifest import Pair, PairManifest
@@ -24,8 +30,6 @@ from homoreg.data.views import view2_around
 from homoreg.errors import HomoregError
 from homoreg.geometry import resized_homography
 from homoreg.keyed import keyed_seed
-
-log = logging.getLogger(__name__)
 
 # One batch of N patch pairs:
 # "patches" (2N, S, S, 3) uint8, the N first patches, then the N second ones;
@@ -42,67 +46,26 @@ VALIDATION_SEED = keyed_seed("validation")
 TRAIN_EVAL_SEED = keyed_seed("training pairs in evaluation mode")
 
 
+@dataclass(eq=False)
 class PatchPairDataset(Dataset):
     """Batches of patch pairs: sample ``i`` of epoch ``e`` is item ``e · length + i``.
 
     Args:
         bank: pixels.
-        views: geometry of the bank's pairs.
-        members: ``(P,)`` indices of the pairs to draw from.
-        sampling: options.
-        seed: with epoch and index, the key of a sample.
+        sampler: draws where the patches lie.
         length: samples in an epoch.
-        batch_size: samples in a batch.
         window: how patches are cut.
-
-    Attributes:
         on_device: return the patches' places instead of patches, for the training device to cut.
     """
 
-    on_device = False
-
-    def __init__(
-        self,
-        bank: PixelBank,
-        views: Views,
-        members: np.ndarray,
-        sampling: PairSampling,
-        seed: int,
-        length: int,
-        batch_size: int,
-        window: Window,
-    ) -> None:
-        self.bank = bank
-        self.bank_photos = views.photos
-        self.members = members
-        self.views = Views(
-            views.homographies[members],
-            views.sizes1[members],
-            views.sizes2[members],
-            views.photos[members],
-            views.keypoints and views.keypoints.of(members),
-        )
-        self.sampling = sampling
-        self.seed = seed
-        self.length = length
-        self.batch_size = batch_size
-        self.window = window
+    bank: PixelBank
+    sampler: PatchPairSampler
+    length: int
+    window: Window
+    on_device: bool = False
 
     def __len__(self) -> int:
         return self.length
-
-    def sample(self, epoch: int, indices: np.ndarray) -> PatchPairs:
-        """Where the patches lie; pair indices are the bank's."""
-        drawn = sample_patch_pairs(
-            self.views,
-            self.sampling,
-            self.seed,
-            epoch,
-            indices,
-            self.window.support,
-            self.batch_size,
-        )
-        return replace(drawn, pair1=self.members[drawn.pair1], pair2=self.members[drawn.pair2])
 
     def __getitem__(self, items: list[int]) -> Batch:
         """A batch of these items, all of one epoch."""
@@ -111,25 +74,25 @@ class PatchPairDataset(Dataset):
     def cut(self, items: list[int], on_device: bool = False) -> Batch:
         """A batch with its patches, or with their places for a device that holds the bank."""
         epoch = items[0] // self.length
-        pairs = self.sample(epoch, np.asarray(items) - epoch * self.length)
+        pairs = self.sampler.sample(epoch, np.asarray(items) - epoch * self.length)
         batch = {
             "label": torch.from_numpy(pairs.label),
-            "photo": torch.from_numpy(self.bank_photos[pairs.pair1]),
+            "photo": torch.from_numpy(self.sampler.views.photos[pairs.pair1]),
             "pair": torch.from_numpy(pairs.pair1),
             "points1": torch.from_numpy(pairs.frames1[:, :2].astype(np.float32)),
             "points2": torch.from_numpy(pairs.places2.astype(np.float32)),
         }
         if on_device:
-            images1 = [self.bank.slots1[pair].number for pair in pairs.pair1]
-            images2 = [self.bank.slots2[pair].number for pair in pairs.pair2]
-            frames = np.concatenate([pairs.frames1, pairs.frames2])
-            batch["images"] = torch.tensor(images1 + images2)
-            batch["frames"] = torch.from_numpy(frames.astype(np.float32))
+            slots1, slots2, frames2 = self.bank.slots1, self.bank.slots2, pairs.frames2
+            slots = [slots1[pair] for pair in pairs.pair1] + [slots2[pair] for pair in pairs.pair2]
+            batch["images"] = torch.tensor([slot.number for slot in slots])
+            frames = np.concatenate([pairs.frames1, frames2]).astype(np.float32)
+            batch["frames"] = torch.from_numpy(frames)
             return batch
         images = [self.bank.view1(pair) for pair in pairs.pair1]
-        second_images, second_frames = self._second_views(pairs)
-        frames = np.concatenate([pairs.frames1, second_frames])
-        batch["patches"] = torch.from_numpy(self.window.patches(images + second_images, frames))
+        images2, frames2 = self._second_views(pairs)
+        frames = np.concatenate([pairs.frames1, frames2])
+        batch["patches"] = torch.from_numpy(self.window.patches(images + images2, frames))
         return batch
 
     def _second_views(self, pairs: PatchPairs) -> tuple[list[np.ndarray], np.ndarray]:
@@ -137,16 +100,17 @@ class PatchPairDataset(Dataset):
         frames = pairs.frames2
         if self.bank.slots2:
             return [self.bank.view2(pair) for pair in pairs.pair2], frames
-        parts = [
-            view2_around(self.bank.pairs[pair], self.bank.view1(pair), point, reach)
-            for pair, point, reach in zip(
-                pairs.pair2, frames[:, :2], self.window.reach(frames), strict=True
-            )
-        ]
-        places = np.array([point for _, point in parts])
-        return [image for image, _ in parts], np.column_stack([places, frames[:, 2:]])
+        reach = self.window.reach(frames)
+        images, points = [], []
+        for pair, point, distance in zip(pairs.pair2, frames[:, :2], reach, strict=True):
+            photo = self.bank.view1(pair)
+            image, point_in_part = view2_around(self.bank.pairs[pair], photo, point, distance)
+            images.append(image)
+            points.append(point_in_part)
+        return images, np.column_stack([points, frames[:, 2:]])
 
 
+@dataclass(eq=False)
 class EpochBatches(Sampler[list[int]]):
     """Yields batches of sample indices, in order: samples are random by their key.
 
@@ -158,19 +122,11 @@ class EpochBatches(Sampler[list[int]]):
         device: index of this process; it gets every ``devices``-th sample.
     """
 
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        epoch: Callable[[], int],
-        devices: int = 1,
-        device: int = 0,
-    ) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.epoch = epoch
-        self.devices = devices
-        self.device = device
+    length: int
+    batch_size: int
+    epoch: Callable[[], int]
+    devices: int = 1
+    device: int = 0
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
@@ -182,6 +138,9 @@ class EpochBatches(Sampler[list[int]]):
             yield list(range(first + start + self.device, first + end, self.devices))
 
 
+@pydantic.dataclasses.dataclass(
+    eq=False, config=ConfigDict(title="data", extra="forbid", arbitrary_types_allowed=True)
+)
 class PatchPairDataModule(pl.LightningDataModule):
     """Patch pairs from ``root/pairs_train.json``, split into training and validation by photo.
 
@@ -211,71 +170,54 @@ class PatchPairDataModule(pl.LightningDataModule):
         views: ``"stored"`` keeps both views in the bank; ``"on_the_fly"`` keeps the photographs
             and renders the parts of view 2 that are needed, without the losses of a JPEG file.
         fill_bank: decode all images before training; otherwise each when it is first needed.
-        keypoints: detector whose keypoints in view 1, carried to view 2 by the homography, are the
-            places of the patches; None takes places anywhere. They are detected once and kept with
-            the bank. Needed by windows that follow keypoints.
+        keypoints: detector whose keypoints in view 1, mapped to view 2 by the homography, are the
+            centers of the patches; None takes points anywhere. They are detected once and stored
+            in the bank. Needed by windows that follow keypoints.
         train_photos: number of photos to train on, the first by their keys; None for all. The
             validation photos stay the same.
         device_bank: keep the bank on the training device and cut patches there. They differ by up
             to two gray levels from those cut on the host: part of a run's identity.
+
+    Raises:
+        ValidationError: an option is out of its range.
+        HomoregError: options that exclude each other.
     """
 
-    VALIDATION_SETS = ("val", "val_same_photo", "train_eval")
+    VALIDATION_SETS: ClassVar = ("val", "val_same_photo", "train_eval")
 
-    @validate_call(config=ConfigDict(title="data", arbitrary_types_allowed=True))
-    def __init__(
-        self,
-        root: Path,
-        window: Window,
-        sampling: PairSampling,
-        seed: int,
-        pairs_per_epoch: PositiveInt,
-        batch_size: PositiveInt,
-        resample: bool = True,
-        validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1,
-        validation_pairs: PositiveInt = 2000,
-        num_workers: NonNegativeInt = 1,
-        squash: tuple[PositiveInt, PositiveInt] | None = None,
-        pairs_per_view: PositiveInt | None = None,
-        validation_split: Literal["photo", "sample"] = "photo",
-        validation_resample: bool = False,
-        views: Literal["stored", "on_the_fly"] = "stored",
-        fill_bank: bool = True,
-        keypoints: Detector | None = None,
-        train_photos: PositiveInt | None = None,
-        device_bank: bool = False,
-    ) -> None:
+    root: Path
+    window: Window
+    sampling: PairSampling
+    seed: int
+    pairs_per_epoch: PositiveInt
+    batch_size: PositiveInt
+    resample: bool = True
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_pairs: PositiveInt = 2000
+    num_workers: NonNegativeInt = 1
+    squash: tuple[PositiveInt, PositiveInt] | None = None
+    pairs_per_view: PositiveInt | None = None
+    validation_split: Literal["photo", "sample"] = "photo"
+    validation_resample: bool = False
+    views: Literal["stored", "on_the_fly"] = "stored"
+    fill_bank: bool = True
+    keypoints: Detector | None = None
+    train_photos: PositiveInt | None = None
+    device_bank: bool = False
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if window.window != "fixed" and keypoints is None:
+        if self.window.window != "fixed" and self.keypoints is None:
             raise HomoregError(
-                f"patch.window={window.window} needs keypoints with a scale: give a detector, such "
-                "as detector@data.keypoints=sift"
+                f"patch.window={self.window.window} needs keypoints with a scale: give a detector, "
+                "such as detector@data.keypoints=sift"
             )
-        if views == "on_the_fly" and squash is not None:
+        if self.views == "on_the_fly" and self.squash is not None:
             raise HomoregError("data.views=on_the_fly: data.squash needs data.views=stored")
-        if device_bank and (views != "stored" or not fill_bank):
+        if self.device_bank and (self.views != "stored" or not self.fill_bank):
             raise HomoregError(
                 "data.device_bank=true needs data.views=stored and data.fill_bank=true"
             )
-        self.root = root
-        self.window = window
-        self.sampling = sampling
-        self.seed = seed
-        self.pairs_per_epoch = pairs_per_epoch
-        self.batch_size = batch_size
-        self.resample = resample
-        self.validation_share = validation_share
-        self.validation_pairs = validation_pairs
-        self.num_workers = num_workers
-        self.squash = squash
-        self.pairs_per_view = pairs_per_view
-        self.validation_split = validation_split
-        self.validation_resample = validation_resample
-        self.views = views
-        self.fill_bank = fill_bank
-        self.device_bank = device_bank
-        self.keypoints = keypoints
-        self.train_photos = train_photos
         self._device_bank: DeviceBank | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -286,39 +228,23 @@ class PatchPairDataModule(pl.LightningDataModule):
         """
         if hasattr(self, "train"):
             return
-        self.manifest = PairManifest.load(self.root / "pairs_train.json")
-        self.manifest.require_homographies()
+        self.manifest = PairManifest.load(self.root / "pairs_train.json").require_homographies()
         pairs = self.manifest.pairs
-        everyone = np.arange(len(pairs))
-        self.train_members = self.validation_members = everyone
-        if self.validation_split == "photo":
-            chosen = validation_photos({p.photo for p in pairs}, self.validation_share)
-            held_out = np.array([pair.photo in chosen for pair in pairs])
-            self.train_members, self.validation_members = everyone[~held_out], everyone[held_out]
-        if self.train_photos:
-            chosen = training_photos(
-                {pairs[m].photo for m in self.train_members}, self.train_photos
-            )
-            kept = [pairs[member].photo in chosen for member in self.train_members]
-            self.train_members = self.train_members[kept]
-        if self.pairs_per_view:
-            share = 1.0 if self.validation_split == "photo" else 1 - self.validation_share
-            self.pairs_per_epoch = round(share * self.pairs_per_view * len(self.train_members))
+        self._split(pairs)
         bank = PixelBank(self.manifest, self.squash, photos_only=self.views == "on_the_fly")
         if self.fill_bank:
             bank.fill()
         homographies = np.array([squashed_homography(pair, self.squash) for pair in pairs])
-        keypoints = None
-        if self.keypoints is not None:
-            keypoints = view_keypoints(bank, self.keypoints, homographies)
+        keypoints = self.keypoints and view_keypoints(bank, self.keypoints, homographies)
         views = Views(homographies, bank.sizes1, bank.sizes2, photos_of(pairs), keypoints)
 
         def dataset(
             members: np.ndarray, sampling: PairSampling, seed: int, length: int
         ) -> PatchPairDataset:
-            return PatchPairDataset(
-                bank, views, members, sampling, seed, length, self.batch_size, self.window
+            sampler = patch_pair_sampler(
+                views, members, sampling, seed, self.window.support, self.batch_size
             )
+            return PatchPairDataset(bank, sampler, length, self.window, self.device_bank)
 
         self.train = dataset(self.train_members, self.sampling, self.seed, self.pairs_per_epoch)
         hard = replace(
@@ -334,6 +260,22 @@ class PatchPairDataModule(pl.LightningDataModule):
             "val_same_photo": dataset(self.validation_members, hard, VALIDATION_SEED, count),
             "train_eval": dataset(self.train_members, self.sampling, TRAIN_EVAL_SEED, count),
         }
+
+    def _split(self, pairs: list[Pair]) -> None:
+        """Set the pairs of views to train on and to validate on, and the length of an epoch."""
+        train = validation = {pair.photo for pair in pairs}
+        share = 1 - self.validation_share
+        if self.validation_split == "photo":
+            validation = validation_photos(train, self.validation_share)
+            train, share = train - validation, 1.0
+        if self.train_photos:
+            train = training_photos(train, self.train_photos)
+        self.train_members, self.validation_members = (
+            np.flatnonzero([pair.photo in photos for pair in pairs])
+            for photos in (train, validation)
+        )
+        if self.pairs_per_view:
+            self.pairs_per_epoch = round(share * self.pairs_per_view * len(self.train_members))
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Tensors also where workers sent arrays."""
@@ -354,12 +296,11 @@ class PatchPairDataModule(pl.LightningDataModule):
         self.train.bank.sync()
 
     def train_dataloader(self) -> DataLoader:
-        batches = self._batches(self.pairs_per_epoch, self.resample)
-        return self._loader(self.train, batches, self.num_workers)
+        return self._loader(self.train, self.resample, self.num_workers)
 
     def val_dataloader(self) -> list[DataLoader]:
-        batches = self._batches(self.validation_pairs, self.validation_resample)
-        return [self._loader(self.validation[name], batches, 0) for name in self.VALIDATION_SETS]
+        sets = [self.validation[name] for name in self.VALIDATION_SETS]
+        return [self._loader(dataset, self.validation_resample, 0) for dataset in sets]
 
     def check_devices(self, devices: int) -> None:
         """Raise HomoregError if batches cannot be divided evenly among the devices."""
@@ -368,15 +309,7 @@ class PatchPairDataModule(pl.LightningDataModule):
             if value % devices:
                 raise HomoregError(f"data.{name}={value}: give a multiple of the {devices} devices")
 
-    def _batches(self, length: int, resample: bool) -> EpochBatches:
-        devices, device = 1, 0
-        if self.trainer:
-            devices, device = self.trainer.world_size, self.trainer.global_rank
-        return EpochBatches(length, self.batch_size, self._epoch(resample), devices, device)
-
-    def _epoch(self, resample: bool) -> Callable[[], int]:
-        """A function that returns the epoch to sample: the trainer's, or always the first."""
-
+    def _loader(self, dataset: PatchPairDataset, resample: bool, workers: int) -> DataLoader:
         # A resumed run draws its first batches before Lightning has restored ``current_epoch``;
         # the number of processed epochs is known by then.
         def epoch() -> int:
@@ -385,17 +318,14 @@ class PatchPairDataModule(pl.LightningDataModule):
             # Lightning annotates the counter's base class, which lacks ``processed``.
             return self.trainer.fit_loop.epoch_progress.total.processed  # type: ignore[attr-defined]
 
-        return epoch
-
-    def _loader(self, dataset: PatchPairDataset, batches: EpochBatches, workers: int) -> DataLoader:
-        dataset.on_device = self.device_bank
+        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         # Some launchers (joblib's loky) replace Python's way of starting processes by one that a
         # loader cannot use; workers are forked so that they share the bank.
         forked = workers > 0 and sys.platform == "linux"
         queued = PREFETCHED * workers * 2 * self.batch_size * 3 * self.window.size**2
         return DataLoader(
             dataset,
-            sampler=batches,
+            sampler=EpochBatches(dataset.length, self.batch_size, epoch, *ranks),
             batch_size=None,  # the dataset returns whole batches
             num_workers=workers,
             prefetch_factor=PREFETCHED if workers else None,
@@ -431,7 +361,7 @@ def squashed_homography(pair: Pair, squash: tuple[int, int] | None) -> np.ndarra
 
 
 def validation_photos(photos: set[str], share: float) -> set[str]:
-    """The photos held out for validation: those with the smallest keys.
+    """The photos held out for validation, the first by their keys.
 
     Args:
         photos: names of all photos.

@@ -45,23 +45,15 @@ class DeviceBank:
         Returns:
             ``(N, size, size, 3)`` uint8.
         """
-        window = self.window
-        if window.window == "fixed":
-            return cut_patches_on_device(
-                self.pixels,
-                self.places[0, images],
-                frames[:, :2],
-                support=window.support,
-                size=window.size,
-            )
-        at_once = WINDOWS_AT_ONCE // 4
-        parts = [
-            self._cut_along(some_images, some_frames)
-            for some_images, some_frames in zip(
-                images.split(at_once), frames.split(at_once), strict=True
-            )
-        ]
-        return torch.cat(parts)
+        fixed = self.window.window == "fixed"
+        cut = self._cut_fixed if fixed else self._cut_along
+        at_once = WINDOWS_AT_ONCE if fixed else WINDOWS_AT_ONCE // 4
+        return torch.cat(list(map(cut, images.split(at_once), frames.split(at_once))))
+
+    def _cut_fixed(self, images: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        support, size = self.window.support, self.window.size
+        places = self.places[0, images]
+        return cut_patches_on_device(self.pixels, places, frames[:, :2], support=support, size=size)
 
     def _cut_along(self, images: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         size, count = self.window.size, SAMPLES * self.window.size
@@ -137,18 +129,6 @@ def cut_patches_on_device(
     Returns:
         ``(N, size, size, 3)`` uint8 on the device of ``pixels``.
     """
-    parts = [
-        _cut(pixels, some_slots, some_points, support, size)
-        for some_slots, some_points in zip(
-            slots.split(WINDOWS_AT_ONCE), points.split(WINDOWS_AT_ONCE), strict=True
-        )
-    ]
-    return torch.cat(parts)
-
-
-def _cut(
-    pixels: torch.Tensor, slots: torch.Tensor, points: torch.Tensor, support: int, size: int
-) -> torch.Tensor:
     first, width, height = slots[:, :, None].unbind(1)  # (N, 1) each
     corner = points - (support - 1) / 2
     whole = corner.floor()

@@ -11,7 +11,7 @@ import requests
 from homoreg.data.images import PhotoError, decode_image
 from homoreg.data.stores import PhotoStore
 from homoreg.errors import HomoregError
-from homoreg.files import atomic_path
+from homoreg.files import write_bytes
 
 # After this many photos in a row that failed in every try, the server is taken to be down.
 FAILURES_IN_A_ROW = 20
@@ -76,8 +76,7 @@ class Download(PhotoStore):
         if path.exists():
             return path.read_bytes()
         data = self._download(name)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(path, data)
         return data
 
     def _download(self, name: str) -> bytes:

@@ -5,7 +5,6 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -46,22 +45,18 @@ class ViewKeypoints:
         rows = self.starts[pair] + (uniforms * self.counts[pair]).astype(int)
         return self.frames[self.shown[rows]]
 
-    def usable(self) -> np.ndarray:
-        """The pairs that have keypoints enough to draw from.
+    def usable(self, pairs: np.ndarray) -> np.ndarray:
+        """Those of the pairs that have enough keypoints to draw from.
 
         Raises:
             HomoregError: none has.
         """
-        usable = np.flatnonzero(self.counts >= MIN_KEYPOINTS)
+        usable = pairs[self.counts[pairs] >= MIN_KEYPOINTS]
         if not len(usable):
             raise HomoregError(
                 f"data.keypoints: no two views share {MIN_KEYPOINTS} keypoints of this detector"
             )
         return usable
-
-    def of(self, members: np.ndarray) -> "ViewKeypoints":
-        """The keypoints of some of the pairs."""
-        return ViewKeypoints(self.frames, self.shown, self.starts[members], self.counts[members])
 
 
 def view_keypoints(bank: PixelBank, detector: Detector, homographies: np.ndarray) -> ViewKeypoints:
@@ -106,17 +101,10 @@ def _detected(bank: PixelBank, detector: Detector) -> tuple[np.ndarray, np.ndarr
     ends = np.cumsum([len(keypoints) for keypoints in found])
     some = [keypoints for keypoints in found if len(keypoints)]
     frames = np.concatenate(some) if some else np.empty((0, 2))
-    _write(path, frames, ends)
+    with bank.writing(), atomic_path(path) as temporary:
+        np.savez(temporary, frames=frames, ends=ends)
     log.info("detected %d keypoints in %d images", len(frames), len(found))
     return frames, ends
-
-
-def _write(path: Path, frames: np.ndarray, ends: np.ndarray) -> None:
-    try:
-        with atomic_path(path) as temporary:
-            np.savez(temporary, frames=frames, ends=ends)
-    except OSError as error:
-        raise HomoregError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def detector_key(detector: Detector) -> str:

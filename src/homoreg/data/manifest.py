@@ -4,19 +4,19 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from homoreg.data.images import image_size
 from homoreg.errors import HomoregError
-from homoreg.files import write_text
+from homoreg.files import reading, write_text
 
 VERSION = 1
 
@@ -69,18 +69,20 @@ class PairManifest:
                 or outside the manifest's folder, or a homography is singular.
         """
         path = Path(path).absolute()
-        try:
+        with reading(path, "a manifest of pairs"):
             data = path.read_bytes()
-        except OSError as error:
-            raise HomoregError(f"{path}: cannot be read ({error.strerror})") from error
         digest = hashlib.sha256(data).hexdigest()
-        with _collector_paused():
+        gc.disable()  # it would traverse the growing list again and again
+        try:
             if data.lstrip()[:1] == b"[":
-                return cls(path, _notebook_pairs(path, data), digest)
+                entries = _validated(_NOTEBOOK_LIST, data, path)
+                return cls(path, _notebook_pairs(path, entries), digest)
             content = _validated(_MANIFEST, data, path)
-            border = content["warp"].get("border", "reflect")
-            pairs = _pairs(path, content["pairs"], border)
-        return cls(path, pairs, digest, content["seed"], content["warp"])
+            warp = content["warp"]
+            pairs = _pairs(path, content["pairs"], warp.get("border", "reflect"))
+            return cls(path, pairs, digest, content["seed"], warp)
+        finally:
+            gc.enable()
 
     def require_homographies(self) -> "PairManifest":
         """Return the manifest itself.
@@ -132,33 +134,28 @@ class _PairFields(TypedDict):
     pixels: NotRequired[str]
 
 
-class _ManifestFields(TypedDict):
-    version: Annotated[int, Field(strict=True, ge=VERSION, le=VERSION)]
-    seed: int
-    warp: dict[str, Any]
-    pairs: list[_PairFields]
-
-
 class _NotebookFields(TypedDict):
     id: _Text
     img1: _Text
     img2: _Text
 
 
+def _distinct(entries: list[Any]) -> list[Any]:
+    for identity, count in Counter(entry["id"] for entry in entries).most_common(1):
+        if count > 1:
+            raise ValueError(f"two pairs have the id {identity}; give each its own")
+    return entries
+
+
+class _ManifestFields(TypedDict):
+    version: Annotated[int, Field(strict=True, ge=VERSION, le=VERSION)]
+    seed: int
+    warp: dict[str, Any]
+    pairs: Annotated[list[_PairFields], AfterValidator(_distinct)]
+
+
 _MANIFEST = TypeAdapter(_ManifestFields)
-_NOTEBOOK_LIST = TypeAdapter(list[_NotebookFields])
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pause the garbage collector, which would traverse the growing list again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+_NOTEBOOK_LIST = TypeAdapter(Annotated[list[_NotebookFields], AfterValidator(_distinct)])
 
 
 def _validated(kind: TypeAdapter[Any], data: bytes, path: Path) -> Any:
@@ -175,75 +172,51 @@ def _validated(kind: TypeAdapter[Any], data: bytes, path: Path) -> Any:
 
 
 def _pairs(path: Path, entries: list[_PairFields], border: str) -> list[Pair]:
-    _check_ids(path, [entry["id"] for entry in entries])
     homographies = _homographies(path, entries)
-    for entry in entries:
-        drawn = entry.get("parameters") or {}
-        if entry["img2"] is None and not {"occlusion_box", "blur_kernel"} <= drawn.keys():
-            raise HomoregError(
-                f"{path}: pair {entry['id']} has neither img2 nor the parameters to render it"
-            )
-    images = _Images(path)
-    return [
-        Pair(
-            id=entry["id"],
-            photo=entry["photo"],
-            img1=images.locate(entry["img1"], entry["id"]),
-            img2=images.locate(img2, entry["id"]) if (img2 := entry["img2"]) else None,
-            size1=entry["size1"],
-            size2=entry["size2"],
-            homography=homography,
-            parameters=entry.get("parameters", {}),
-            border=border,
-            pixels=entry.get("pixels", ""),
-        )
-        for entry, homography in zip(entries, homographies, strict=True)
-    ]
-
-
-def _notebook_pairs(path: Path, data: bytes) -> list[Pair]:
-    """The pairs of the notebook's bare list, whose paths start at its working directory."""
-    entries: list[_NotebookFields] = _validated(_NOTEBOOK_LIST, data, path)
-    _check_ids(path, [entry["id"] for entry in entries])
     images = _Images(path)
     pairs = []
     for entry in entries:
-        img1, img2 = (images.locate_end(entry[view], entry["id"]) for view in ("img1", "img2"))
+        parameters, img2 = entry.get("parameters", {}), entry["img2"]
+        if img2 is None and not {"occlusion_box", "blur_kernel"} <= parameters.keys():
+            raise HomoregError(
+                f"{path}: pair {entry['id']} has neither img2 nor the parameters to render it"
+            )
         pairs.append(
             Pair(
                 id=entry["id"],
-                photo=PurePosixPath(entry["img1"]).name,
-                img1=img1,
-                img2=img2,
-                size1=image_size(img1),
-                size2=image_size(img2),
-                homography=None,
-                parameters={},
+                photo=entry["photo"],
+                img1=images.locate(entry["img1"], entry["id"]),
+                img2=images.locate(img2, entry["id"]) if img2 else None,
+                size1=entry["size1"],
+                size2=entry["size2"],
+                homography=homographies.get(entry["id"]),
+                parameters=parameters,
+                border=border,
+                pixels=entry.get("pixels", ""),
             )
         )
     return pairs
 
 
-def _check_ids(path: Path, ids: list[str]) -> None:
-    seen: set[str] = set()
-    for identity in ids:
-        if identity in seen:
-            raise HomoregError(f"{path}: two pairs have the id {identity}; give each its own")
-        seen.add(identity)
+def _notebook_pairs(path: Path, entries: list[_NotebookFields]) -> list[Pair]:
+    """The pairs of the notebook's bare list, whose paths start at its working directory."""
+    images = _Images(path)
+    pairs = []
+    for entry in entries:
+        img1, img2 = (images.locate_end(entry[view], entry["id"]) for view in ("img1", "img2"))
+        photo, sizes = PurePosixPath(entry["img1"]).name, (image_size(img1), image_size(img2))
+        pairs.append(Pair(entry["id"], photo, img1, img2, *sizes, homography=None, parameters={}))
+    return pairs
 
 
-def _homographies(path: Path, entries: list[_PairFields]) -> list[np.ndarray | None]:
-    """``(3, 3)`` float64 or None for each entry, checked."""
-    given = [i for i, entry in enumerate(entries) if entry.get("homography") is not None]
-    stack = np.array([entries[i]["homography"] for i in given], np.float64).reshape(-1, 3, 3)
-    singular = np.linalg.matrix_rank(stack) < 3
-    if singular.any():
-        first = entries[given[int(singular.argmax())]]["id"]
-        raise HomoregError(f"{path}: the homography of pair {first} is singular")
-    found: list[np.ndarray | None] = [None] * len(entries)
-    for i, homography in zip(given, stack, strict=True):
-        found[i] = homography
-    return found
+def _homographies(path: Path, entries: list[_PairFields]) -> dict[str, np.ndarray]:
+    """``(3, 3)`` float64 by the pair's id, checked."""
+    given = {entry["id"]: h for entry in entries if (h := entry.get("homography")) is not None}
+    stack = np.array(list(given.values()), np.float64).reshape(-1, 3, 3)
+    for pair_id, rank in zip(given, np.linalg.matrix_rank(stack), strict=True):
+        if rank < 3:
+            raise HomoregError(f"{path}: the homography of pair {pair_id} is singular")
+    return dict(zip(given, stack, strict=True))
 
 
 class _Images:

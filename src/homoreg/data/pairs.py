@@ -1,44 +1,43 @@
 """Preparation: select photographs, make pairs of views, and list them in manifests."""
 
-import hashlib
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypedDict, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
 from filelock import FileLock
-from pydantic import ConfigDict, Field, PositiveInt, validate_call
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, validate_call
 
 from homoreg.data.download import DownloadError
 from homoreg.data.images import PhotoError, decode_image, encode_jpeg, first_view, image_size
 from homoreg.data.manifest import PairManifest, write_manifest
+from homoreg.data.prepared import (
+    RECORD,
+    SHEET,
+    SIDES,
+    SKIPPED,
+    Skipped,
+    digest,
+    is_finished,
+    list_difference,
+    list_path,
+    manifest_path,
+    pixel_difference,
+    record_difference,
+    remove_damaged,
+    remove_prepared,
+)
 from homoreg.data.sheets import write_pair_sheet
 from homoreg.data.sources import Selection, Source
 from homoreg.data.stores import Folder
 from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError
-from homoreg.files import atomic_path, remove_temporary, write_json, write_text
-from homoreg.progress import progress
+from homoreg.files import remove_temporary, write_bytes, write_json, write_text
+from homoreg.progress import in_threads, progress
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-SIDES = ("train", "eval")
-RECORD = "prepare.json"
-SKIPPED = "skipped.json"
-SHEET = "pairs.png"
-
-
-def manifest_path(root: str | Path, side: str) -> Path:
-    """``pairs_train.json`` or ``pairs_eval.json`` under ``data.root``."""
-    return Path(root) / f"pairs_{side}.json"
 
 
 @validate_call(config=ConfigDict(title="prepare", arbitrary_types_allowed=True))
@@ -83,17 +82,17 @@ def prepare_pairs(
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".prepare.lock"):
-            difference = _record_difference(root, recipe)
+            difference = record_difference(root, recipe.record())
             _refuse(root, difference, overwrite)
             threads = workers or source.store.threads or os.cpu_count() or 1
             selection, pixels = _select_without_copies(source, seed, threads)
             difference = (
-                difference or _list_difference(root, selection) or _pixel_difference(root, pixels)
+                difference or list_difference(root, selection) or pixel_difference(root, pixels)
             )
             _refuse(root, difference, overwrite)
             if difference:
-                _remove_prepared(root)
-            elif not _remove_damaged(root) and _is_finished(root):
+                remove_prepared(root)
+            elif not remove_damaged(root) and is_finished(root):
                 log.info("%s is up to date", root)
                 return
             if warp.repeats is None:
@@ -126,10 +125,8 @@ class PairRecipe:
             "seed": self.seed,
             "jpeg_quality": self.jpeg_quality,
             "store_views": self.store_views,
-            "warp": {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in (asdict(self.warp) | {"repeats": self.repeats}).items()
-            },
+            "warp": TypeAdapter(Warp).dump_python(self.warp, mode="json")
+            | {"repeats": self.repeats},
             "source": self.source.record(),
         }
 
@@ -149,8 +146,14 @@ class PairRecipe:
         path1 = folder / f"img_{first:06d}.jpg"
         image = None
         if not path1.exists():
-            data, image = self._first_view(name)
-            _write_bytes(path1, data)
+            data, image = first_view(
+                self.source.read(name),
+                name,
+                max_side=self.source.max_side,
+                min_side=self.source.min_side,
+                quality=self.jpeg_quality,
+            )
+            write_bytes(path1, data)
         # View 2 is warped from the decoded view 1, with the losses of its JPEG.
         view1 = path1.read_bytes()
         size = image_size(path1)
@@ -161,7 +164,7 @@ class PairRecipe:
             path2 = folder / f"img_{first + repeat:06d}_warped.jpg"
             if stored and not path2.exists():
                 image = decode_image(view1, name) if image is None else image
-                _write_bytes(path2, encode_jpeg(self.warp.apply(image, draw), self.jpeg_quality))
+                write_bytes(path2, encode_jpeg(self.warp.apply(image, draw), self.jpeg_quality))
             view2 = path2.read_bytes() if stored else repr(draw.parameters).encode()
             pairs.append(
                 {
@@ -174,36 +177,18 @@ class PairRecipe:
                     "homography": draw.homography.tolist(),
                     "parameters": draw.parameters,
                     # The hash of the manifest covers the pixels.
-                    "digest": _digest(view1 + view2),
+                    "digest": digest(view1 + view2),
                 }
             )
         return pairs
-
-    def _first_view(self, name: str) -> tuple[bytes, np.ndarray | None]:
-        return first_view(
-            self.source.read(name),
-            name,
-            max_side=self.source.max_side,
-            min_side=self.source.min_side,
-            quality=self.jpeg_quality,
-        )
-
-
-class _Skipped(TypedDict):
-    """A photo without pairs; with ``retry`` the next run requests it again."""
-
-    side: str
-    photo: str
-    reason: str
-    retry: bool
 
 
 def _make_sides(
     recipe: PairRecipe, selection: Selection, root: Path, threads: int, pixels: Mapping[str, str]
 ) -> None:
-    skipped: list[_Skipped] = []
+    skipped: list[Skipped] = []
     for side, names in zip(SIDES, selection, strict=True):
-        write_text(_list_path(root, side), "".join(f"{name}\n" for name in names))
+        write_text(list_path(root, side), "".join(f"{name}\n" for name in names))
     for side, names in zip(SIDES, selection, strict=True):
         pairs, failed = _make_side(recipe, side, names, root, threads, pixels)
         skipped += failed
@@ -253,15 +238,16 @@ def _select_without_copies(
 def _pixels(source: Source, names: list[str], threads: int) -> dict[str, str]:
     """A digest of each photo's decoded pixels, without the photos that cannot be read."""
 
-    def digest(name: str) -> str | None:
+    def pixel_digest(name: str) -> str | None:
         try:
             image = decode_image(source.read(name), name)
         except PhotoError:
             return None
-        return _digest(repr(image.shape).encode() + image.tobytes())
+        return digest(repr(image.shape).encode() + image.tobytes())
 
-    digests = _in_threads(digest, names, threads, "comparing photos")
-    return {name: found for name, found in zip(names, digests, strict=True) if found}
+    digests = in_threads(pixel_digest, names, threads)
+    shown = progress(digests, "comparing photos", total=len(names))
+    return {name: found for name, found in zip(names, shown, strict=True) if found}
 
 
 def _make_side(
@@ -271,13 +257,13 @@ def _make_side(
     root: Path,
     threads: int,
     pixels: Mapping[str, str],
-) -> tuple[list[dict[str, Any]], list[_Skipped]]:
+) -> tuple[list[dict[str, Any]], list[Skipped]]:
     """Manifest entries of one side, in the order of the names, and the photos skipped."""
     folder = root / "processed" / side
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporary(folder)
 
-    def make(job: tuple[int, str]) -> list[dict[str, Any]] | _Skipped:
+    def make(job: tuple[int, str]) -> list[dict[str, Any]] | Skipped:
         index, name = job
         try:
             # Numbers follow the list, so a skipped photo leaves a gap.
@@ -285,26 +271,17 @@ def _make_side(
             return [entry | {"pixels": pixels.get(name, "")} for entry in made]
         except PhotoError as error:
             retry = isinstance(error, DownloadError)
-            return _Skipped(side=side, photo=name, reason=str(error), retry=retry)
+            return Skipped(side=side, photo=name, reason=str(error), retry=retry)
 
     pairs: list[dict[str, Any]] = []
-    skipped: list[_Skipped] = []
-    for made in _in_threads(make, list(enumerate(names)), threads, f"making {side} pairs"):
+    skipped: list[Skipped] = []
+    results = in_threads(make, enumerate(names), threads)
+    for made in progress(results, f"making {side} pairs", total=len(names)):
         if isinstance(made, list):
             pairs += made
         else:
             skipped.append(made)
     return pairs, skipped
-
-
-def _in_threads(work: Callable[[T], R], jobs: list[T], threads: int, title: str) -> Iterator[R]:
-    """Yield results in the order of the jobs, with a progress bar; an error stops the rest."""
-    # Threads suffice: decoding, warping and encoding release the interpreter's lock.
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield from progress(pool.map(work, jobs), title, total=len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _refuse(root: Path, difference: str | None, overwrite: bool) -> None:
@@ -323,115 +300,3 @@ def _check_outside_source(root: Path, source: Source) -> None:
             f"data.root={root} lies inside source.root={photos}, where views would count as "
             "photographs; choose a data.root outside"
         )
-
-
-def _record_difference(root: Path, recipe: PairRecipe) -> str | None:
-    """How ``prepare.json`` differs from this recipe."""
-    path = root / RECORD
-    if not path.exists():
-        holds_pairs = any(
-            manifest_path(root, side).exists() or any((root / "processed" / side).glob("img_*"))
-            for side in SIDES
-        )
-        return f"holds pairs without {RECORD}, of unknown origin" if holds_pairs else None
-    try:
-        made = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
-    except (ValueError, AttributeError):
-        return f"has a damaged {RECORD}"
-    for key, wanted in _flat(recipe.record()):
-        if made.get(key) != wanted:
-            return f"was prepared with {key}={made.get(key)}, not {wanted}"
-    return None
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _list_difference(root: Path, selection: Selection) -> str | None:
-    """How the lists of photos differ from this selection."""
-    for side, names in zip(SIDES, selection, strict=True):
-        path = _list_path(root, side)
-        prepared = path.read_text(encoding="utf-8").splitlines() if path.exists() else names
-        if prepared != names:
-            new, gone = len(set(names) - set(prepared)), len(set(prepared) - set(names))
-            return f"was prepared from another list of photos ({side}: {new} new, {gone} gone)"
-    return None
-
-
-def _pixel_difference(root: Path, pixels: Mapping[str, str]) -> str | None:
-    """How the photos differ from those of the same names that the pairs were made from."""
-    made = {entry["photo"]: entry.get("pixels") for _, entry in _entries(root)}
-    changed = [name for name, found in pixels.items() if made.get(name, found) not in (found, None)]
-    if not changed:
-        return None
-    return f"was prepared from other photos of the same names ({len(changed)}, {changed[0]} first)"
-
-
-def _remove_damaged(root: Path) -> int:
-    """Delete the files of pairs that are no longer what was made, and count these pairs."""
-    damaged = []
-    for folder, entry in _entries(root):
-        names = [PurePosixPath(entry[view]).name for view in ("img1", "img2") if entry[view]]
-        files = [folder / name for name in names]
-        content = b"".join(file.read_bytes() if file.is_file() else b"" for file in files)
-        if entry["img2"] is None:
-            content += repr(entry["parameters"]).encode()
-        if _digest(content) != entry.get("digest"):
-            damaged.append(entry["id"])
-            for file in files:
-                file.unlink(missing_ok=True)
-    if damaged:
-        log.warning("%d pairs lack a file or have a damaged one: made again", len(damaged))
-    return len(damaged)
-
-
-def _entries(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder of the views and entry of each pair; none of a manifest that is damaged."""
-    keys = ("id", "photo", "img1", "img2", "parameters")
-    for side in SIDES:
-        try:
-            manifest = json.loads(manifest_path(root, side).read_text(encoding="utf-8"))
-            entries = [dict(pair) | {key: pair[key] for key in keys} for pair in manifest["pairs"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        yield from ((root / "processed" / side, entry) for entry in entries)
-
-
-def _is_finished(root: Path) -> bool:
-    """Whether all pairs exist with their files, and no download is to be tried again."""
-    try:
-        for side in SIDES:
-            PairManifest.load(manifest_path(root, side))
-        skipped: list[_Skipped] = json.loads((root / SKIPPED).read_text(encoding="utf-8"))
-    except (HomoregError, OSError, ValueError):
-        return False
-    return (root / SHEET).exists() and not any(photo["retry"] for photo in skipped)
-
-
-def _remove_prepared(root: Path) -> None:
-    """Delete the pairs of an earlier run, and its record last."""
-    for side in SIDES:
-        for image in (root / "processed" / side).glob("img_*.jpg"):
-            image.unlink()
-        manifest_path(root, side).unlink(missing_ok=True)
-        _list_path(root, side).unlink(missing_ok=True)
-    for name in (SHEET, SKIPPED, RECORD):
-        (root / name).unlink(missing_ok=True)
-
-
-def _list_path(root: Path, side: str) -> Path:
-    return root / f"{side}_list.txt"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)

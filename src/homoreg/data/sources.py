@@ -3,10 +3,12 @@
 import importlib.util
 import random
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import KW_ONLY
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pydantic
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, validate_call
 
 from homoreg.data.download import Download
@@ -70,16 +72,18 @@ def select_photos(
     least_train, least_eval = (1 if count is None else count for count in (train, eval))
     if len(selection.train) < least_train or len(selection.eval) < least_eval:
         raise HomoregError(
-            f"source.train={_shown(train)} and source.eval={_shown(eval)} need more than the "
-            f"source's {len(order)} photos of {len(scenes)} scenes; a scene stays on one side"
+            f"source.train={'null' if train is None else train} and "
+            f"source.eval={'null' if eval is None else eval} need more than the source's "
+            f"{len(order)} photos of {len(scenes)} scenes; a scene stays on one side"
         )
     return selection
 
 
 Count = NonNegativeInt | None
-checked = validate_call(config=ConfigDict(title="source", arbitrary_types_allowed=True))
+OPTIONS = ConfigDict(title="source", extra="forbid", arbitrary_types_allowed=True)
 
 
+@pydantic.dataclasses.dataclass(eq=False, config=OPTIONS)
 class Source:
     """Base class of the sources: photographs by name, and the selection of those to use.
 
@@ -98,33 +102,23 @@ class Source:
 
     Raises:
         ValidationError: an option is out of its range.
+        HomoregError: one of two lists is missing.
     """
 
-    @checked
-    def __init__(
-        self,
-        store: PhotoStore,
-        *,
-        train: Count = None,
-        eval: Count = None,
-        names: str | None = None,
-        train_list: str | None = None,
-        eval_list: str | None = None,
-        max_side: PositiveInt | None = 640,
-        min_side: PositiveInt = 64,
-        repeats: PositiveInt = 1,
-    ) -> None:
-        if (train_list is None) != (eval_list is None):
+    store: PhotoStore
+    _: KW_ONLY
+    train: Count = None
+    eval: Count = None
+    names: str | None = None
+    train_list: str | None = None
+    eval_list: str | None = None
+    max_side: PositiveInt | None = 640
+    min_side: PositiveInt = 64
+    repeats: PositiveInt = 1
+
+    def __post_init__(self) -> None:
+        if (self.train_list is None) != (self.eval_list is None):
             raise HomoregError("source.train_list and source.eval_list go together: give both")
-        self.store = store
-        self.train = train
-        self.eval = eval
-        self.names = names
-        self.train_list = train_list
-        self.eval_list = eval_list
-        self.max_side = max_side
-        self.min_side = min_side
-        self.repeats = repeats
 
     def scene(self, name: str) -> str:
         """The scene of a photo; photos of one scene stay on one side."""
@@ -214,7 +208,7 @@ class FolderSource(Source):
         selection: see :class:`Source`.
     """
 
-    @checked
+    @validate_call(config=OPTIONS)
     def __init__(
         self, root: str | None = None, *, scene_folders: bool = False, **selection: Any
     ) -> None:
@@ -241,7 +235,7 @@ class CocoSource(Source):
         selection: see :class:`Source`.
     """
 
-    @checked
+    @validate_call(config=OPTIONS)
     def __init__(
         self,
         root: str | None = None,
@@ -320,16 +314,10 @@ def _read_list(path: str) -> list[str]:
 
 
 def _check_present(names: list[str], present: list[str] | None, path: str) -> None:
-    if present is None:
-        return
-    known = set(present)
+    known = set(names if present is None else present)
     missing = [name for name in names if name not in known]
     if missing:
         raise HomoregError(
             f"{path}: {len(missing)} of {len(names)} photos are not in the source: "
             f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}"
         )
-
-
-def _shown(count: int | None) -> str:
-    return "null" if count is None else str(count)

@@ -7,17 +7,12 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from homoreg.data.images import (
-    OTHER_SUFFIXES,
-    SUFFIXES,
-    PhotoError,
-    check_file_size,
-    read_file,
-)
+from homoreg.data.images import OTHER_SUFFIXES, SUFFIXES, PhotoError, check_file_size, read_file
 from homoreg.errors import HomoregError
 
 log = logging.getLogger(__name__)
@@ -73,7 +68,8 @@ class Folder(PhotoStore):
             raise HomoregError("source.root is not set: give the folder that holds the photographs")
         if not self.root.is_dir():
             raise HomoregError(f"source.root={self.root}: there is no such folder")
-        files, seen = [], {os.path.realpath(self.root)}
+        files: list[Path] = []
+        seen = {os.path.realpath(self.root)}
         for folder, subfolders, names in os.walk(self.root, followlinks=True):
             visible = [name for name in subfolders if not name.startswith(".")]
             # A link may lead to a folder above, or to one that is reached by another way as well.
@@ -81,10 +77,8 @@ class Folder(PhotoStore):
             subfolders[:] = [name for name in visible if real[name] not in seen]
             seen |= set(real.values())
             files += [Path(folder, name) for name in names]
-        _warn_of_other_formats([file.name for file in files], self.suffixes, self.place)
-        paths = [file for file in files if _is_photo(file.name, self.suffixes)]
-        named = [(p.name if self.flat else p.relative_to(self.root).as_posix(), p) for p in paths]
-        return _by_name(named, self.place)
+        named = ((p.name if self.flat else p.relative_to(self.root).as_posix(), p) for p in files)
+        return _photos(named, self.suffixes, self.place)
 
 
 class ZipArchive(PhotoStore):
@@ -120,45 +114,40 @@ class ZipArchive(PhotoStore):
 
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        infos = [(PurePosixPath(info.filename).name, info) for info in self._archive.infolist()]
-        _warn_of_other_formats([name for name, _ in infos], self.suffixes, self.place)
-        photos = [
-            (name, info)
-            for name, info in infos
-            if not info.is_dir() and _is_photo(name, self.suffixes)
-        ]
-        return _by_name(photos, self.place)
+        files = (info for info in self._archive.infolist() if not info.is_dir())
+        named = ((PurePosixPath(info.filename).name, info) for info in files)
+        return _photos(named, self.suffixes, self.place)
 
 
-def _is_photo(file_name: str, suffixes: tuple[str, ...]) -> bool:
-    return file_name.lower().endswith(suffixes) and not file_name.startswith(".")
+def _photos(files: Iterable[tuple[str, T]], suffixes: tuple[str, ...], place: str) -> dict[str, T]:
+    """The photographs among the files of a store, by name; says which images are left out.
 
+    Args:
+        files: name of each and what it is read from.
+        suffixes: of photographs.
+        place: the store's, for messages.
 
-def _warn_of_other_formats(names: list[str], suffixes: tuple[str, ...], place: str) -> None:
-    """Say how many images are left out."""
-    others = Counter(
-        suffix
-        for name in names
-        if (suffix := PurePosixPath(name).suffix.lower()) in (*SUFFIXES, *OTHER_SUFFIXES)
-        and suffix not in suffixes
-        and not name.startswith(".")
-    )
-    if others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
-        log.warning("%s: left out images of other formats: %s", place, kinds)
-
-
-def _by_name(named: list[tuple[str, T]], place: str) -> dict[str, T]:
-    found: dict[str, T] = {}
-    for name, photo in named:
-        # Lists of names are text files with one name a line.
-        if not name.isprintable():
+    Raises:
+        HomoregError: two photographs have one name.
+    """
+    photos: dict[str, T] = {}
+    others = Counter[str]()
+    for name, file in files:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            continue
+        if suffix not in suffixes:
+            others[suffix] += suffix in (*SUFFIXES, *OTHER_SUFFIXES)
+        elif not name.isprintable():  # lists of names are text files with one name a line
             log.warning("skipped %r: its name has control characters", name)
-        elif name in found:
+        elif name in photos:
             raise HomoregError(
                 f"source.root={place}: two photographs are called {name}; "
                 "give a folder or an archive with unique file names"
             )
         else:
-            found[name] = photo
-    return found
+            photos[name] = file
+    if kinds := ", ".join(f"{count} {suffix}" for suffix, count in others.most_common() if count):
+        log.warning("%s: left out images of other formats: %s", place, kinds)
+    return photos

@@ -7,10 +7,11 @@ in none, so that a new one has to be placed.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from homoreg.metrics import METRICS
+from homoreg.options import flatten
 
 # Determine the weights. The pairs count by the hash of their manifest.
 TRAINING = (
@@ -100,19 +101,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return ", ".join(f"{key} ({old.get(key)}, now {new.get(key)})" for key in differing)
-
-
-def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Options of nested groups under dotted names; an empty group is a value.
-
-    >>> dict(flatten({"patch": {"size": 32}, "seed": 0}))
-    {'patch.size': 32, 'seed': 0}
-    """
-    for key, value in options.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _covers(entry: str, option: str) -> bool:

@@ -11,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import compose, given_options
 from homoreg.data.manifest import PairManifest
-from homoreg.data.pairs import RECORD, PairRecipe, manifest_path, prepare_pairs
+from homoreg.data.pairs import PairRecipe, prepare_pairs
+from homoreg.data.prepared import RECORD, manifest_path
 from homoreg.errors import HomoregError
 from homoreg.files import reading
-from homoreg.runs.identity import flatten
+from homoreg.options import flatten
 
 log = logging.getLogger(__name__)
 
