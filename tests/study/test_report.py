@@ -151,13 +151,16 @@ def test_a_run_without_evaluation_still_has_its_losses(tmp_path: Path, make_run:
     }
 
 
-def test_different_manifests_are_warned_of(tmp_path: Path, make_run: Callable):
-    for name, arm in [("a", "none"), ("b", "l2")]:
-        make_run(tmp_path / name, arm, 0)
-    record = tmp_path / "b" / "run.json"
-    record.write_text(record.read_text().replace("0123456789abcdef", "fedcba"))
+def test_runs_on_other_pairs_are_told_and_compared_on_those_that_they_share(
+    tmp_path: Path, make_run: Callable
+):
+    for arm, pairs in [("none", 30), ("l2", 30), ("dropout", 12)]:
+        make_run(tmp_path / arm, arm, 0, pairs=pairs, baselines={})
     study = gather(find_runs(tmp_path), tmp_path, tmp_path / "report")
-    assert "different manifests" in " ".join(notes(study))
+    pairs = study.comparisons.query("estimator == 'dlt'").groupby("arm")["pairs"].unique()
+    assert pairs.map(list).to_dict() == {"l2": [30], "dropout": [12]}
+    [note] = notes(study)
+    assert "on the pairs that all runs of both evaluated" in note
 
 
 def test_an_evaluation_that_cannot_be_read_is_left_out(

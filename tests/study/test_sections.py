@@ -22,11 +22,10 @@ from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.shift import shift_response
 from homoreg.study.sections.studies import studies
-from homoreg.study.sections.summary import _answer, summary
+from homoreg.study.sections.summary import answer, summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
-from homoreg.study.statistics import OUTCOMES
 from homoreg.study.tables import arm_table
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
@@ -204,9 +203,9 @@ def test_few_seeds_are_said_once_and_tested_nowhere(sections: list[Section]):
     verdicts = set(by_id["comparison"].frames["comparisons"]["verdict"])
     assert verdicts <= {"open: too few seeds", "not informative"}
     assert {"forest_notebook", "forest_corrected"} <= set(figures(by_id["comparison"]))
-    answer = next(part for part in by_id["summary"].parts if isinstance(part, str))
-    assert answer.count("nothing can be tested") == 1
-    assert "at least 7 seeds" in answer
+    text = next(part for part in by_id["summary"].parts if isinstance(part, str))
+    assert text.count("Too few seeds for a test: ") == 1
+    assert "at least 7 seeds" in text
 
 
 def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Callable):
@@ -223,9 +222,9 @@ def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Ca
                 best_after_epochs=3,
             )
     section = contrasts(gathered(tmp_path))
-    [answer] = [part for part in section.parts if isinstance(part, str) and question in part]
-    assert "**dropout** has 2." in answer
-    assert "times the error of none" in answer
+    [text] = [part for part in section.parts if isinstance(part, str) and question in part]
+    assert f"{question} **dropout** against none: 2." in text
+    assert "6 seeds; p = 0.031), higher." in text
     [row] = section.frames["contrasts"].query("estimator == 'magsac'").to_dict("records")
     assert (row["seeds"], row["verdict"], row["best_verdict"]) == (6, "higher", "higher")
     assert row["p_holm"] == 2 / 2**6
@@ -238,12 +237,14 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
             make_run(tmp_path / f"{arm}+{seed}", arm, seed, analysis=CORRECTED, error_px=px)
     study = gathered(tmp_path)
     section = summary(study)
-    answer, _limits, levels, *_ = (part for part in section.parts if isinstance(part, str))
-    assert "**dropout** has 2." in answer
-    assert "times the error of none" in answer
-    assert "magsac, 8 seeds, 40 pairs of 20 photos" in answer
-    assert "Under dlt" in answer or "depends on the estimator" in answer
-    assert "rootsift" in levels
+    text = next(part for part in section.parts if isinstance(part, str))
+    own = study.levels("corrected").set_index(["estimator", "arm"])["log10_corner_error_mean"]
+    level = f"{10 ** own['magsac', 'none']:.2f}"
+    assert f"error of none is {level} px (magsac, 40 pairs of 20 photos)" in text
+    assert "Higher: **dropout** 2." in text
+    assert "8 seeds; p = 0.016)" in text
+    assert "Under dlt" in text or "depends on the estimator" in text
+    assert f"rootsift {10 ** own['magsac', 'rootsift']:.2f} px" in text
     assert list(tables(section)["answer"].cells["model"]) == [
         *("none", "l2", "dropout", "rootsift", "untrained"),
     ]
@@ -295,7 +296,7 @@ def test_two_studies_are_compared_on_the_pairs_that_they_share(side_by_side: Stu
     assert table.loc[("magsac", "l2"), "verdict"] == "open: too few seeds"
     text = " ".join(part for part in section.parts if isinstance(part, str))
     assert "10 pairs of 5 photos are shared, of 16 of the first and 10 of the second" in text
-    assert "**none** has" in text
+    assert "**none** against the first: " in text
     assert study.configs.set_index("option").loc["optimizer.lr"].tolist() == ["0.1", "0.2"]
 
 
@@ -525,16 +526,19 @@ def test_trials_are_ranked_by_the_search_own_objective(
     assert set(shown["model"]) == {"rootsift", "untrained"}
 
 
-def test_arms_of_unequal_seeds_are_counted_from_the_fewest_to_the_most():
+def test_arms_of_unequal_seeds_are_told_apart():
     common = {"estimator": "magsac", "photos": 50, "pairs": 300, "difference": 0.1, "margin": 0.05}
-    common |= {"low": 0.0, "high": 0.2, "p_holm": 1.0, "verdict": "open: too few seeds"}
-    common |= {"skewness": 0.0}
-    own = pd.DataFrame([{"arm": "l2", "seeds": 7}, {"arm": "sosr", "seeds": 1}]).assign(**common)
-    answer = _answer(own, "magsac", OUTCOMES["log10_corner_error"])
-    assert "magsac, 1 to 7 seeds, 300 pairs of 50 photos)" in answer
-    assert "nothing can be tested" not in answer  # two arms take 7 seeds: 2 · 2 / 2⁷ is below 5 %
-    fewer = own.replace({"seeds": {7: 6}})
-    answer = _answer(fewer, "magsac", OUTCOMES["log10_corner_error"])
-    assert "With 1 to 6 seeds nothing can be tested" in answer
-    says = "**sosr** has 1.26 times the error of none (95 % interval 1.00 to 1.58; too few seeds"
-    assert says in answer
+    common |= {"low": 0.0, "high": 0.2, "p_holm": 0.02, "skewness": 0.0, "mean_baseline": 1.0}
+    own = pd.DataFrame(
+        [{"arm": "l2", "seeds": 7, "verdict": "higher"}, {"arm": "sosr", "seeds": 1}]
+    )
+    own = own.fillna({"verdict": "open: too few seeds"}).assign(**common)
+    own.loc[own["seeds"] == 1, ["low", "high"]] = np.nan
+    levels = pd.DataFrame({"arm": ["none", "tfeat"], "seeds": [7, 0]})
+    levels = levels.assign(log10_corner_error_mean=[1.0, 0.5])
+    text = answer(own, levels, "magsac", "log10_corner_error")
+    assert "error of none is 10.00 px (magsac, 300 pairs of 50 photos)" in text
+    assert "Higher: **l2** 1.26 times (1.00 to 1.58; 7 seeds; p = 0.020)." in text
+    assert "Too few seeds for a test: **sosr** 1.26 times (1 seed)." in text
+    assert "takes at least 7 seeds" in text
+    assert "tfeat 3.16 px" in text

@@ -283,11 +283,19 @@ def test_an_arm_without_a_seed_in_common_is_shown_as_open():
     assert set(table["verdict"]) <= {"open: too few seeds", "not informative"}
 
 
-def test_runs_on_other_pairs_are_not_compared():
+def test_arms_are_compared_on_the_pairs_that_all_their_runs_share():
     rows = study(seeds=8).assign(manifest_hash="a")
-    rows.loc[rows["arm"] == "l2", "manifest_hash"] = "b"
-    table = compare_arms(rows, draws=20).set_index(["metric", "arm"]).loc["auc_5px"]
-    assert table["seeds"].to_dict() == {"l2": 0, "dropout": 8, "hybrid": 8}
+    rows["rmse_identity_gray"] = rows["pair_id"].astype(float)
+    other = rows["arm"] == "hybrid"  # other warps of the same photographs
+    rows.loc[other, "rmse_identity_gray"] += 0.5
+    renamed = rows["arm"] == "l2"  # the same pairs, prepared again under other numbers
+    rows.loc[renamed, "manifest_hash"], rows.loc[renamed, "pair_id"] = "b", rows["pair_id"] + "b"
+    fewer = rows[(rows["arm"] != "dropout") | (rows["seed"] != 3) | (rows["pair_id"] <= "000012")]
+    table = compare_arms(fewer, draws=20).set_index(["metric", "arm"]).loc["auc_5px"]
+    assert table["seeds"].to_dict() == {"l2": 8, "dropout": 8, "hybrid": 0}
+    assert table["pairs"].to_dict() == {"l2": 30, "dropout": 12, "hybrid": 0}
+    shared = compare_arms(rows[rows["pair_id"] <= "000012"], draws=20).set_index(["metric", "arm"])
+    assert table.loc["dropout", "low"] == shared.loc[("auc_5px", "dropout"), "low"]
 
 
 def test_the_notebooks_filter_is_applied_and_counted():

@@ -30,6 +30,7 @@ from homoreg.study.statistics import (
     photo_sample,
     protocol_groups,
     resampled_spearman,
+    shared_pairs,
 )
 
 Kind = Literal["greater", "less", "equivalent"]
@@ -179,6 +180,8 @@ def evaluate_claims(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The verdict on every claim under each protocol, by each estimator.
 
+    The arms are compared on the pairs that all their runs evaluated.
+
     Args:
         rows: the evaluation's, of one benchmark, with ``protocol``, ``estimator``, ``arm``,
             ``seed``, ``pair_id``, ``photo``, ``status``, ``match_count``,
@@ -202,8 +205,8 @@ def evaluate_claims(
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
     """
     parts = []
-    for (protocol, estimator), group in protocol_groups(rows, analyses):
-        analysis = analyses[protocol]
+    for (protocol, estimator), of_group in protocol_groups(rows, analyses):
+        group, analysis = shared_pairs(of_group), analyses[protocol]
         own_training = training[training["protocol"] == protocol]
         measures, left_out, photos = run_measures(group, own_training, analysis)
         table = pd.DataFrame(

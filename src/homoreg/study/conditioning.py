@@ -17,6 +17,7 @@ from homoreg.aggregates import quartiles, resampled_mean
 from homoreg.metrics import METRICS
 from homoreg.plotting import WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
+from homoreg.study.document import span
 from homoreg.study.figures import side_by_side
 from homoreg.study.statistics import Outcome, levels, spearman, spearman_interval
 
@@ -218,7 +219,7 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
                 label=arm,
                 **styles[arm].mark | {"markersize": 4, "elinewidth": 1},
             )
-        n = _span(of_estimator["n"])
+        n = span(of_estimator["n"])
         ax.set_title(f"{estimator}, n = {n}", loc="left", fontweight="bold", parse_math=False)
         ax.axvline(0, color="#444444", linewidth=1)
         ax.set_xlim(-1.02, 1.02)
@@ -230,11 +231,6 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
     figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
     _legend(figure)
     return figure
-
-
-def _span(counts: pd.Series) -> str:
-    low, high = counts.min(), counts.max()
-    return str(low) if low == high else f"{low} to {high}"
 
 
 OPEN_MARKS: dict[str, Any] = {"linestyle": "none", "markersize": 3.5, "markerfacecolor": "none"}

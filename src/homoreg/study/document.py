@@ -182,6 +182,24 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "seed"), counted(7, "seed")
+    ('1 seed', '7 seeds')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def span(counts: Iterable[int]) -> str:
+    """The least and the greatest of several counts.
+
+    >>> span([7, 7]), span([7, 1])
+    ('7', '1 to 7')
+    """
+    low, high = min(counts := list(counts)), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def bullets(lines: Iterable[str]) -> str:
     """A list in Markdown."""
     return "\n".join(f"- {line}" for line in lines)

@@ -82,14 +82,14 @@ def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle]) -> None:
 
 def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
     """The references of a picture error: no warp, and the true homography."""
-    for name, label, linestyle in [
-        ("rmse_identity_gray", "no warp", ":"),
-        ("rmse_oracle_gray", "true homography", "--"),
+    for name, label, linestyle, side in [
+        ("rmse_identity_gray", "no warp", ":", "left"),
+        ("rmse_oracle_gray", "true homography", "--", "right"),
     ]:
         if name in rows and rows[name].notna().any():
             median = float(rows[name].median())
             ax.axvline(median, color="#555555", linewidth=1, linestyle=linestyle, zorder=0)
-            place = {"xycoords": ("data", "axes fraction"), "ha": "center", **SMALL}
+            place = {"xycoords": ("data", "axes fraction"), "ha": side, **SMALL}
             ax.annotate(label, (median, 1.0), xytext=(0, 2), **place)
 
 

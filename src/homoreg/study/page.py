@@ -6,7 +6,7 @@ from pathlib import Path
 
 from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.data import MANY_ARMS, StudyData
-from homoreg.study.document import Part, Section, Table
+from homoreg.study.document import Part, Section, Table, counted, escape, span
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, stability
 from homoreg.study.sections.best_epoch import best_epoch
@@ -22,6 +22,7 @@ from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
+from homoreg.study.statistics import identify_pairs
 
 Make = Callable[[StudyData], Section | None]
 # In the order of the page; a section without anything to show is absent.
@@ -72,25 +73,36 @@ def _filled(part: Part) -> bool:
 
 
 def _lead(study: StudyData) -> str:
+    """What was tested, at how many seeds and on what."""
     done = study.done
-    arms = ", ".join(order_arms(done["arm"])) if done["arm"].nunique() <= MANY_ARMS else ""
-    lead = f"{len(done)} finished run{'s' * (len(done) != 1)}"
-    lead += f": {arms}" if arms else f" of {done['arm'].nunique()} arms"
-    seeds = done["seed"].nunique()
-    lead += f", {seeds} seeds." if seeds > 1 else "."
+    text = f"{counted(len(done), 'finished run')}"
+    if done["arm"].nunique() <= MANY_ARMS:
+        seeds = done.groupby(["arm", "protocol"])["seed"].nunique().groupby("arm")
+        spans = {arm: span(seeds.get_group(arm)) for arm in order_arms(done["arm"])}
+        alike = {count: [arm for arm in spans if spans[arm] == count] for count in spans.values()}
+        arms = [
+            f"{', '.join(map(escape, names))} ({count} seed{'s' * (count != '1')})"
+            for count, names in alike.items()
+        ]
+        text += f" of {counted(len(spans), 'arm')}: {'; '.join(arms)}"
+    else:
+        text += f" of {done['arm'].nunique()} arms"
+    text += f", under {' and under '.join(map(protocol_label, study.protocols))}."
+    text += " An arm is a regularizer with its options; the arms of a seed are trained alike."
     if len(study.rows):
         rows = study.rows
-        lead += (
-            f" Evaluated on {rows['pair_id'].nunique()} pairs of the benchmark "
-            f"{', '.join(rows['benchmark'].unique())}, with "
-            f"{' and '.join(rows['estimator'].unique())}."
+        text += (
+            " They are compared by the homographies estimated from their matches, with "
+            f"{' and '.join(rows['estimator'].unique())}, on "
+            f"{counted(rows['pair_id'].nunique(), 'pair')} of the benchmark "
+            f"{', '.join(rows['benchmark'].unique())}."
         )
-    return lead
+    return text
 
 
 def notes(study: StudyData) -> list[str]:
     """What a reader must know before comparing anything."""
-    runs, done, rows = study.runs, study.done, study.rows
+    runs, done = study.runs, study.done
     notes = [
         f"{run} is {status}, not done, and left out of the tables."
         for run, status in zip(runs["run"], runs["status"], strict=True)
@@ -100,15 +112,13 @@ def notes(study: StudyData) -> list[str]:
         f"{run} has no table of the benchmark; homoreg.evaluate makes one."
         for run in done.loc[done["evaluation_csv"] == "", "run"]
     ]
-    if (done.groupby("protocol")["manifest_hash"].nunique() > 1).any():
-        notes.append(
-            "The runs of one protocol come from different manifests: their numbers do not compare."
-        )
-    if len(rows):
-        evaluated = rows.groupby(["protocol", "estimator", "arm", "run"])["pair_id"].agg(frozenset)
+    if len(study.rows):
+        pairs = identify_pairs(study.rows).groupby(["protocol", "estimator", "arm", "run"])
+        evaluated = pairs["pair_id"].agg(frozenset)
         if (evaluated.groupby("protocol").nunique() > 1).any():
             notes.append(
-                "Not all models were evaluated on the same pairs: compare no AUC between those."
+                "Not all models were evaluated on the same pairs. Arms are compared on the pairs "
+                "that all runs of both evaluated; the numbers of a single arm are of its own pairs."
             )
     notes += [
         f"There are too many arms of {protocol_label(protocol)} for figures by arm (more than "

@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,6 +19,8 @@ from homoreg.study.document import Figure, Part, Picture, Section, Table, escape
 
 FIGURE_DPI = 150
 PICTURE_WIDTH_PX = 1200  # of an embedded picture; the run's own file keeps its size
+TEXT_CELL = {"style": "text-align:left"}
+UNBROKEN = 24  # characters of a text that is never broken into lines in a table
 COMPRESSED = {"evaluation"}  # frames with a row per pair, which are megabytes of text
 
 
@@ -114,10 +117,12 @@ def _html(markdown: str, images: dict[str, str]) -> str:
     """Markdown as HTML, with its images in it."""
     parser = MarkdownIt("commonmark").enable("table")
     tokens = parser.parse(markdown)
-    for token in tokens:
+    for before, token in pairwise(tokens):
         for child in token.children or []:
             if child.type == "image":
                 child.attrs["src"] = images[unquote(str(child.attrs["src"]))]
+            elif before.attrs == TEXT_CELL and len(child.content) <= UNBROKEN:
+                child.content = child.content.replace(" ", "\u00a0")
     return str(parser.renderer.render(tokens, parser.options, {}))
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from homoreg.metrics import METRICS
 from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
+from homoreg.study.document import span
 from homoreg.study.figures import panels, side_by_side
 
 TITLE_WIDTH = 26  # characters over a panel
@@ -29,12 +31,11 @@ def forest_plot(comparisons: pd.DataFrame, labels: dict[str, str], styles: dict)
 
     def panel(ax: Axes, metric: str) -> None:
         own = comparisons[comparisons["metric"] == metric]
-        seeds = "/".join(map(str, sorted(set(own["seeds"]))))
-        title = "\n".join(wrap(labels[metric], TITLE_WIDTH))
-        _differences(ax, own, arms, styles, title, f"n = {seeds} seeds")
+        _differences(ax, own, arms, styles, "\n".join(wrap(labels[metric], TITLE_WIDTH)))
 
     metrics = list(dict.fromkeys(comparisons["metric"]))
     figure = panels(metrics, panel, 1.15 + 0.25 * len(arms), sharey=True)
+    _label_arms(figure.axes[0], comparisons, arms)
     figure.supxlabel("difference from none", fontsize=9)
     return figure
 
@@ -48,7 +49,7 @@ def primary_figure(
     Args:
         comparisons: of one protocol and outcome.
         references: ``estimator``, ``arm`` and ``difference`` of the baselines, drawn as lines; one
-            that is far off is named in the legend alone.
+            that is far off is in the legend alone, with its number.
         label: of the outcome.
         styles: of arms and baselines.
     """
@@ -57,10 +58,9 @@ def primary_figure(
     figure, axes = side_by_side(estimators, 1.5 + 0.34 * len(arms))
     for ax, estimator in zip(axes, estimators, strict=True):
         own = comparisons[comparisons["estimator"] == estimator]
-        count = f"n = {own['seeds'].max()} seeds × {own['photos'].max()} photos"
-        _differences(ax, own, arms, styles, estimator, count)
+        _differences(ax, own, arms, styles, f"{estimator}, {span(own['photos'])} photos")
         low, high = ax.get_xlim()
-        low, high = low - 1.5 * (high - low), high + 1.5 * (high - low)
+        low, high = 2 * low - high, 2 * high - low  # twice as wide on either side
         shown = references[references["estimator"] == estimator]
         for reference in shown.to_dict("records"):
             style, x = styles[reference["arm"]], reference["difference"]
@@ -69,20 +69,22 @@ def primary_figure(
                 ends = [-0.6, len(arms) - 0.4]
                 ax.plot([x, x], ends, label=reference["arm"], zorder=1, **line)
             else:
-                ax.plot([], [], label=f"{reference['arm']} ({x:+.2f}, off the axis)", **line)
+                ax.plot([], [], label=f"{reference['arm']} ({x:+.2f})", **line)
         if len(shown):
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=7.5)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=7)
+    _label_arms(axes[0], comparisons, arms)
     figure.supxlabel(f"difference from none: {label}", fontsize=9)
     return figure
 
 
+def _label_arms(ax: Axes, comparisons: pd.DataFrame, arms: list[str]) -> None:
+    """Each arm with its number of seeds, on an axis that all panels share."""
+    seeds = comparisons.groupby("arm")["seeds"].agg(span)
+    ax.set_yticks(range(len(arms)), [f"{a} (n = {seeds[a]})" for a in arms], parse_math=False)
+
+
 def _differences(
-    ax: Axes,
-    rows: pd.DataFrame,
-    arms: list[str],
-    styles: dict[str, ArmStyle],
-    title: str,
-    detail: str,
+    ax: Axes, rows: pd.DataFrame, arms: list[str], styles: dict[str, ArmStyle], title: str
 ) -> None:
     """A row per arm with its difference and interval; the margin of equivalence in gray."""
     margin = rows["margin"].iloc[0]
@@ -95,9 +97,8 @@ def _differences(
         ax.plot(row["difference"], place, markersize=6, **style.mark)
     ax.set_ylim(len(arms) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    ax.set_title(title, loc="left", fontsize=8, fontweight="bold", pad=15, parse_math=False)
-    ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
-    ax.set_yticks(range(len(arms)), arms, parse_math=False)
+    ax.set_title(title, loc="left", fontsize=8, fontweight="bold", parse_math=False)
+    ax.xaxis.set_major_locator(MaxNLocator(3))
 
 
 @styled

@@ -415,6 +415,32 @@ class SeedValues:
 # Arms against a baseline
 
 
+def identify_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with ``pair_id`` the same for the same pair of views, whatever its number.
+
+    A pair is the same where photograph and RMSE without a warp agree: under another warp the same
+    photograph has another RMSE. Without an RMSE a pair is known by its manifest and number.
+    """
+    keys = rows["pair_id"].astype(str)
+    if "manifest_hash" in rows:
+        keys = rows["manifest_hash"].astype(str) + " " + keys
+    if "rmse_identity_gray" in rows:
+        rmse = rows["rmse_identity_gray"].astype(float)
+        views = rows["photo"].astype(str) + " " + rmse.round(3).astype(str)
+        keys = keys.where(rmse.isna(), views)
+    return rows.assign(pair_id=keys).drop_duplicates(["estimator", "arm", "seed", "pair_id"])
+
+
+def shared_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows about pairs that every run of one estimator evaluated.
+
+    Args:
+        rows: of :func:`identify_pairs`; a run is an ``arm`` and a ``seed``.
+    """
+    runs = rows.groupby(["arm", "seed"]).ngroups
+    return rows[rows.groupby("pair_id")["arm"].transform("size") == runs]
+
+
 def compare_arms(
     rows: pd.DataFrame,
     baseline: str = "none",
@@ -423,12 +449,13 @@ def compare_arms(
 ) -> pd.DataFrame:
     """Every trained arm against the baseline arm, by paired differences over seeds.
 
-    Holm runs over the arms of one outcome, once for the differences and once for the equivalences.
+    An arm and the baseline are compared on the pairs that all runs of both evaluated. Holm runs
+    over the arms of one outcome, once for the differences and once for the equivalences.
 
     Args:
         rows: of one benchmark, with ``protocol``, ``estimator``, ``arm``, ``seed``, ``pair_id``,
             ``photo``, ``status`` and the columns of :data:`OUTCOMES`, as far as they are to be
-            compared; with ``manifest_hash`` only runs on the baseline's pairs count.
+            compared; ``manifest_hash`` and ``rmse_identity_gray`` tell pairs apart.
         baseline: the arm to compare with.
         analyses: by protocol.
         draws: of the bootstrap over photos.
@@ -447,19 +474,17 @@ def compare_arms(
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
     """
     records = []
-    for (protocol, estimator), of_group in protocol_groups(rows, analyses):
-        group = _on_the_pairs_of(of_group, baseline)
-        arms = [arm for arm in order_arms(of_group["arm"]) if arm != baseline]
+    for (protocol, estimator), group in protocol_groups(rows, analyses):
+        arms = [arm for arm in order_arms(group["arm"]) if arm != baseline]
         names = [
             name
             for name, outcome in OUTCOMES.items()
             if outcome.column in group and group[outcome.column].notna().any()
         ]
-        records += [
-            {"protocol": protocol, "estimator": estimator} | record
-            for record in _differences(group, baseline, arms, names, analyses[protocol], draws)
-        ]
-    return _with_verdicts(pd.DataFrame(records), ["protocol", "estimator", "metric"])
+        about = {"protocol": protocol, "estimator": estimator}
+        compared = _differences(group, baseline, arms, names, analyses[protocol], draws)
+        records += [about | record for record in compared]
+    return _with_verdicts(records, ["protocol", "estimator", "metric"])
 
 
 def compare_contrasts(
@@ -481,13 +506,12 @@ def compare_contrasts(
     records = []
     for (protocol, estimator), group in protocol_groups(rows, analyses):
         analysis = analyses[protocol]
-        name = analysis.outcomes[0]
-        for contrast in analysis.contrasts:
-            own, arms = _on_the_pairs_of(group, contrast.against), [contrast.arm]
-            [record] = _differences(own, contrast.against, arms, [name], analysis, draws)
-            stated = {"protocol": protocol, "estimator": estimator, "metric": name}
-            records.append(stated | vars(contrast) | record)
-    table = _with_verdicts(pd.DataFrame(records), ["estimator"])
+        names = analysis.outcomes[:1]
+        about = {"protocol": protocol, "estimator": estimator, "metric": names[0]}
+        for stated in analysis.contrasts:
+            compared = _differences(group, stated.against, [stated.arm], names, analysis, draws)
+            records += [about | vars(stated) | record for record in compared]
+    table = _with_verdicts(records, ["estimator"])
     return table.drop(columns=["seeds_left_out", "left_out"], errors="ignore")
 
 
@@ -497,52 +521,41 @@ def compare_studies(
     analyses: Mapping[str, Analysis],
     draws: int = DRAWS,
 ) -> pd.DataFrame:
-    """The arms of a study against the same arms of another one, on the pairs that both evaluated.
+    """The arms of a study against the same arms of another one, by the first outcome.
 
-    A pair is the same where photograph and RMSE without a warp agree, whatever its number in the
-    manifest: the same photograph under another warp has another RMSE. Holm runs over the arms.
+    Holm runs over the arms.
 
     Args:
-        rows: as for :func:`compare_arms`, with ``rmse_identity_gray``.
+        rows: as for :func:`compare_arms`.
         matched: protocols of the first and of the second study, as ``protocol`` has them.
         analyses: by protocol; that of the first study holds for both.
         draws: of the bootstrap over photos.
 
     Returns:
-        A row per match, estimator and arm that both have: ``first``, ``second`` (protocols),
-        ``pairs_first`` and ``pairs_second``, how many pairs each evaluated, and the columns of
-        :func:`compare_arms` on the ``pairs`` that they share, for the first outcome: the first
-        study is the baseline, and the difference is second minus first.
+        A row per match, estimator and arm that both have, if they share a pair: ``first``,
+        ``second`` (protocols), ``pairs_first`` and ``pairs_second``, how many pairs each evaluated,
+        and the columns of :func:`compare_arms`: the first study is the baseline, and the difference
+        is second minus first.
     """
-    rows = rows.dropna(subset=["rmse_identity_gray"])
-    views = rows["photo"] + " " + rows["rmse_identity_gray"].round(3).astype(str)
-    groups = {
-        key: group.assign(pair_id=group["views"]).drop_duplicates(["arm", "seed", "pair_id"])
-        for key, group in protocol_groups(rows.assign(views=views), analyses)
-    }
+    groups = dict(protocol_groups(rows, analyses))
     records = []
     for first, second in matched:
         analysis = analyses[first]
-        for estimator in [estimator for protocol, estimator in groups if protocol == first]:
-            if (second, estimator) not in groups:
+        for protocol, estimator in groups:
+            if protocol != first or (second, estimator) not in groups:
                 continue
-            theirs, ours = (groups[protocol, estimator] for protocol in (first, second))
-            evaluated = [set(group["pair_id"]) for group in (theirs, ours)]
-            both = pd.concat([theirs.assign(study=first), ours.assign(study=second)])
-            both = both[both["pair_id"].isin(evaluated[0] & evaluated[1])]
+            theirs, ours = groups[first, estimator], groups[second, estimator]
             about: dict[str, Any] = {"first": first, "second": second, "estimator": estimator}
-            about |= {"pairs_first": len(evaluated[0]), "pairs_second": len(evaluated[1])}
-            for arm in order_arms(both["arm"]):
-                group = both[both["arm"] == arm]
-                if group["study"].nunique() == 2:
-                    # Of the first study the arm is the baseline.
-                    group = group.assign(arm=group["arm"].where(group["study"] == second, first))
-                    names = analysis.outcomes[:1]
-                    records += [
-                        about | one
-                        for one in _differences(group, first, [arm], names, analysis, draws)
-                    ]
-    return _with_verdicts(pd.DataFrame(records), ["first", "second", "estimator"])
+            about["pairs_first"] = theirs["pair_id"].nunique()
+            about["pairs_second"] = ours["pair_id"].nunique()
+            for arm in order_arms({*theirs["arm"]} & {*ours["arm"]}):
+                # The arm of the first study is the baseline.
+                both = [theirs[theirs["arm"] == arm].assign(arm=first), ours[ours["arm"] == arm]]
+                compared = _differences(
+                    pd.concat(both), first, [arm], analysis.outcomes[:1], analysis, draws
+                )
+                records += [about | record for record in compared if record["pairs"]]
+    return _with_verdicts(records, ["first", "second", "estimator"])
 
 
 def _differences(
@@ -553,37 +566,46 @@ def _differences(
     analysis: Analysis,
     draws: int,
 ) -> Iterator[dict[str, Any]]:
-    """The outcomes of arms against a baseline on the same pairs, of one estimator.
+    """The outcomes of arms against a baseline on the pairs that they share, of one estimator.
 
     Yields:
-        Records of :func:`compare_arms`, and whether the outcome is ``informative`` in these arms.
+        Records of :func:`compare_arms`, and whether the outcome is ``informative`` in the arms that
+        were compared on the same pairs.
     """
-    kept = analysis.apply(rows)
-    pairs = rows.drop_duplicates("pair_id")
-    sample = photo_sample(pairs["photo"], draws)
-    for name in names:
-        outcome = OUTCOMES[name]
-        runs = _run_samples(outcome, rows if outcome.all_rows else kept, pairs, sample)
-        of_arms = {arm: by_seed(runs, arm) for arm in [baseline, *arms]}
-        means = [np.mean([v[0] for v in own.values()]) for own in of_arms.values() if own]
-        for arm in arms:
-            ours, theirs = of_arms[arm], of_arms[baseline]
-            lost = rows["arm"].isin([arm, baseline]).sum()
-            lost -= kept["arm"].isin([arm, baseline]).sum()
-            yield {
-                **{"metric": name, "arm": arm},
-                "seeds_left_out": len(ours.keys() ^ theirs.keys()),
-                **{"pairs": len(pairs), "photos": sample.photos},
-                "left_out": 0 if outcome.all_rows else int(lost),
-                "informative": not outcome.uninformative(means, analysis.floor_percent),
-                **_compare(ours, theirs, sample.photos, outcome.margin),
-            }
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for arm in arms:
+        shared = shared_pairs(rows[rows["arm"].isin([arm, baseline])])
+        alike.setdefault(tuple(shared["pair_id"].unique()), []).append(arm)
+    for shared, together in alike.items():
+        own = rows[rows["pair_id"].isin(shared) & rows["arm"].isin([baseline, *together])]
+        kept = analysis.apply(own)
+        pairs = own.drop_duplicates("pair_id")
+        sample = photo_sample(pairs["photo"], draws)
+        for name in names:
+            outcome = OUTCOMES[name]
+            runs = _run_samples(outcome, own if outcome.all_rows else kept, pairs, sample)
+            of_arms = {arm: by_seed(runs, arm) for arm in [baseline, *together]}
+            means = [np.mean([v[0] for v in of.values()]) for of in of_arms.values() if of]
+            for arm in together:
+                ours, theirs = of_arms[arm], of_arms[baseline]
+                lost = own["arm"].isin([arm, baseline]).sum()
+                lost -= kept["arm"].isin([arm, baseline]).sum()
+                yield {
+                    **{"metric": name, "arm": arm},
+                    "seeds_left_out": len(ours.keys() ^ theirs.keys()),
+                    **{"pairs": len(pairs), "photos": sample.photos},
+                    "left_out": 0 if outcome.all_rows else int(lost),
+                    "informative": not outcome.uninformative(means, analysis.floor_percent),
+                    **_compare(ours, theirs, sample.photos, outcome.margin),
+                }
 
 
 def protocol_groups(
     rows: pd.DataFrame, analyses: Mapping[str, Analysis]
 ) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
     """The trained runs' rows of each protocol and estimator, with a column ``failed``.
+
+    Pairs are those of :func:`identify_pairs`.
 
     Raises:
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
@@ -601,7 +623,7 @@ def protocol_groups(
                 f"two runs of the arm {twice.iloc[0]['arm']} have the seed "
                 f"{twice.iloc[0]['seed']}: report on one of them, runs=PATH,…"
             )
-        yield (str(protocol), str(estimator)), group
+        yield (str(protocol), str(estimator)), identify_pairs(group)
 
 
 def levels(
@@ -611,7 +633,7 @@ def levels(
 
     Args:
         rows: of one protocol and benchmark, with ``estimator``, ``arm``, ``seed``, ``pair_id``,
-            ``photo`` and ``status``; of several manifests the one with most rows counts.
+            ``photo`` and ``status``; each arm's numbers are of the pairs that it was evaluated on.
         outcomes: to be shown.
         draws: of the bootstrap over photos.
 
@@ -619,9 +641,7 @@ def levels(
         A row per estimator and arm: ``seeds`` (0 for a baseline), ``pairs``, ``photos``, and
         ``_mean``, ``_low`` and ``_high`` of each outcome, within its range.
     """
-    rows = rows.assign(failed=(rows["status"] != "ok").astype(float))
-    if "manifest_hash" in rows:
-        rows = rows[rows["manifest_hash"] == rows["manifest_hash"].mode()[0]]
+    rows = identify_pairs(rows.assign(failed=(rows["status"] != "ok").astype(float)))
     records = []
     for estimator, group in rows.groupby("estimator", sort=False):
         for arm in order_arms(group["arm"]):
@@ -656,13 +676,6 @@ def _run_samples(
         key: outcome.of(own, sample.counts)
         for key, own in zip(table.index, table.to_numpy(float), strict=True)
     }
-
-
-def _on_the_pairs_of(group: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    if "manifest_hash" not in group:
-        return group
-    manifests = group.loc[group["arm"] == baseline, "manifest_hash"].unique()
-    return group[group["manifest_hash"].isin(manifests)]
 
 
 def by_seed(runs: Mapping[tuple[str, int], np.ndarray], arm: str) -> dict[int, np.ndarray]:
@@ -704,12 +717,12 @@ def _compare(
     }
 
 
-def _with_verdicts(table: pd.DataFrame, family: Sequence[str]) -> pd.DataFrame:
-    """Add the verdicts, and Holm's p-values over the rows with the same values of ``family``."""
-    if table.empty:
-        return table
+def _with_verdicts(records: list[dict[str, Any]], family: Sequence[str]) -> pd.DataFrame:
+    """The records with verdicts, and Holm's p-values over those of the same ``family``."""
+    if not records:
+        return pd.DataFrame()
     parts = []
-    for _, own in table.groupby(list(family), sort=False):
+    for _, own in pd.DataFrame(records).groupby(list(family), sort=False):
         adjusted = {f"{name}_holm": holm(own[name]) for name in ("p", "p_equivalence")}
         significant = adjusted["p_holm"] <= ALPHA
         infinite = (own["seeds"] > 0) & ~np.isfinite(own["difference"])

@@ -7,24 +7,31 @@ import pandas as pd
 
 from homoreg.study import seed_figures
 from homoreg.study.analysis import left_out
+from homoreg.study.arms import protocol_label
 from homoreg.study.data import BASELINE, StudyData
-from homoreg.study.document import Column, Figure, Part, Section, Table, bullets, probability
+from homoreg.study.document import (
+    Column,
+    Figure,
+    Part,
+    Section,
+    Table,
+    bullets,
+    capitalized,
+    escape,
+    probability,
+)
 from homoreg.study.statistics import MAX_SKEWNESS, OUTCOMES, fewest_seeds, sign_flip_power
 
 LABELS = {name: outcome.label for name, outcome in OUTCOMES.items()}
 COLUMNS = [
     Column("arm", "arm"),
     Column("seeds", "seeds"),
-    Column("pairs", "n"),
     Column("mean_baseline", BASELINE, 3),
     Column("mean_arm", "arm's", 3),
     Column("difference", "difference", 3, ("low", "high")),
     Column("effect_size", "effect size", 2),
-    Column("skewness", "skewness", 1),
-    Column("p", "p", probability),
     Column("p_holm", "p, Holm", probability),
-    Column("margin", "margin (±)", 2),
-    Column("p_equivalence", "p, equivalence", probability),
+    Column("p_equivalence_holm", "p, equivalence", probability),
     Column("verdict", "verdict"),
 ]
 # The page shows these beside the hierarchy of outcomes; the others are in the CSV.
@@ -79,9 +86,9 @@ def comparison(study: StudyData) -> Section | None:
     parts.append(
         Table(
             "comparisons",
-            f"Differences from {BASELINE} over paired seeds. Skewness is of the seeds' "
-            f"differences: beyond ±{MAX_SKEWNESS:g} the p of the sign-flip test may be too small. "
-            "Other estimators, and the sign-flip test alone, are in the CSV.",
+            f"Differences from {BASELINE} over paired seeds; p and p of equivalence after Holm's "
+            "correction. Other estimators, margins, the seeds' skewness and each test by itself "
+            "are in the CSV.",
             "comparisons",
             table.assign(outcome=table["metric"].map(LABELS)),
             COLUMNS,
@@ -97,22 +104,25 @@ def _hierarchy(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
     named = [f"{place}. {LABELS[name]}" for place, name in enumerate(analysis.outcomes, 1)]
     others = [name for name in analysis.estimators if name != estimator]
     rest = f"; then the first under {', '.join(others)}, if informative" if others else ""
+    label = capitalized(protocol_label(protocol))
     lines = [
-        f"{protocol}: outcomes in the order fixed beforehand, under {estimator}: "
+        f"{label}: outcomes in the order fixed beforehand, under {estimator}: "
         f"{'; '.join(named)}{rest}."
     ]
     arms, seeds = own["arm"].nunique(), int(own["seeds"].min())
     if seeds >= fewest_seeds(arms):
         power = sign_flip_power(1.0, seeds, tests=arms)
         lines.append(
-            f"{protocol}: with {seeds} seeds and Holm over {arms} arms, a difference of one "
+            f"{label}: with {seeds} seeds and Holm over {arms} arms, a difference of one "
             f"standard deviation of the seeds' differences is found with probability {power:.2f}, "
             "and a smaller one less often; the photos lower this further."
         )
     skewed = own[np.abs(own["skewness"]) > MAX_SKEWNESS]
     if len(skewed):
+        short = skewed["metric"].map(LABELS).str.partition(" (")[0]
+        which = ", ".join(map("{} in {}".format, skewed["arm"].map(escape), short))
         lines.append(
-            f"{protocol}: the seeds' differences are skewed beyond ±{MAX_SKEWNESS:g} in "
-            f"{len(skewed)} of {len(own)} comparisons (marked by their skewness in the table)."
+            f"{label}: the seeds' differences are skewed beyond ±{MAX_SKEWNESS:g}, so that p may "
+            f"be too small, for {which}."
         )
     return lines

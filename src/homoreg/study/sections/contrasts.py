@@ -4,7 +4,7 @@ from homoreg.study.arms import protocol_label
 from homoreg.study.data import StudyData
 from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
 from homoreg.study.sections.summary import says
-from homoreg.study.statistics import ALPHA, OUTCOMES
+from homoreg.study.statistics import ALPHA, OUTCOMES, fewest_seeds
 
 COLUMNS = [
     Column("arm", "arm"),
@@ -26,15 +26,16 @@ def contrasts(study: StudyData) -> Section | None:
     shown = table[table["estimator"] == table["protocol"].map(study.primary)]
     tests = len(shown)
     parts: list[Part] = [
-        f"Stated in the config before the runs started; the report adds none. The {tests} tests "
-        f"are one family, by Holm at {100 * ALPHA:g} %."
+        f"These comparisons were stated in the config before the runs started. Their {tests} tests "
+        f"are one family (Holm, {100 * ALPHA:g} %), for which a comparison takes at least "
+        f"{fewest_seeds(tests)} seeds. In parentheses: the 95 % interval over seeds and photos."
     ]
     for protocol in study.protocols:
         own = shown[shown["protocol"] == protocol]
         if len(own):
             outcome = OUTCOMES[own["metric"].iloc[0]]
             lines = [
-                f"{row['question']} {capitalized(says(row, outcome, row['against']))}."
+                f"{row['question']} {says(row, outcome, row['against'])}"
                 for row in own.to_dict("records")
             ]
             label = f"{capitalized(protocol_label(protocol))}:"

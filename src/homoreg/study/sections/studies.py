@@ -9,6 +9,7 @@ from homoreg.study.document import (
     Table,
     bullets,
     capitalized,
+    counted,
     escape,
     probability,
 )
@@ -52,13 +53,13 @@ def studies(study: StudyData) -> Section | None:
             )
             continue
         row = own.iloc[0]
-        clauses = [
-            says(one, OUTCOMES[row["metric"]], "the first") for one in own.to_dict("records")
-        ]
         lines.append(
-            f"{capitalized(names[1])}, against {names[0]} ({row['estimator']}): {row['pairs']} "
-            f"pairs of {row['photos']} photos are shared, of {row['pairs_first']} of the first and "
-            f"{row['pairs_second']} of the second. {capitalized('; '.join(clauses))}."
+            f"{capitalized(names[1])}, against {names[0]} ({row['estimator']}): "
+            f"{counted(row['pairs'], 'pair')} of {counted(row['photos'], 'photo')} are shared, of "
+            f"{row['pairs_first']} of the first and {row['pairs_second']} of the second. "
+            + " ".join(
+                says(one, OUTCOMES[row["metric"]], "the first") for one in own.to_dict("records")
+            )
         )
     parts.append(bullets(lines))
     if len(table):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
-from homoreg.study.arms import order_arms, protocol_label
+from homoreg.study.arms import protocol_label
 from homoreg.study.claims import MIN_SEEDS
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
@@ -19,14 +19,28 @@ from homoreg.study.document import (
     Section,
     Table,
     capitalized,
+    counted,
     escape,
     number,
     probability,
     with_interval,
 )
-from homoreg.study.statistics import OUTCOMES, Outcome, fewest_seeds
+from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, OUTCOMES, Outcome, fewest_seeds
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
+LIMITS = (
+    "These runs do not show whether the same holds at another dose, after longer training, for "
+    "another network, or on other kinds of photographs."
+)
+# The verdicts of a comparison in words, in the order in which the answer lists them.
+VERDICTS = {
+    "higher": "higher",
+    "lower": "lower",
+    "equivalent": "equivalent",
+    "open": "neither different nor equivalent",
+    "open: too few seeds": "too few seeds for a test",
+    "not informative": "not informative: at the floor or ceiling of the outcome, or infinite",
+}
 
 
 def summary(study: StudyData) -> Section | None:
@@ -36,60 +50,44 @@ def summary(study: StudyData) -> Section | None:
     shown = corrected or evaluated[:1]
     if not shown:
         return None
-    parts = [part for protocol in shown for part in _of_protocol(study, protocol)]
+    levels = {name: study.levels(name) for name in shown}
+    for name, table in levels.items():
+        levels[name] = table.assign(failed_percent=100 * table["failure_rate_mean"])
+    parts = [part for name in shown for part in _of_protocol(study, name, levels[name])]
     parts.insert(1, LIMITS)
-    frames = {"levels": pd.concat([_levels(study, protocol) for protocol in shown])}
-    return Section("summary", "Summary", parts, frames, open=True)
+    return Section("summary", "Summary", parts, {"levels": pd.concat(levels.values())}, open=True)
 
 
-LIMITS = (
-    "These runs cannot tell whether the same holds at another dose, after longer training, for "
-    "another network, or on other kinds of photographs."
-)
-
-
-def _levels(study: StudyData, protocol: str) -> pd.DataFrame:
-    table = study.levels(protocol)
-    return table.assign(failed_percent=100 * table["failure_rate_mean"])
-
-
-def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
+def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[Part]:
     """The answer in words, the figure and the table of one protocol."""
     several = len([name for name in study.protocols if len(study.rows_of(name))]) > 1
     suffix, label = f"_{protocol}" if several else "", protocol_label(protocol)
-    analysis, table = study.analyses[protocol], _levels(study, protocol)
-    primary, estimator = analysis.outcomes[0], study.primary[protocol]
+    analysis, estimator = study.analyses[protocol], study.primary[protocol]
+    primary = analysis.outcomes[0]
     outcome = OUTCOMES[primary]
     own = study.comparisons
     if len(own):
         own = own[(own["protocol"] == protocol) & (own["metric"] == primary)]
-    answer = (
-        _answer(own, estimator, outcome)
-        if len(own)
-        else f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
-    )
     levels = table[table["estimator"] == estimator]
     prefix = f"### {capitalized(label)}\n\n" if several else ""
-    parts: list[Part] = [prefix + answer, _reading(levels, primary)]
+    parts: list[Part] = [prefix + answer(own, levels, estimator, primary)]
     if protocol in study.crowded():
         return parts
     if len(own):
         names = [name for name in analysis.estimators if name in set(own["estimator"])]
         drawn = pd.concat([own[own["estimator"] == name] for name in names or [estimator]])
+        references = _references(table, primary)
         parts.append(
             Figure(
                 f"primary{suffix}",
                 f"{capitalized(outcome.label)}, {label}: difference of each arm from "
-                f"{BASELINE}, with its 95 % interval over seeds and photos. "
-                f"{'Left is better. ' if outcome.log10 else ''}"
-                "Gray: within the margin of equivalence. Lines: baselines.",
+                f"{BASELINE}, with its 95 % interval over n seeds and the photos; none with one "
+                f"seed. {'Left is better. ' if outcome.log10 else ''}"
+                "Gray: within the margin of equivalence. Lines: baselines; a number in the legend "
+                "is that of one outside the axis.",
                 "comparisons",
                 partial(
-                    seed_figures.primary_figure,
-                    drawn,
-                    _references(table, primary),
-                    outcome.label,
-                    study.styles,
+                    seed_figures.primary_figure, drawn, references, outcome.label, study.styles
                 ),
             )
         )
@@ -107,9 +105,10 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
     parts.append(
         Table(
             f"answer{suffix}",
-            f"Arms and baselines, {estimator}, {label}, with 95 % intervals over seeds and photos "
-            "(photos alone for what was not trained; none with one seed). Compare arms by their "
-            "differences, whose intervals are narrower. Other estimators are in the CSV.",
+            f"Arms and baselines, {estimator}, {label}, on n pairs each, with 95 % intervals over "
+            "seeds and photos (photos alone for what was not trained; none with one seed). Compare "
+            "arms by their differences, whose intervals are narrower. Other estimators are in the "
+            "CSV.",
             "levels",
             levels,
             columns,
@@ -118,68 +117,95 @@ def _of_protocol(study: StudyData, protocol: str) -> list[Part]:
     return parts
 
 
-def _answer(own: pd.DataFrame, estimator: str, outcome: Outcome) -> str:
-    """What differs, by how much, with what certainty and under which estimators."""
-    primary = own[own["estimator"] == estimator]
-    others = own[own["estimator"] != estimator]
-    fewest, most = int(primary["seeds"].min()), int(primary["seeds"].max())
-    photos = int(primary["photos"].iloc[0])
-    seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} seed{'s' * (most != 1)}"
-    needed = fewest_seeds(len(primary))
-    ranks = {verdict: place for place, verdict in enumerate(("higher", "lower", "equivalent"))}
-    ordered = primary.sort_values("verdict", key=lambda v: v.map(ranks).fillna(9), kind="stable")
-    text = [
-        f"By the primary outcome ({outcome.label.partition(',')[0]}; {estimator}, {seeds}, "
-        f"{primary['pairs'].iloc[0]} pairs of {photos} photo{'s' * (photos != 1)}), "
-        + "; ".join(says(row, outcome) for row in ordered.to_dict("records"))
-        + "."
-    ]
-    if most < needed:
-        text.append(
-            f"With {seeds} nothing can be tested: comparing "
-            f"{len(primary)} arm{'s' * (len(primary) != 1)} with {BASELINE} takes at least "
-            f"{needed} seeds, and the original study's claims {MIN_SEEDS}. The intervals are all "
-            "that there is."
+def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str) -> str:
+    """What differs, by how much, with what certainty, and what it would take to tell.
+
+    Args:
+        own: the comparisons of one protocol by its primary outcome, under every estimator.
+        levels: the outcomes of its arms and baselines under the primary estimator.
+        estimator: the primary one.
+        primary: the outcome.
+    """
+    outcome = OUTCOMES[primary]
+    means = levels.set_index("arm")[f"{primary}_mean"]
+    baselines = ", ".join(
+        f"{escape(arm)} {_level(means[arm], outcome)}" for arm in levels.query("seeds == 0")["arm"]
+    )
+    end = [f"For comparison: {baselines}."] if baselines else []
+    trained = levels[levels["seeds"] > 0]
+    if "auc_1px_mean" in levels and (trained["auc_1px_mean"] > EASY_AUC).any():
+        end.append(
+            f"AUC at 1 px exceeds {EASY_AUC:g}: these pairs are easy, and a harder warp would tell "
+            "the arms apart better."
         )
-    else:
-        text += [_under_others(primary, others)]
-        skewed = primary.loc[primary["skewness"].abs() > 1, "arm"]
+    if not len(own):
+        start = f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
+        return " ".join([start, *end])
+    shown = own[own["estimator"] == estimator]
+    value = _level(shown.loc[shown["seeds"].idxmax(), "mean_baseline"], outcome)
+    what = "geometric mean corner error" if outcome.log10 else outcome.label
+    text = [
+        f"The {what} of {BASELINE} is {value} ({estimator}, {shown['pairs'].iloc[0]} pairs of "
+        f"{counted(shown['photos'].iloc[0], 'photo')}). The other arms are given relative to it, "
+        "with 95 % intervals over seeds and photos."
+    ]
+    for verdict, words in VERDICTS.items():
+        alike = shown[shown["verdict"] == verdict].to_dict("records")
+        clauses = [f"**{escape(row['arm'])}** {effect(row, outcome)}" for row in alike]
+        if clauses:
+            text.append(f"{capitalized(words)}: {', '.join(clauses)}.")
+    needed = fewest_seeds(len(shown))
+    if (shown["seeds"] < needed).any():
+        text.append(
+            f"A test takes at least {needed} seeds of an arm (Holm's correction over "
+            f"{counted(len(shown), 'arm')} at {100 * ALPHA:g} %), and the original study's claims "
+            f"take {MIN_SEEDS}."
+        )
+    if (shown["seeds"] >= needed).any():
+        text.append(_under_others(shown, own[own["estimator"] != estimator]))
+        skewed = shown.loc[shown["skewness"].abs() > MAX_SKEWNESS, "arm"]
         if len(skewed):
             text.append(
                 f"The differences of {', '.join(map(escape, skewed))} are skewed over the seeds "
-                "(beyond ±1): their p may be too small."
+                f"(beyond ±{MAX_SKEWNESS:g}): their p may be too small."
             )
-    return " ".join(filter(None, text))
+    return " ".join(filter(None, [*text, *end]))
 
 
-def says(row: Mapping[Any, Any], outcome: Outcome, reference: str = BASELINE) -> str:
-    """One comparison as a clause."""
-    arm = f"**{escape(str(row['arm']))}**"
+def _level(value: float, outcome: Outcome) -> str:
+    return f"{number(2)(10**value)} px" if outcome.log10 else number(1)(value)
+
+
+def effect(row: Mapping[Any, Any], outcome: Outcome) -> str:
+    """The size of a difference, its interval, seeds and p: a factor of an error, else a sum.
+
+    >>> row = {"difference": 0.1, "low": 0.0, "high": 0.2, "seeds": 7, "p_holm": 0.01}
+    >>> effect(row | {"verdict": "higher"}, OUTCOMES["log10_corner_error"])
+    '1.26 times (1.00 to 1.58; 7 seeds; p = 0.010)'
+    """
     if not row["seeds"]:
-        return f"{arm} and {reference} have no seed in common"
-    if row["verdict"] == "not informative":
-        return f"{arm} is not informative: the outcome is at its floor or ceiling, or infinite"
-    difference, low, high, margin = (row[key] for key in ("difference", "low", "high", "margin"))
+        return "(no seed in common)"
+    ends = (row[name] for name in ("difference", "low", "high"))
     if outcome.log10:
-        show = number(2)
-        size, ends = show(10**difference), f"{show(10**low)} to {show(10**high)}"
-        limit = f"a factor of {10**margin:.2f}"
-        amount = f"{size} times the error of {reference}"
+        size, low, high = (number(2)(10**end) for end in ends)
+        size += " times"
     else:
-        show = number(1)
-        size, ends = show(difference), f"{show(low)} to {show(high)}"
-        limit = f"±{margin:g}"
-        amount = f"a difference of {size} from {reference}"
-    interval = f"95 % interval {ends}" if np.isfinite(low) else "no interval"
-    verdict = str(row["verdict"])
-    if verdict in ("higher", "lower"):
+        size, low, high = (f"{end:+.1f}".replace("-", "−") for end in ends)
+    details = [f"{low} to {high}"] if np.isfinite(row["low"]) else []
+    details.append(counted(row["seeds"], "seed"))
+    if row["verdict"] in ("higher", "lower"):
         p = probability(row["p_holm"])
-        return f"{arm} has {amount} ({interval}; p {p if p[0] == '<' else f'= {p}'})"
-    if verdict == "equivalent":
-        return f"{arm} is equivalent to {reference} within {limit} ({amount}, {interval})"
-    if verdict == "open: too few seeds":
-        return f"{arm} has {amount} ({interval}; too few seeds for a test)"
-    return f"{arm} cannot be told from {reference} ({amount}, {interval})"
+        details.append(f"p {p if p[0] == '<' else f'= {p}'}")
+    return f"{size} ({'; '.join(details)})"
+
+
+def says(row: Mapping[Any, Any], outcome: Outcome, reference: str) -> str:
+    """One comparison as a sentence."""
+    verdict = VERDICTS[row["verdict"]]
+    if row["verdict"] == "equivalent":
+        margin = row["margin"]
+        verdict += f" within {f'a factor of {10**margin:.2f}' if outcome.log10 else f'±{margin:g}'}"
+    return f"**{escape(row['arm'])}** against {reference}: {effect(row, outcome)}, {verdict}."
 
 
 def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:
@@ -192,26 +218,9 @@ def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:
         for row in others.to_dict("records")
         if row["verdict"] != verdicts[row["arm"]]
     ]
-    names = ", ".join(dict.fromkeys(others["estimator"]))
     if not differ:
-        return f"Under {names} the verdicts are the same."
+        return f"Under {', '.join(others['estimator'].unique())} the verdicts are the same."
     return f"This depends on the estimator: {'; '.join(differ)}."
-
-
-def _reading(table: pd.DataFrame, primary: str) -> str:
-    """The levels in pixels, and a hint where the pairs are too easy."""
-    sentences = []
-    if OUTCOMES[primary].log10:
-        means = table.set_index("arm")[f"{primary}_mean"]
-        named = [f"{escape(arm)} {10 ** means[arm]:.2f}" for arm in order_arms(means.index)]
-        sentences.append(f"Geometric mean error in pixels: {', '.join(named[:12])}.")
-    trained = table[table["seeds"] > 0]
-    if "auc_1px_mean" in table and (trained["auc_1px_mean"] > EASY_AUC).any():
-        sentences.append(
-            f"AUC at 1 px exceeds {EASY_AUC:g}: these pairs are easy, and a harder warp would tell "
-            "the arms apart better."
-        )
-    return " ".join(sentences)
 
 
 def _references(table: pd.DataFrame, primary: str) -> pd.DataFrame:

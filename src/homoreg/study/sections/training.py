@@ -5,7 +5,7 @@ from functools import partial
 from homoreg.study import figures as draw
 from homoreg.study import tables
 from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Figure, Part, Section, Table, with_interval
+from homoreg.study.document import Column, Figure, Part, Section, Table, as_text, with_interval
 
 LOSSES = dict(zip(tables.LOSS_COLUMNS, ("training loss", "validation loss"), strict=True))
 # Any other option, as those of a regularizer, goes by its own name.
@@ -20,17 +20,20 @@ def training(study: StudyData) -> Section:
     of_runs = tables.training_table(study.done)
     of_arms = tables.training_arms(of_runs)
     frames = {"training": of_runs, "training_arms": of_arms}
-    options = [
-        Column(name, OPTIONS.get(name, name.replace("_", " ")))
-        for name in tables.training_options(of_runs)
-    ]
+    names = {
+        name: OPTIONS.get(name, name.replace("_", " ")) for name in tables.training_options(of_runs)
+    }
+    texts = of_runs[list(names)].map(as_text)
+    alike = {name: label for name, label in names.items() if texts[name].nunique() == 1}
+    shared = ", ".join(f"{label} {texts[name].iloc[0]}" for name, label in alike.items())
+    options = [Column(name, label) for name, label in names.items() if name not in alike]
     if study.many_runs:
         columns = [Column("arm", "arm"), Column("seeds", "seeds")]
         columns += [with_interval(key, name, 4) for key, name in LOSSES.items()]
         table = Table(
             "training_arms",
             f"Mean over the seeds of an arm at their last epoch, with its 95 % t interval. "
-            f"{EXPLAINED} The runs one by one: `tables/training.csv`.",
+            f"{EXPLAINED} The same for all: {shared}. The runs one by one: `tables/training.csv`.",
             "training_arms",
             study.readable(of_arms),
             [*columns, *options],
@@ -41,7 +44,7 @@ def training(study: StudyData) -> Section:
         columns += [Column(key, name, 4) for key, name in LOSSES.items()]
         table = Table(
             "training",
-            f"Each run at its last epoch. {EXPLAINED}",
+            f"Each run at its last epoch. {EXPLAINED} The same for all: {shared}.",
             "training",
             study.readable(of_runs),
             [*columns, *options],
