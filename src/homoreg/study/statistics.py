@@ -576,8 +576,8 @@ def _differences(
     for arm in arms:
         shared = shared_pairs(rows[rows["arm"].isin([arm, baseline])])
         alike.setdefault(tuple(shared["pair_id"].unique()), []).append(arm)
-    for shared, together in alike.items():
-        own = rows[rows["pair_id"].isin(shared) & rows["arm"].isin([baseline, *together])]
+    for ids, together in alike.items():
+        own = rows[rows["pair_id"].isin(ids) & rows["arm"].isin([baseline, *together])]
         kept = analysis.apply(own)
         pairs = own.drop_duplicates("pair_id")
         sample = photo_sample(pairs["photo"], draws)

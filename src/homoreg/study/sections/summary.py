@@ -142,7 +142,7 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
         start = f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
         return " ".join([start, *end])
     shown = own[own["estimator"] == estimator]
-    value = _level(shown.loc[shown["seeds"].idxmax(), "mean_baseline"], outcome)
+    value = _level(shown.nlargest(1, "seeds")["mean_baseline"].iloc[0], outcome)
     what = "geometric mean corner error" if outcome.log10 else outcome.label
     text = [
         f"The {what} of {BASELINE} is {value} ({estimator}, {shown['pairs'].iloc[0]} pairs of "
