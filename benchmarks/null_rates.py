@@ -18,13 +18,8 @@ from benchmarks.simulated_study import study
 from homoreg.geometry import conformal_factor, measure_coverage
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.claims import evaluate_claims
-from homoreg.study.statistics import (
-    ALPHA,
-    SeedValues,
-    compare_arms,
-    photo_sample,
-    sign_flip_test,
-)
+from homoreg.study.comparisons import compare_arms
+from homoreg.study.statistics import ALPHA, SeedValues, photo_sample, sign_flip_test
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from homoreg.study.analysis import Analysis
-from homoreg.study.statistics import OUTCOMES, compare_arms, levels
+from homoreg.study.comparisons import OUTCOMES, compare_arms, levels
 from homoreg.study.tables import arm_table, model_table
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

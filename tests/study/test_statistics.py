@@ -19,16 +19,13 @@ from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError, one_line
 from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName
 from homoreg.study.arms import ORIGINAL_ARMS
+from homoreg.study.comparisons import OUTCOMES, compare_arms, compare_contrasts, levels
 from homoreg.study.statistics import (
     FLIPS,
     MAX_SKEWNESS,
-    OUTCOMES,
     SeedValues,
-    compare_arms,
-    compare_contrasts,
     fewest_seeds,
     holm,
-    levels,
     photo_sample,
     resampled_spearman,
     sign_flip_power,

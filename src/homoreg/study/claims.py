@@ -7,33 +7,36 @@ undecided otherwise; where estimators disagree it depends on the estimator.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 
-from homoreg.aggregates import resampled_median
 from homoreg.study.analysis import ANALYSES, Analysis
 from homoreg.study.arms import ORIGINAL_ARMS
+from homoreg.study.comparisons import (
+    OUTCOMES,
+    Outcome,
+    PairSample,
+    Runs,
+    by_seed,
+    paired,
+    protocol_groups,
+    run_samples,
+    sample_pairs,
+    shared_pairs,
+)
 from homoreg.study.statistics import (
     ALPHA,
     MAX_SKEWNESS,
-    OUTCOMES,
     SeedValues,
-    by_seed,
-    effect_size,
     fewest_seeds,
     holm,
-    paired,
-    photo_sample,
-    protocol_groups,
+    resampled_range,
     resampled_spearman,
-    shared_pairs,
 )
-
-Kind = Literal["greater", "less", "equivalent"]
 
 MEASURES = {
     "matches": "median match count",
@@ -67,7 +70,7 @@ class Statement:
         margin: of an equivalence, ±; of a difference, by how much at least.
     """
 
-    kind: Kind
+    kind: Literal["greater", "less", "equivalent"]
     measure: str
     arm: str
     reference: str | None = None
@@ -95,72 +98,57 @@ class Statement:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the study said, the statements that mean it, and how not to misread the verdict."""
+    """What the study said, how not to misread the verdict, and the statements that mean it."""
 
     text: str
     caveat: str
-    statements: tuple[Statement, ...]
+    statements: list[Statement]
 
 
 def study_claims(smallest_effect: float) -> dict[int, Claim]:
     """The claims; a trade needs effects of at least ``smallest_effect``, in log10 of the error."""
-
     above, below = partial(Statement, "greater"), partial(Statement, "less")
     steady = partial(Statement, "equivalent")
+    dropping, regularized = ("dropout", "hybrid"), ("l2", "dropout", "hybrid")
     return {
         1: Claim(
             "Dropout and hybrid keep more matches than none and l2",
             "More matches need not be more correct matches: see precision.",
-            tuple(
-                above("matches", arm, reference)
-                for arm in ("dropout", "hybrid")
-                for reference in ("none", "l2")
-            ),
+            [above("matches", arm, other) for arm in dropping for other in ("none", "l2")],
         ),
         2: Claim(
             "Regularization changes κ little; dropout is the most stable",
-            "κ tells how well the points spread over the view. That of all of them also falls when "
+            "κ tells how well the matches spread over the view, right or wrong: it also falls when "
             "more of them are wrong.",
-            (
-                *(steady("kappa", arm, "none", 0.1) for arm in ("l2", "dropout", "hybrid")),
-                *(below("kappa_spread", "dropout", arm) for arm in ("none", "l2", "hybrid")),
-            ),
+            [steady("kappa", arm, "none", 0.1) for arm in regularized]
+            + [below("kappa_spread", "dropout", arm) for arm in ("none", "l2", "hybrid")],
         ),
         3: Claim(
             "None and l2 have the lowest alignment error, hybrid the highest",
             "An order of the arms at this dose, not of the regularizers at their best.",
-            (
-                *(
-                    below("error", arm, reference)
-                    for arm in ("none", "l2")
-                    for reference in ("dropout", "hybrid")
-                ),
-                above("error", "hybrid", "dropout"),
-            ),
+            [below("error", arm, other) for arm in ("none", "l2") for other in dropping]
+            + [above("error", "hybrid", "dropout")],
         ),
         4: Claim(
             "κ and alignment error are not related",
             "A rank correlation over the pairs of a run with an estimate; failures have no κ.",
-            tuple(steady("correlation", arm, None, 0.1) for arm in ORIGINAL_ARMS),
+            [steady("correlation", arm, None, 0.1) for arm in ORIGINAL_ARMS],
         ),
         5: Claim(
             "Regularization trades precision for stability",
             "Stability is the error that the covariance predicts from the residuals, which "
             "does not see an estimate that is precisely wrong.",
-            tuple(
-                statement
-                for arm in ("dropout", "hybrid")
-                for statement in (
-                    below("predicted", arm, "none", smallest_effect),
-                    above("error", arm, "none", smallest_effect),
-                )
-            ),
+            [
+                compared(measure, arm, "none", smallest_effect)
+                for arm in dropping
+                for compared, measure in ((below, "predicted"), (above, "error"))
+            ],
         ),
         6: Claim(
             "Regularization closes the gap between training and validation",
             "Both losses are in evaluation mode. A small ratio can be less overfitting or less "
             "learning: see the losses.",
-            tuple(below("loss_ratio", arm, "none") for arm in ("l2", "dropout", "hybrid")),
+            [below("loss_ratio", arm, "none") for arm in regularized],
         ),
     }
 
@@ -168,6 +156,7 @@ def study_claims(smallest_effect: float) -> dict[int, Claim]:
 # A statement and its opposite are two tests.
 TESTS = 2 * sum(len(claim.statements) for claim in study_claims(1.0).values())
 MIN_SEEDS = fewest_seeds(TESTS, "greater")
+CLAIM_COLUMNS = ["protocol", "claim", "text", "verdict", "by_estimator", "caveat"]
 STATEMENT_COLUMNS = [
     *("protocol", "estimator", "claim", "statement", "kind", "seeds", "estimate", "low", "high"),
     *("effect_size", "skewness", "p", "p_opposite", "p_holm", "p_opposite_holm", "margin"),
@@ -204,180 +193,151 @@ def evaluate_claims(
     Raises:
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
     """
-    parts = []
-    for (protocol, estimator), of_group in protocol_groups(rows, analyses):
-        group, analysis = shared_pairs(of_group), analyses[protocol]
-        own_training = training[training["protocol"] == protocol]
-        measures, left_out, photos = run_measures(group, own_training, analysis)
-        table = pd.DataFrame(
-            [
-                {"claim": number, "statement": statement.text, "margin": statement.margin}
-                | _record(statement, measures[statement.measure], photos, analysis)
-                for number, claim in study_claims(analysis.smallest_effect).items()
-                for statement in claim.statements
-            ]
-        ).assign(protocol=protocol, estimator=estimator)
-        adjusted = holm([*table["p"], *table["p_opposite"]])
-        table["p_holm"], table["p_opposite_holm"] = np.split(adjusted, 2)
-        table["says"] = np.select(
-            [~table["informative"], table["p_holm"] <= ALPHA, table["p_opposite_holm"] <= ALPHA],
-            ["not informative", "holds", "opposite holds"],
-            "open",
-        )
-        table["note"] = table["note"].where(table["claim"] == 6, table["note"] + left_out)
-        parts.append(table)
-    statements = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    statements = statements.reindex(columns=STATEMENT_COLUMNS)
+    parts = [
+        _statements(shared_pairs(group), training[training["protocol"] == key[0]], analyses[key[0]])
+        .assign(protocol=key[0], estimator=key[1])
+        .reindex(columns=STATEMENT_COLUMNS)
+        for key, group in protocol_groups(rows, analyses)
+    ]
+    empty = pd.DataFrame(columns=STATEMENT_COLUMNS)
+    statements = pd.concat(parts, ignore_index=True) if parts else empty
     claims = []
-    for protocol in map(str, statements["protocol"].unique()):
-        own = statements[statements["protocol"] == protocol]
-        for number, claim in study_claims(analyses[protocol].smallest_effect).items():
-            verdicts = {
-                str(estimator): _verdict(set(part["says"]))
-                for estimator, part in own[own["claim"] == number].groupby("estimator", sort=False)
-            }
-            agreed = set(verdicts.values())
-            claims.append(
-                {
-                    **{"protocol": protocol, "claim": number, "text": claim.text},
-                    "verdict": agreed.pop() if len(agreed) == 1 else DEPENDS,
-                    "by_estimator": "; ".join(f"{name}: {v}" for name, v in verdicts.items()),
-                    "caveat": claim.caveat,
-                }
-            )
-    columns = ["protocol", "claim", "text", "verdict", "by_estimator", "caveat"]
-    return pd.DataFrame(claims, columns=columns), statements
+    for key, own in statements.groupby(["protocol", "claim"], sort=False):
+        protocol, number = cast(tuple[str, int], key)
+        claim = study_claims(analyses[protocol].smallest_effect)[number]
+        verdicts = own.groupby("estimator", sort=False)["says"].agg(_verdict)
+        verdict = verdicts.iloc[0] if verdicts.nunique() == 1 else DEPENDS
+        by_estimator = "; ".join(f"{name}: {own}" for name, own in verdicts.items())
+        claims.append((protocol, number, claim.text, verdict, by_estimator, claim.caveat))
+    return pd.DataFrame(claims, columns=CLAIM_COLUMNS), statements
 
 
-Runs = dict[tuple[str, int], np.ndarray]  # (1 + B,) values by arm and seed
-
-
-def run_measures(
-    rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis
-) -> tuple[dict[str, Runs], str, int]:
-    """The measures of each run on the pairs as they are and on samples of the photos.
-
-    Args:
-        rows: of one protocol and estimator.
-        training: its losses.
-        analysis: of the protocol.
-
-    Returns:
-        For each key of :data:`MEASURES` the runs that have it; a note on the rows that the analysis
-        leaves out; the number of photos.
-    """
-    pairs = rows.drop_duplicates("pair_id")
-    sample = photo_sample(pairs["photo"])
-    place = pd.Series(range(len(pairs)), index=pairs["pair_id"])
-    measures: dict[str, Runs] = {name: {} for name in MEASURES}
-    kept = analysis.apply(rows)
-    for key, of_run in kept.groupby(["arm", "seed"]):
-        arm, seed = cast(tuple[str, int], key)
-        counts = sample.counts[:, place[of_run["pair_id"]]]
-        for name, values in _measures(of_run, counts, analysis).items():
-            measures[name][arm, seed] = values
-    for record in training.to_dict("records"):
-        losses = float(record["final_val_loss"]), float(record["final_train_loss"])
-        if np.isfinite(losses).all() and min(losses) > 0:
-            ratio = np.full(len(sample.counts), np.log(losses[0] / losses[1]))
-            measures["loss_ratio"][record["arm"], int(record["seed"])] = ratio
-    dropped = len(rows) - len(kept)
-    note = f"{dropped} of {len(rows)} rows left out" if dropped else ""
-    return measures, note, sample.photos
-
-
-def _measures(rows: pd.DataFrame, counts: np.ndarray, analysis: Analysis) -> dict[str, np.ndarray]:
-    """The measures of one run, ``(1 + B,)`` each."""
-    kappa, error = kappa_column(rows, analysis), rows[analysis.error].fillna(np.inf).to_numpy(float)
-    values = rows[kappa].to_numpy(float)
-    log_kappa = np.log10(np.where(np.isnan(values), np.inf, values))
-    has = ~np.isnan(values)
-    found = {
-        "matches": resampled_median(rows["match_count"].to_numpy(float), counts),
-        "kappa": resampled_median(log_kappa, counts),
-        "kappa_spread": resampled_range(log_kappa[has], counts[:, has]),
-        "correlation": resampled_spearman(values[has], error[has], counts[:, has]),
+def _statements(rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
+    """The statements of all claims under one protocol and estimator, on shared pairs."""
+    sample, kept = sample_pairs(rows), analysis.apply(rows)
+    outcomes = _outcomes(rows, analysis)
+    runs = {name: run_samples(outcome, kept, sample) for name, outcome in outcomes.items()}
+    runs["correlation"] = _correlations(kept, sample, analysis)
+    runs["loss_ratio"] = _loss_ratios(training, len(sample.counts))
+    empty = {
+        name: outcome.range is not None and outcome.uninformative(means, analysis.floor_percent)
+        for name, outcome in outcomes.items()
+        for means in [_arm_means(runs[name])]
     }
-    if analysis.error == "corner_error_px":
-        outcome = OUTCOMES["log10_corner_error"]
-        found["error"] = outcome.of(outcome.pair_values(rows).to_numpy(), counts)
-    else:
-        found["error"] = np.log10(resampled_median(error, counts))
-    outcome = OUTCOMES["log10_predicted_corner_error"]
-    found["predicted"] = outcome.of(outcome.pair_values(rows).to_numpy(), counts)
-    return found
+    table = pd.DataFrame(
+        [
+            {"claim": number, "statement": statement.text, "kind": statement.kind}
+            | _test(statement, runs[statement.measure], sample.photos)
+            | {"margin": statement.margin, "measure": statement.measure}
+            for number, claim in study_claims(analysis.smallest_effect).items()
+            for statement in claim.statements
+        ]
+    )
+    table["informative"] &= ~table["measure"].map(empty).eq(True)
+    table["p_holm"], table["p_opposite_holm"] = np.split(
+        holm([*table["p"], *table["p_opposite"]]), 2
+    )
+    table["says"] = np.select(
+        [~table["informative"], table["p_holm"] <= ALPHA, table["p_opposite_holm"] <= ALPHA],
+        ["not informative", "holds", "opposite holds"],
+        "open",
+    )
+    if len(kept) < len(rows):
+        left_out = f"{len(rows) - len(kept)} of {len(rows)} rows left out"
+        table["note"] = table["note"].where(table["claim"] == 6, table["note"] + left_out)
+    return table
+
+
+def _outcomes(rows: pd.DataFrame, analysis: Analysis) -> dict[str, Outcome]:
+    """The measures that are an outcome of a run."""
+    kappa = replace(OUTCOMES["log10_kappa"], column=kappa_column(rows, analysis))
+    error = {
+        "corner_error_px": "log10_corner_error",
+        "rmse_gray": "log10_rmse",
+        "rmse_notebook_gray": "log10_rmse_notebook",
+    }[analysis.error]
+    return {
+        "matches": OUTCOMES["match_count"],
+        "kappa": kappa,
+        "kappa_spread": replace(kappa, statistic=_finite_range),
+        "predicted": OUTCOMES["log10_predicted_corner_error"],
+        "error": OUTCOMES[error],
+    }
 
 
 def kappa_column(rows: pd.DataFrame, analysis: Analysis) -> str:
-    """The analysis's κ, of the correct points alone where the table has that."""
-    of_correct = f"{analysis.kappa}_correct"
-    return of_correct if of_correct in rows else analysis.kappa
+    """The analysis's κ, of the true matches alone where the table has that."""
+    of_true = f"{analysis.kappa}_correct"
+    return of_true if of_true in rows and rows[of_true].notna().any() else analysis.kappa
 
 
-def resampled_range(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The interquartile range of many samples of the same values, without interpolation.
-
-    Args:
-        values: ``(P,)``.
-        counts: ``(B, P)`` how often each value occurs in each sample.
-
-    >>> resampled_range(np.array([1.0, 2.0, 3.0, 9.0]), np.array([[1, 1, 1, 1], [2, 2, 0, 0]]))
-    array([2., 1.])
-    """
-    order = np.argsort(values)
-    ordered = np.append(values[order], np.nan)
-    reached = np.cumsum(counts[:, order], axis=1)
-    total = reached[:, -1:] if values.size else np.zeros((len(counts), 1))
-    low, high = (ordered[(reached < q * total).sum(1)] for q in (0.25, 0.75))
-    return np.where(total[:, 0] > 0, high - low, np.nan)
+def _finite_range(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(values)  # a failure, which has no κ, counts as infinite
+    return resampled_range(values[finite], counts[:, finite])
 
 
-def _record(statement: Statement, runs: Runs, photos: int, analysis: Analysis) -> dict[str, Any]:
+def _correlations(rows: pd.DataFrame, sample: PairSample, analysis: Analysis) -> Runs:
+    """Spearman's ρ of κ and error over the pairs of each run that have a κ."""
+    kappa = kappa_column(rows, analysis)
+    rows = rows[rows[kappa].notna()]
+    error = rows[analysis.error].fillna(np.inf)
+    return {
+        cast(tuple[str, int], key): resampled_spearman(
+            own[kappa].to_numpy(float),
+            error[own.index].to_numpy(float),
+            sample.counts[:, sample.pairs.get_indexer(own["pair_id"])],
+        )
+        for key, own in rows.groupby(["arm", "seed"])
+    }
+
+
+def _loss_ratios(training: pd.DataFrame, size: int) -> Runs:
+    """The log of validation over training loss of each run, which no sample of photos changes."""
+    training = training.assign(
+        train=training["final_train_loss"].astype(float),
+        val=training["final_val_loss"].astype(float),
+    )
+    usable = np.isfinite(training[["train", "val"]]) & (training[["train", "val"]] > 0)
+    return {
+        (run["arm"], int(run["seed"])): np.full(size, np.log(run["val"] / run["train"]))
+        for run in training[usable.all(axis=1)].to_dict("records")
+    }
+
+
+def _arm_means(runs: Runs) -> np.ndarray:
+    means = pd.Series({key: values[0] for key, values in runs.items()}, dtype=float)
+    return means.groupby(level=0).mean().to_numpy() if runs else np.array([])
+
+
+def _test(statement: Statement, runs: Runs, photos: int) -> dict[str, Any]:
     """A statement's numbers, before Holm."""
-    names = [name for name in (statement.arm, statement.reference) if name]
-    by_arm = {name: by_seed(runs, name) for name in names}
-    ours = by_arm[statement.arm]
-    zeros = {seed: np.zeros_like(values) for seed, values in ours.items()}
-    theirs = by_arm[statement.reference] if statement.reference else zeros
+    ours = by_seed(runs, statement.arm)
+    theirs = {seed: np.zeros_like(values) for seed, values in ours.items()}
+    if statement.reference:
+        theirs = by_seed(runs, statement.reference)
     values = paired(ours, theirs, photos)
-    finite = bool(np.isfinite(values.values).all()) and values.seeds.size > 0
-    p, opposite = statement.test(values) if finite else (np.nan, np.nan)
-    low, high = values.interval()
-    notes = [f"{name} has no runs" for name, own in by_arm.items() if not own]
+    notes = [
+        f"{name} has no runs"
+        for name, own in ((statement.arm, ours), (statement.reference, theirs))
+        if name and not own
+    ]
     alone = sorted(ours.keys() ^ theirs.keys())
     if alone and not notes:
         notes.append(f"left out, since an arm has no value: seed {', '.join(map(str, alone))}")
-    if finite and abs(values.skewness) > MAX_SKEWNESS:
+    if abs(values.skewness) > MAX_SKEWNESS:
         notes.append(f"skewness {values.skewness:+.1f}: p may be too small")
+    low, high = values.interval()
+    p, opposite = statement.test(values)
     return {
-        "kind": statement.kind,
-        "seeds": values.seeds.size,
-        "estimate": values.estimate,
-        "low": low,
-        "high": high,
-        "effect_size": effect_size(values.seeds) if finite else np.nan,
-        "skewness": values.skewness if finite else np.nan,
-        "p": p,
-        "p_opposite": opposite,
-        "informative": _informative(statement, runs, analysis)
-        and (finite or not values.seeds.size),
+        **{"seeds": values.seeds.size, "estimate": values.estimate, "low": low, "high": high},
+        **{"effect_size": values.effect_size, "skewness": values.skewness},
+        **{"p": p, "p_opposite": opposite, "informative": bool(np.isfinite(values.values).all())},
         "note": "; ".join(notes) + ("; " if notes else ""),
     }
 
 
-def _informative(statement: Statement, runs: Runs, analysis: Analysis) -> bool:
-    """Whether a bounded error is off its floor and ceiling in some arm."""
-    bounded = statement.measure == "predicted" or (
-        statement.measure == "error" and analysis.error == "corner_error_px"
-    )
-    if not bounded:
-        return True
-    means = pd.Series({key: values[0] for key, values in runs.items()}).groupby(level=0).mean()
-    outcome = OUTCOMES["log10_corner_error"]  # the predicted error has the same range
-    return not outcome.uninformative(means.to_numpy(), analysis.floor_percent)
-
-
-def _verdict(says: set[str]) -> str:
+def _verdict(statements: pd.Series) -> str:
+    says = set(statements)
     if "opposite holds" in says:
         return "refuted"
     if "not informative" in says:

@@ -17,9 +17,10 @@ from homoreg.aggregates import quartiles, resampled_mean
 from homoreg.metrics import METRICS
 from homoreg.plotting import WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
+from homoreg.study.comparisons import Outcome, levels
 from homoreg.study.document import span
 from homoreg.study.figures import side_by_side
-from homoreg.study.statistics import Outcome, levels, spearman, spearman_interval
+from homoreg.study.statistics import spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
 PREDICTED = "predicted_corner_error_px"

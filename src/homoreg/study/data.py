@@ -12,7 +12,7 @@ from homoreg.study import tables
 from homoreg.study.analysis import Analysis, analysis_of, primary_estimator
 from homoreg.study.arms import ORIGINAL_ARMS, order_protocols, protocol_label
 from homoreg.study.claims import evaluate_claims
-from homoreg.study.statistics import (
+from homoreg.study.comparisons import (
     OUTCOMES,
     compare_arms,
     compare_contrasts,

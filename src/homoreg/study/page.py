@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from homoreg.study.arms import order_arms, protocol_label
+from homoreg.study.comparisons import identify_pairs
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.document import Part, Section, Table, counted, escape, span
 from homoreg.study.render import write_sections
@@ -22,7 +23,6 @@ from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose, trials
-from homoreg.study.statistics import identify_pairs
 
 Make = Callable[[StudyData], Section | None]
 # In the order of the page; a section without anything to show is absent.

@@ -8,6 +8,7 @@ import pandas as pd
 from homoreg.study import seed_figures
 from homoreg.study.analysis import left_out
 from homoreg.study.arms import protocol_label
+from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
     Column,
@@ -20,7 +21,7 @@ from homoreg.study.document import (
     escape,
     probability,
 )
-from homoreg.study.statistics import MAX_SKEWNESS, OUTCOMES, fewest_seeds, sign_flip_power
+from homoreg.study.statistics import MAX_SKEWNESS, fewest_seeds, sign_flip_power
 
 LABELS = {name: outcome.label for name, outcome in OUTCOMES.items()}
 COLUMNS = [

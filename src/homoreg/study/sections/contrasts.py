@@ -1,10 +1,11 @@
 """The contrasts that the study was made for, stated in its config before the runs started."""
 
 from homoreg.study.arms import protocol_label
+from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import StudyData
 from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
 from homoreg.study.sections.summary import says
-from homoreg.study.statistics import ALPHA, OUTCOMES, fewest_seeds
+from homoreg.study.statistics import ALPHA, fewest_seeds
 
 COLUMNS = [
     Column("arm", "arm"),

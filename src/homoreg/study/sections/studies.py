@@ -1,6 +1,7 @@
 """Studies of the same arms side by side, on the pairs that they share."""
 
 from homoreg.study.arms import protocol_label
+from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import StudyData
 from homoreg.study.document import (
     Column,
@@ -14,7 +15,6 @@ from homoreg.study.document import (
     probability,
 )
 from homoreg.study.sections.summary import says
-from homoreg.study.statistics import OUTCOMES
 
 COLUMNS = [
     Column("arm", "arm"),

@@ -10,6 +10,7 @@ import pandas as pd
 from homoreg.study import seed_figures
 from homoreg.study.arms import protocol_label
 from homoreg.study.claims import MIN_SEEDS
+from homoreg.study.comparisons import OUTCOMES, Outcome
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
     SEEDS,
@@ -25,7 +26,7 @@ from homoreg.study.document import (
     probability,
     with_interval,
 )
-from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, OUTCOMES, Outcome, fewest_seeds
+from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, fewest_seeds
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
 LIMITS = (

@@ -7,9 +7,9 @@ import pandas as pd
 
 from homoreg.study import seed_figures, variations
 from homoreg.study.arms import protocol_label
+from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import Column, Figure, Part, Section, Table, number, with_interval
-from homoreg.study.statistics import OUTCOMES
 
 
 def ablation(study: StudyData) -> Section | None:
