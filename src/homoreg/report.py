@@ -3,7 +3,6 @@
 ``python -m homoreg.report runs=multirun/NAME`` writes ``report/`` into the sweep's folder.
 """
 
-import json
 import logging
 import os
 import re
@@ -121,13 +120,6 @@ def gather(
             lambda run: run.evaluation_csv(benchmark), _baselines(evaluations, done, benchmark)
         ),
         best_rows=evaluated(lambda run: run.best_evaluation_csv(benchmark)),
-        shifts=of_runs(
-            [
-                pd.DataFrame(response).assign(**_keys(record))
-                for record, run in done
-                for response in _own_shift_responses(run)
-            ]
-        ),
         configs=_protocol_differences(first),
         pictures=_pictures(first),
     )
@@ -304,16 +296,6 @@ def _protocol_differences(first: dict[str, dict[str, RunFolder]]) -> pd.DataFram
     table = table.map(lambda value: "" if value is None or value != value else str(value))
     differ = table[table.nunique(axis=1) > 1].sort_index()
     return differ.rename_axis("option").reset_index()
-
-
-def _own_shift_responses(run: RunFolder) -> list[dict[str, Any]]:
-    """The run's own entries of its evaluation's shift responses, without its baselines'."""
-    file = run.evaluation_csv().with_name("summary.json")
-    if not file.is_file():
-        return []
-    with reading(file, "an evaluation's summary"):
-        responses = json.loads(file.read_text(encoding="utf-8")).get("shift_response", [])
-        return [response for response in responses if response["seed"] is not None]
 
 
 def _title(runs: list[RunFolder], root: Path) -> str:

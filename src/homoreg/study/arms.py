@@ -140,10 +140,11 @@ def protocol_label(key: str) -> str:
 
 def sort_models(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """A table's rows in the order of the protocols, the arms and the other keys."""
-    ranks = {
-        "protocol": {name: place for place, name in enumerate(order_protocols(table["protocol"]))},
-        "arm": {arm: number for number, arm in enumerate(order_arms(table["arm"]))},
-    }
-    return table.sort_values(
-        keys, key=lambda column: column.map(ranks[column.name]) if column.name in ranks else column
-    ).reset_index(drop=True)
+    orders = {"protocol": order_protocols, "arm": order_arms}
+
+    def rank(column: pd.Series) -> pd.Series:
+        if column.name not in orders:
+            return column
+        return column.map(orders[str(column.name)](column).index)
+
+    return table.sort_values(keys, key=rank).reset_index(drop=True)

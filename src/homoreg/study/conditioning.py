@@ -19,7 +19,7 @@ from homoreg.plotting import WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.comparisons import Outcome, levels
 from homoreg.study.document import span
-from homoreg.study.figures import side_by_side
+from homoreg.study.figures import legend_above, side_by_side
 from homoreg.study.statistics import spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
@@ -230,7 +230,7 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
     axes[0].set_yticks(range(len(predictors)), [METRICS[name].label for name in predictors])
     axes[0].set_ylim(len(predictors) - 0.5, -0.5)
     figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
-    _legend(figure)
+    legend_above(figure)
     return figure
 
 
@@ -278,7 +278,7 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
         ax.text(0, 1.03, _within_twice(of_estimator), transform=ax.transAxes, fontsize=7.5)
     figure.supxlabel("predicted RMS corner error (px)", fontsize=9)
     figure.supylabel("true RMS corner error (px)", fontsize=9)
-    _legend(figure)
+    legend_above(figure)
     return figure
 
 
@@ -296,10 +296,3 @@ def _within_twice(summary: pd.DataFrame) -> str:
     n, total = summary["n"].sum(), summary["rows"].sum()
     share = (summary["within_2x"] * summary["n"]).sum() / n if n else 0.0
     return f"n = {n} of {total}; {100 * share:.0f} % within twice the prediction"
-
-
-def _legend(figure: Figure) -> None:
-    """The arms, above all panels."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    look: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 4}
-    figure.legend(handles, labels, loc="outside upper left", ncols=6, **look)

@@ -19,9 +19,9 @@ from homoreg.study.comparisons import (
     compare_studies,
     levels,
 )
+from homoreg.study.document import capitalized
 
 BASELINE = "none"  # the arm that the others are compared with
-MANY_RUNS = 12  # above this, tables have a row per arm and not per run
 MANY_ARMS = 12  # above this, there are no figures with an arm per panel
 
 
@@ -42,7 +42,6 @@ class StudyData:
         rows: a row per model, pair and estimator, with ``run``, ``protocol`` and ``arm``; may be
             empty.
         best_rows: the same with the weights of the best epoch, where they were evaluated.
-        shifts: a row per run and shift of the shift response; may be empty.
         configs: a row per option in which the protocols' configs differ, a column per protocol.
         pictures: image files of the first run of each arm, by run.
     """
@@ -52,11 +51,8 @@ class StudyData:
     epochs: pd.DataFrame = field(default_factory=pd.DataFrame)
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
     best_rows: pd.DataFrame = field(default_factory=pd.DataFrame)
-    shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
     configs: pd.DataFrame = field(default_factory=pd.DataFrame)
     pictures: Mapping[str, list[Path]] = field(default_factory=dict)
-
-    _levels: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -65,6 +61,30 @@ class StudyData:
     @cached_property
     def protocols(self) -> list[str]:
         return order_protocols(self.done["protocol"])
+
+    def rows_of(self, protocol: str) -> pd.DataFrame:
+        return self.rows[self.rows["protocol"] == protocol] if len(self.rows) else self.rows
+
+    @cached_property
+    def evaluated(self) -> list[str]:
+        """The protocols of which there are rows."""
+        return [protocol for protocol in self.protocols if len(self.rows_of(protocol))]
+
+    @cached_property
+    def analyses(self) -> dict[str, Analysis]:
+        """How the rows of each protocol are read."""
+        return {
+            protocol: analysis_of(self.done[self.done["protocol"] == protocol])
+            for protocol in self.protocols
+        }
+
+    @cached_property
+    def primary(self) -> dict[str, str]:
+        """The primary estimator of each protocol; empty without rows."""
+        return {
+            protocol: primary_estimator(self.rows_of(protocol), self.analyses[protocol])
+            for protocol in self.protocols
+        }
 
     @cached_property
     def models(self) -> pd.DataFrame:
@@ -75,10 +95,18 @@ class StudyData:
         return tables.arm_table(self.models) if len(self.rows) else pd.DataFrame()
 
     @cached_property
-    def styles(self) -> dict[str, ArmStyle]:
-        """The same for both protocols."""
-        evaluated = list(self.rows["arm"]) if len(self.rows) else []
-        return arm_styles([*self.done["arm"], *evaluated])
+    def levels(self) -> dict[str, pd.DataFrame]:
+        """The outcomes of each protocol's arms and baselines, in their order, and failures.
+
+        See :func:`~homoreg.study.comparisons.levels`.
+        """
+        return {
+            name: levels(
+                self.rows_of(name),
+                {key: OUTCOMES[key] for key in [*self.analyses[name].outcomes, "failure_rate"]},
+            ).assign(protocol=name)
+            for name in self.evaluated
+        }
 
     @cached_property
     def varied_on_purpose(self) -> pd.Series:
@@ -87,32 +115,25 @@ class StudyData:
         return corrections | (self.done["objective"] != "")
 
     @cached_property
-    def trials(self) -> set[str]:
-        """Arms of a search, each one run, which have a table and a figure of their own."""
-        return set(self.done.loc[self.done["objective"] != "", "arm"])
-
-    @cached_property
     def comparisons(self) -> pd.DataFrame:
         """Every arm against ``none``, in the protocols that have it and another arm; may be empty.
 
-        Corrections and searches are left out, which have sections of their own.
+        Corrections and searches are left out.
         """
         if not len(self.rows):
             return pd.DataFrame()
-        runs = self.done[~self.varied_on_purpose]
-        rows = self.rows[self.rows["run"].isin(runs["run"])]
-        arms = rows.groupby("protocol")["arm"].agg(set)
-        compared = [protocol for protocol, names in arms.items() if {BASELINE} < names]
-        rows = rows[rows["protocol"].isin(compared)]
-        return compare_arms(rows, BASELINE, self.analyses) if len(rows) else pd.DataFrame()
+        rows = self.rows[self.rows["run"].isin(self.done.loc[~self.varied_on_purpose, "run"])]
+        of_protocol = rows.groupby("protocol")["arm"].agg(set)
+        compared = of_protocol.index[of_protocol.map({BASELINE}.__lt__)]
+        return compare_arms(rows[rows["protocol"].isin(compared)], BASELINE, self.analyses)
 
     @cached_property
     def claims(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """:func:`~homoreg.study.claims.evaluate_claims` of the protocols with all original arms."""
         whole = [
             protocol
-            for protocol in self.protocols
-            if set(ORIGINAL_ARMS) <= set(self.rows_of(protocol).get("arm", []))
+            for protocol in self.evaluated
+            if set(ORIGINAL_ARMS) <= set(self.rows_of(protocol)["arm"])
         ]
         if not whole:
             return pd.DataFrame(), pd.DataFrame()
@@ -133,8 +154,8 @@ class StudyData:
             recipe, _, study = str(protocol).partition("@")
             if study:
                 of_study.setdefault(study, {})[recipe] = str(protocol)
-        matched: list[tuple[str, str]] = []
         first, *others = of_study.values() or [{}]
+        matched: list[tuple[str, str]] = []
         for own in others:
             if len(first) == len(own) == 1:
                 matched += zip(first.values(), own.values(), strict=True)
@@ -153,57 +174,18 @@ class StudyData:
     def contrasts(self) -> pd.DataFrame:
         """The contrasts that were stated beforehand, at the last epoch; may be empty.
 
-        ``best_difference``, ``best_low``, ``best_high`` and ``best_verdict`` are of the best epoch,
-        where that was evaluated.
+        ``best_difference``, ``best_low``, ``best_high``, ``best_p_holm`` and ``best_verdict`` are
+        of the best epoch, where that was evaluated.
         """
-        found = [
+        last, best = (
             compare_contrasts(rows, self.analyses) if len(rows) else pd.DataFrame()
             for rows in (self.rows, self.best_rows)
-        ]
-        if not len(found[0]) or not len(found[1]):
-            return found[0]
-        keys = ["protocol", "estimator", "arm", "against"]
-        numbers = ["difference", "low", "high", "p_holm", "verdict"]
-        best = found[1][[*keys, *numbers]].rename(
-            columns={name: f"best_{name}" for name in numbers}
         )
-        return found[0].merge(best, on=keys, how="left")
-
-    def levels(self, protocol: str) -> pd.DataFrame:
-        """The outcomes of a protocol's arms and baselines, in their order and as failures.
-
-        See :func:`~homoreg.study.statistics.levels`; trials of a search are left out.
-        """
-        if protocol not in self._levels:
-            rows = self.rows_of(protocol)
-            rows = rows[~rows["arm"].isin(self.trials)]
-            names: list[str] = [*self.analyses[protocol].outcomes, "failure_rate"]
-            table = levels(rows, {name: OUTCOMES[name] for name in names})
-            self._levels[protocol] = table.assign(protocol=protocol)
-        return self._levels[protocol]
-
-    @property
-    def many_runs(self) -> bool:
-        return len(self.done) > MANY_RUNS
-
-    def rows_of(self, protocol: str) -> pd.DataFrame:
-        return self.rows[self.rows["protocol"] == protocol] if len(self.rows) else self.rows
-
-    @cached_property
-    def analyses(self) -> dict[str, Analysis]:
-        """How the rows of each protocol are read."""
-        return {
-            protocol: analysis_of(self.done[self.done["protocol"] == protocol])
-            for protocol in self.protocols
-        }
-
-    @cached_property
-    def primary(self) -> dict[str, str]:
-        """The primary estimator of each protocol; empty without rows."""
-        return {
-            protocol: primary_estimator(self.rows_of(protocol), self.analyses[protocol])
-            for protocol in self.protocols
-        }
+        if not len(last) or not len(best):
+            return last
+        keys = ["protocol", "estimator", "arm", "against"]
+        best = best.set_index(keys)[["difference", "low", "high", "p_holm", "verdict"]]
+        return last.join(best.add_prefix("best_"), on=keys)
 
     def drawn(self, frame: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
         """Each protocol with few enough arms for a panel each, with its rows of a frame.
@@ -213,24 +195,27 @@ class StudyData:
             protocols apart (both empty where there is one protocol), and the rows.
         """
         several = len(self.protocols) > 1
-        frame = frame[~frame["arm"].isin(self.trials)] if len(frame) else frame
-        for protocol in self.protocols:
-            own = frame[frame["protocol"] == protocol] if len(frame) else frame
+        for protocol in self.protocols if len(frame) else []:
+            own = frame[frame["protocol"] == protocol]
             if len(own) and own["arm"].nunique() <= MANY_ARMS:
-                label = protocol_label(protocol)
-                label = f"{label[0].upper()}{label[1:]}. " if several else ""
+                label = f"{capitalized(protocol_label(protocol))}. " if several else ""
                 yield protocol, f"_{protocol}" if several else "", label, own
 
     def readable(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A frame by arm without the trials of a search and, of many arms, with one estimator."""
-        shown = frame[~frame["arm"].isin(self.trials)]
-        if "estimator" not in shown:
-            return shown
-        primary = shown["protocol"].map({name: self.primary[name] for name in self.crowded()})
-        return shown[primary.isna() | (shown["estimator"] == primary)]
+        """A frame by arm; where there are many arms, with the primary estimator alone."""
+        if "estimator" not in frame:
+            return frame
+        primary = frame["protocol"].map({name: self.primary[name] for name in self.crowded()})
+        return frame[primary.isna() | (frame["estimator"] == primary)]
 
     def crowded(self) -> list[str]:
         """Protocols with too many arms for figures by arm."""
         arms = self.rows if len(self.rows) else self.done
         counts = arms.groupby("protocol")["arm"].nunique()
         return [protocol for protocol in self.protocols if counts.get(protocol, 0) > MANY_ARMS]
+
+    @cached_property
+    def styles(self) -> dict[str, ArmStyle]:
+        """The same for all protocols."""
+        evaluated = list(self.rows["arm"]) if len(self.rows) else []
+        return arm_styles([*self.done["arm"], *evaluated])

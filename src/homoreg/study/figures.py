@@ -219,9 +219,15 @@ def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     figure = panels(order_arms(losses["arm"]), panel, sharex=True)
     figure.supxlabel("epochs", fontsize=9)
     figure.supylabel("loss", fontsize=9)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    legend_above(figure)
     return figure
+
+
+def legend_above(figure: Figure) -> None:
+    """What the first panel shows, above all panels."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    look: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 4}
+    figure.legend(handles, labels, loc="outside upper left", ncols=6, **look)
 
 
 @styled

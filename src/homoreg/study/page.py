@@ -17,12 +17,11 @@ from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.pairs import pictures
 from homoreg.study.sections.record import what_was_run
-from homoreg.study.sections.shift import shift_response
 from homoreg.study.sections.studies import studies
 from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
-from homoreg.study.sections.variations import ablation, dose, trials
+from homoreg.study.sections.variations import ablation, dose
 
 Make = Callable[[StudyData], Section | None]
 # In the order of the page; a section without anything to show is absent.
@@ -38,11 +37,9 @@ SECTIONS: list[Make] = [
     uncertainty,
     best_epoch,
     training,
-    shift_response,
     original_figures,
     ablation,
     dose,
-    trials,
     pictures,
     what_was_run,
 ]

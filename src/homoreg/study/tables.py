@@ -245,17 +245,19 @@ def loss_table(epochs: pd.DataFrame) -> pd.DataFrame:
 
 def protocol_table(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """What there is of each protocol: finished runs, arms, seeds, pairs and photos."""
-    records = []
-    for protocol, group in runs.groupby("protocol", sort=False):
-        record: dict[str, Any] = {"protocol": protocol, "runs": len(group)}
-        record |= {"arms": group["arm"].nunique(), "seeds": group["seed"].nunique()}
-        if len(rows):
-            own = rows[rows["protocol"] == protocol]
-            record |= {"pairs": own["pair_id"].nunique(), "photos": own["photo"].nunique()}
-            record["benchmark"] = ", ".join(own["benchmark"].unique())
-            record["estimators"] = ", ".join(own["estimator"].unique())
-        records.append(record)
-    return sort_models(pd.DataFrame(records).assign(arm=""), ["protocol"]).drop(columns="arm")
+    by_protocol = runs.groupby("protocol")
+    table = by_protocol.agg(
+        runs=("run", "size"), arms=("arm", "nunique"), seeds=("seed", "nunique")
+    )
+    if len(rows):
+        evaluated = rows.groupby("protocol").agg(
+            pairs=("pair_id", "nunique"),
+            photos=("photo", "nunique"),
+            benchmark=("benchmark", _all_values),
+            estimators=("estimator", _all_values),
+        )
+        table = table.join(evaluated)
+    return sort_models(table.reset_index(), ["protocol"])
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -277,11 +279,9 @@ def box_table(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         for metric in metrics:
             values = plotted(group, metric)[0].to_numpy()
             finite = values[np.isfinite(values)]
-            about = dict(zip(MODEL_KEYS, key, strict=True))
-            spread = dict(zip(("q1", "median", "q3"), quartiles(finite), strict=True))
-            counts = {"rows": len(group), "n": finite.size}
-            records.append({**about, "metric": metric, **counts, **spread})
-    return pd.DataFrame(records)
+            records.append((*key, metric, len(group), finite.size, *quartiles(finite)))
+    columns = [*MODEL_KEYS, "metric", "rows", "n", "q1", "median", "q3"]
+    return pd.DataFrame(records, columns=columns)
 
 
 def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
@@ -304,13 +304,3 @@ def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
             line["spearman"] = float(stats.spearmanr(finite).statistic)
         records.append(line)
     return sort_models(pd.DataFrame(records), MODEL_KEYS)
-
-
-def shift_table(shifts: pd.DataFrame) -> pd.DataFrame:
-    """Shift response: a row per protocol, arm and shift, with the mean cosine over seeds.
-
-    Args:
-        shifts: a row per run and shift with ``protocol, arm, run, shift_px, mean, unrelated``.
-    """
-    keys = ["protocol", "arm", "shift_px"]
-    return sort_models(over_seeds(shifts, keys, ["mean", "unrelated"]), keys)

@@ -1,4 +1,4 @@
-"""What a sweep varies on purpose: corrections, doses of a regularizer, the trials of a search."""
+"""What a sweep varies on purpose: corrections, and doses of a regularizer."""
 
 import re
 from typing import Literal, cast
@@ -11,7 +11,6 @@ from homoreg.study.arms import (
     describe_settings,
     distinguishing_settings,
     name_arms,
-    settings_table,
     sort_models,
 )
 from homoreg.study.tables import over_seeds
@@ -19,7 +18,6 @@ from homoreg.study.tables import over_seeds
 # Options of which several values are doses.
 DOSED = re.compile(r"regularizer\.|augmentation$|optimizer\.lr$|data\.train_photos$")
 DOSE_METRICS = ["auc_5px", "match_count_median", "precision_3px_median", "recall_3px_median"]
-TRIAL = ["objective", "direction", "rank", "value", "run", "seed"]
 ABLATION = ["precision_3px", "recall_3px", "auc_5px", "error", "kappa", "kept_percent"]
 
 
@@ -151,38 +149,3 @@ def winners(doses: pd.DataFrame, outcome: str, better: Literal["lower", "higher"
     ordered = finite.sort_values(f"{outcome}_mean", ascending=better == "lower", kind="stable")
     keys = ["protocol", "estimator", "regularizer", "option"]
     return sort_models(ordered.drop_duplicates(keys), keys)
-
-
-def trial_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """The trials of searches, best first: a row per finished run that had an objective.
-
-    Args:
-        runs: with ``objective``, ``objective_value`` and ``objective_direction`` (``maximize`` or
-            ``minimize``).
-
-    Returns:
-        Columns :data:`TRIAL` and one for each setting in which the trials differ, as numbers where
-        they are numbers.
-    """
-    trials = runs[runs["objective"] != ""]
-    parts = []
-    for _, group in trials.groupby(["objective", "objective_direction"]):
-        objective, direction = group[["objective", "objective_direction"]].iloc[0]
-        table = group[["run", "seed"]].assign(value=group["objective_value"].astype(float))
-        table = pd.concat([table, settings_table(group).apply(_numbers)], axis=1)
-        table = table.sort_values("value", ascending=direction == "minimize")
-        table.insert(0, "rank", range(1, len(table) + 1))
-        table.insert(0, "direction", direction)
-        table.insert(0, "objective", objective)
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def hyperparameters(trials: pd.DataFrame) -> list[str]:
-    """The settings of :func:`trial_table` that are numbers, which a scatter can show."""
-    return list(map(str, trials.drop(columns=TRIAL).select_dtypes("number")))
-
-
-def _numbers(values: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce")
-    return numbers if numbers.notna().all() else values

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
@@ -46,79 +45,70 @@ def comparison(study: StudyData) -> Section | None:
     comparisons = study.comparisons
     if not len(comparisons):
         return None
-    shown = comparisons[comparisons["estimator"] == comparisons["protocol"].map(study.primary)]
     parts: list[Part] = [
         "The unit of inference is the training run. Arms share initial weights, data order, pairs "
-        "and keypoints of their seed, so that the differences of one seed's runs are compared. "
-        "Intervals are 95 %, over seeds and photos: photos by bootstrap, pairs of one photo "
-        "together; seeds by Student's t. p is the larger of that test's and of the exact sign-flip "
-        "test over seeds, which takes the pairs as given; Holm's correction is over the arms of an "
-        "outcome. Equivalence: two one-sided tests within the margin. Margins, outcomes and their "
-        "order were fixed in the config beforehand: the first outcome decides, the others "
-        "describe. An outcome of which all arms are close to one end of its range, or which is "
-        "infinite in a run, is not informative."
+        "and keypoints of their seed, and the runs of one seed are compared. Intervals are 95 %, "
+        "over seeds (Student's t) and photos (bootstrap). p is the larger of that t-test's and of "
+        "the exact sign-flip test over seeds, with Holm's correction over the arms of an outcome. "
+        "Equivalence: two one-sided tests within the margin. Margins, outcomes and their order "
+        "were fixed in the config beforehand: the first outcome decides, the others describe. An "
+        "outcome that is near one end of its range in all arms, or infinite, is not informative."
     ]
-    tables = []
+    lines, tables, drawn = [], [], []
     for protocol in study.protocols:
-        own = shown[shown["protocol"] == protocol]
-        if own.empty:
-            continue
-        analysis = study.analyses[protocol]
+        analysis, estimator = study.analyses[protocol], study.primary[protocol]
         names = [*analysis.outcomes, *SHOWN, *(NOTEBOOK if protocol == "notebook" else [])]
-        order = {name: place for place, name in enumerate(names)}
+        own = comparisons.query("protocol == @protocol and estimator == @estimator")
         own = own[own["metric"].isin(names)]
-        tables.append(own.sort_values("metric", key=lambda names: names.map(order), kind="stable"))
-        parts.append(bullets(_hierarchy(study, protocol, own)))
+        own = own.sort_values("metric", key=lambda of: of.map(names.index), kind="stable")
+        if len(own):
+            tables.append(own)
+            lines += _remarks(study, protocol, own)
     table = pd.concat(tables)
     for protocol, suffix, label, own in study.drawn(table):
-        estimator = study.primary[protocol]
-        rows = study.rows_of(protocol)
+        rows, estimator = study.rows_of(protocol), study.primary[protocol]
         trained = rows[(rows["estimator"] == estimator) & (rows["run"] != "")]
-        parts.append(
+        drawn.append(
             Figure(
                 f"forest{suffix}",
                 f"{label}{estimator}: difference of each arm from {BASELINE} with its 95 % "
                 "interval over seeds and photos. Gray: within the margin of equivalence. "
                 f"{left_out(study.analyses[protocol], trained)}",
                 "comparisons",
-                partial(seed_figures.forest_plot, own, LABELS, study.styles),
+                partial(seed_figures.difference_figure, own, "metric", LABELS, study.styles),
             )
         )
-    parts.append(
-        Table(
-            "comparisons",
-            f"Differences from {BASELINE} over paired seeds; p and p of equivalence after Holm's "
-            "correction. Other estimators, margins, the seeds' skewness and each test by itself "
-            "are in the CSV.",
-            "comparisons",
-            table.assign(outcome=table["metric"].map(LABELS)),
-            COLUMNS,
-            by=["protocol", "estimator", "outcome"],
-        )
+    shown = Table(
+        "comparisons",
+        f"Differences from {BASELINE} over paired seeds; p and p of equivalence after Holm's "
+        "correction. Other estimators, margins, the seeds' skewness and each test by itself are in "
+        "the CSV.",
+        "comparisons",
+        table.assign(outcome=table["metric"].map(LABELS)),
+        COLUMNS,
+        by=["protocol", "estimator", "outcome"],
     )
+    parts += [bullets(lines), *drawn, shown]
     return Section("comparison", f"Against {BASELINE}", parts, {"comparisons": comparisons})
 
 
-def _hierarchy(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
-    """The outcomes in their order, the power for the family of arms, and warnings."""
+def _remarks(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
+    """The outcomes in their order, the power for the family of arms, and skewed differences."""
     analysis, estimator = study.analyses[protocol], study.primary[protocol]
-    named = [f"{place}. {LABELS[name]}" for place, name in enumerate(analysis.outcomes, 1)]
-    others = [name for name in analysis.estimators if name != estimator]
-    rest = f"; then the first under {', '.join(others)}, if informative" if others else ""
     label = capitalized(protocol_label(protocol))
-    lines = [
-        f"{label}: outcomes in the order fixed beforehand, under {estimator}: "
-        f"{'; '.join(named)}{rest}."
-    ]
+    outcomes = "; ".join(f"{n}. {LABELS[name]}" for n, name in enumerate(analysis.outcomes, 1))
+    others = ", ".join(name for name in analysis.estimators if name != estimator)
+    rest = f"; then the first under {others}, if informative" if others else ""
+    lines = [f"{label}: outcomes in the order fixed beforehand, {estimator}: {outcomes}{rest}."]
     arms, seeds = own["arm"].nunique(), int(own["seeds"].min())
     if seeds >= fewest_seeds(arms):
         power = sign_flip_power(1.0, seeds, tests=arms)
         lines.append(
-            f"{label}: with {seeds} seeds and Holm over {arms} arms, a difference of one "
-            f"standard deviation of the seeds' differences is found with probability {power:.2f}, "
-            "and a smaller one less often; the photos lower this further."
+            f"{label}: with {seeds} seeds and Holm over {arms} arms, a difference of one standard "
+            f"deviation of the seeds' differences is found with probability {power:.2f}, and a "
+            "smaller one less often; the photos lower this further."
         )
-    skewed = own[np.abs(own["skewness"]) > MAX_SKEWNESS]
+    skewed = own[own["skewness"].abs() > MAX_SKEWNESS]
     if len(skewed):
         short = skewed["metric"].map(LABELS).str.partition(" (")[0]
         which = ", ".join(map("{} in {}".format, skewed["arm"].map(escape), short))

@@ -15,48 +15,53 @@ from homoreg.study.document import (
     with_interval,
 )
 
+ENVIRONMENT = {
+    "device": "device",
+    "training.precision": "precision",
+    "machine.processor": "processor",
+    "machine.cores": "cores",
+    "machine.threads": "threads",
+    "machine.gpu": "GPU",
+    "git_revision": "git revision",
+    "manifest_hash": "manifest of the pairs",
+}
+
 
 def what_was_run(study: StudyData) -> Section:
     protocols = tables.protocol_table(study.done, study.rows)
     costs = tables.cost_table(study.done)
-    runs = study.runs.drop(columns=["settings", "analysis"])
-    frames = {"runs": runs, "protocols": protocols, "cost": costs}
+    phases = [
+        Column(name, f"{name.removeprefix('seconds.').removesuffix('_mean')} (s)", 0)
+        for name in costs.filter(regex=r"^seconds\..*_mean$")
+    ]
+    names = ("protocol", "runs", "arms", "seeds", "pairs", "photos", "benchmark", "estimators")
     parts: list[Part] = [
         Table(
             "protocols",
             "Finished runs, arms (with their variants), seeds, and the pairs of the evaluation. "
-            "The two protocols are never pooled.",
+            "Protocols are never pooled.",
             "protocols",
             protocols,
-            PROTOCOL_COLUMNS,
+            [Column(name, name) for name in names],
         ),
         bullets(_environment(study.done)),
+        Table(
+            "cost",
+            "Mean wall-clock seconds of a run by phase, training speed in steady state, and hours "
+            "of all the arm's runs together. Each run, with its hashes, its machine and its files, "
+            "has a row in `tables/runs.csv`.",
+            "cost",
+            study.readable(costs),
+            [
+                *(Column("arm", "arm"), Column("seeds", "runs"), *phases),
+                with_interval("patch_pairs_per_second", "patch pairs/s", 0),
+                Column("hours", "all runs (h)", 2),
+            ],
+            by=["protocol"],
+        ),
     ]
-    if study.many_runs:
-        parts.append(
-            Table(
-                "cost",
-                "Mean wall-clock seconds of a run by phase, training speed in steady state, and "
-                "hours of all the arm's runs together. Each run has a row in `tables/runs.csv`.",
-                "cost",
-                study.readable(costs),
-                _cost_columns(costs),
-                by=["protocol"],
-            )
-        )
-    else:
-        parts += [
-            Table(
-                "runs",
-                "Every run that was found, the first digits of its training's hash, the wall-clock "
-                "seconds of each phase, and the training speed in steady state.",
-                "runs",
-                runs,
-                _run_columns(runs),
-            ),
-            "### Files of the runs",
-            bullets(_links(runs)),
-        ]
+    runs = study.runs.drop(columns=["settings", "analysis"])
+    frames = {"runs": runs, "protocols": protocols, "cost": costs}
     if len(study.configs):
         frames["configs"] = study.configs
         columns = [Column(name, name) for name in ("option", *study.protocols)]
@@ -65,72 +70,14 @@ def what_was_run(study: StudyData) -> Section:
     return Section("run", "What was run", parts, frames)
 
 
-PROTOCOL_COLUMNS = [
-    Column(name, name)
-    for name in (
-        *("protocol", "runs", "arms", "seeds", "pairs", "photos", "benchmark", "estimators"),
-    )
-]
-
-
-def _phases(table: pd.DataFrame, ending: str = "") -> list[str]:
-    names = [name for name in map(str, table) if name.startswith("seconds.")]
-    return [name.removesuffix(ending) for name in names if name.endswith(ending)]
-
-
-def _cost_columns(costs: pd.DataFrame) -> list[Column]:
-    return [
-        Column("arm", "arm"),
-        Column("seeds", "runs"),
-        *(
-            Column(f"{name}_mean", f"{name.removeprefix('seconds.')} (s)", 0)
-            for name in _phases(costs, "_mean")
-        ),
-        with_interval("patch_pairs_per_second", "patch pairs/s", 0),
-        Column("hours", "all runs (h)", 2),
-    ]
-
-
-def _run_columns(runs: pd.DataFrame) -> list[Column]:
-    return [
-        Column("run", "run"),
-        Column("status", "status"),
-        Column("arm", "arm"),
-        Column("training_hash", "training", lambda value: as_text(value)[:8]),
-        *(Column(name, f"{name.removeprefix('seconds.')} (s)", 0) for name in _phases(runs)),
-        Column("patch_pairs_per_second", "patch pairs/s", 0),
-    ]
-
-
 def _environment(done: pd.DataFrame) -> list[str]:
     """Machines, versions and data, each value once."""
-    names = {
-        "device": "device",
-        "training.precision": "precision",
-        "machine.processor": "processor",
-        "machine.cores": "cores",
-        "machine.threads": "threads",
-        "machine.gpu": "GPU",
-        "git_revision": "git revision",
-        "manifest_hash": "manifest of the pairs",
-    }
-    lines = [
-        f"{label}: {escape(', '.join(dict.fromkeys(map(as_text, done[column]))))}"
-        for column, label in names.items()
-        if column in done and done[column].notna().any()
-    ]
-    versions = [
-        f"{column.removeprefix('versions.')} {'/'.join(dict.fromkeys(map(as_text, done[column])))}"
-        for column in map(str, done)
-        if column.startswith("versions.")
-    ]
-    return [*lines, f"versions: {escape(', '.join(versions))}"]
 
+    def values(column: str, separator: str) -> str:
+        return escape(separator.join(done[column].map(as_text).unique()))
 
-def _links(runs: pd.DataFrame) -> list[str]:
-    lines = []
-    for record in runs.to_dict("records"):
-        files = [record[key] for key in ("evaluation_csv", "metrics_csv", "config_yaml")]
-        links = [f"[{'/'.join(file.split('/')[-2:])}](<{file}>)" for file in files if file]
-        lines.append(f"{escape(record['run'])}: {', '.join(links) or 'none'}")
-    return lines
+    known = [name for name in ENVIRONMENT if name in done and done[name].notna().any()]
+    packages = done.filter(regex=r"^versions\.")
+    versions = [f"{name.removeprefix('versions.')} {values(name, '/')}" for name in packages]
+    lines = [f"{ENVIRONMENT[name]}: {values(name, ', ')}" for name in known]
+    return [*lines, f"versions: {', '.join(versions)}"]

@@ -46,22 +46,21 @@ VERDICTS = {
 
 def summary(study: StudyData) -> Section | None:
     """About the corrected protocol where it was run, recipe by recipe."""
-    evaluated = [name for name in study.protocols if len(study.rows_of(name))]
-    corrected = [name for name in evaluated if study.analyses[name].protocol != "notebook"]
-    shown = corrected or evaluated[:1]
-    if not shown:
+    names = study.evaluated
+    names = [name for name in names if not name.startswith("notebook")] or names[:1]
+    if not names:
         return None
-    levels = {name: study.levels(name) for name in shown}
-    for name, table in levels.items():
-        levels[name] = table.assign(failed_percent=100 * table["failure_rate_mean"])
-    parts = [part for name in shown for part in _of_protocol(study, name, levels[name])]
+    shown = pd.concat([study.levels[name] for name in names])
+    shown = shown.assign(failed_percent=100 * shown["failure_rate_mean"])
+    parts = [part for name in names for part in _of_protocol(study, name, shown)]
     parts.insert(1, LIMITS)
-    return Section("summary", "Summary", parts, {"levels": pd.concat(levels.values())}, open=True)
+    return Section("summary", "Summary", parts, {"levels": shown}, open=True)
 
 
 def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[Part]:
     """The answer in words, the figure and the table of one protocol."""
-    several = len([name for name in study.protocols if len(study.rows_of(name))]) > 1
+    several = len(study.evaluated) > 1
+    table = table[table["protocol"] == protocol]
     suffix, label = f"_{protocol}" if several else "", protocol_label(protocol)
     analysis, estimator = study.analyses[protocol], study.primary[protocol]
     primary = analysis.outcomes[0]

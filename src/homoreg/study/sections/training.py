@@ -9,63 +9,49 @@ from homoreg.study.document import Column, Figure, Part, Section, Table, as_text
 
 LOSSES = dict(zip(tables.LOSS_COLUMNS, ("training loss", "validation loss"), strict=True))
 # Any other option, as those of a regularizer, goes by its own name.
-OPTIONS = {"patch": "patch (px)", "offset_px": "offset (± px)", "weight_decay": "weight decay"}
-EXPLAINED = (
-    "Both losses are in evaluation mode, that is, without dropout, so that arms are comparable. "
-    "Patch: side of the network's input; offset: jitter of the second patch of a pair."
-)
+OPTIONS = {"patch": "patch (px)", "offset_px": "offset (± px)"}
 
 
 def training(study: StudyData) -> Section:
     of_runs = tables.training_table(study.done)
     of_arms = tables.training_arms(of_runs)
-    frames = {"training": of_runs, "training_arms": of_arms}
     names = {
         name: OPTIONS.get(name, name.replace("_", " ")) for name in tables.training_options(of_runs)
     }
     texts = of_runs[list(names)].map(as_text)
     alike = {name: label for name, label in names.items() if texts[name].nunique() == 1}
     shared = ", ".join(f"{label} {texts[name].iloc[0]}" for name, label in alike.items())
-    options = [Column(name, label) for name, label in names.items() if name not in alike]
-    if study.many_runs:
-        columns = [Column("arm", "arm"), Column("seeds", "seeds")]
-        columns += [with_interval(key, name, 4) for key, name in LOSSES.items()]
-        table = Table(
+    parts: list[Part] = [
+        Table(
             "training_arms",
-            f"Mean over the seeds of an arm at their last epoch, with its 95 % t interval. "
-            f"{EXPLAINED} The same for all: {shared}. The runs one by one: `tables/training.csv`.",
+            "Losses at the last epoch: means over the seeds of an arm with the 95 % t interval. "
+            "Both losses are in evaluation mode, that is, without dropout, so that arms are "
+            "comparable. Patch: side of the network's input; offset: jitter of the second patch of "
+            f"a pair. The same for all: {shared}. The runs one by one: `tables/training.csv`.",
             "training_arms",
             study.readable(of_arms),
-            [*columns, *options],
+            [
+                *(Column("arm", "arm"), Column("seeds", "seeds")),
+                *(with_interval(key, name, 4) for key, name in LOSSES.items()),
+                *(Column(name, label) for name, label in names.items() if name not in alike),
+            ],
             by=["protocol"],
         )
-    else:
-        columns = [Column("arm", "arm"), Column("seed", "seed")]
-        columns += [Column(key, name, 4) for key, name in LOSSES.items()]
-        table = Table(
-            "training",
-            f"Each run at its last epoch. {EXPLAINED} The same for all: {shared}.",
-            "training",
-            study.readable(of_runs),
-            [*columns, *options],
-            by=["protocol"],
-        )
-    parts: list[Part] = [table]
+    ]
+    frames = {"training": of_runs, "training_arms": of_arms}
     if len(study.epochs):
-        frames["epochs"] = study.epochs
         losses = tables.loss_table(study.epochs)
-        frames["loss"] = losses
-        for _, suffix, label, own in study.drawn(losses):
-            parts.append(
-                Figure(
-                    f"loss{suffix}",
-                    f"{label}Loss by epoch. Solid: validation; dashed: training; both in "
-                    "evaluation mode, means over the arm's seeds, with a band from the lowest to "
-                    "the highest seed. Dotted: the running loss that the optimizer saw, with "
-                    "dropout; it is not comparable between arms. The runs one by one: "
-                    "`tables/epochs.csv`.",
-                    "loss",
-                    partial(draw.loss_curves, own, study.styles),
-                )
+        frames |= {"epochs": study.epochs, "loss": losses}
+        parts += [
+            Figure(
+                f"loss{suffix}",
+                f"{label}Loss by epoch. Solid: validation; dashed: training; both in evaluation "
+                "mode, means over the arm's seeds, with a band from the lowest to the highest "
+                "seed. Dotted: the running loss that the optimizer saw, with dropout; it is not "
+                "comparable between arms. The runs one by one: `tables/epochs.csv`.",
+                "loss",
+                partial(draw.loss_curves, own, study.styles),
             )
+            for _, suffix, label, own in study.drawn(losses)
+        ]
     return Section("training", "Training", parts, frames)

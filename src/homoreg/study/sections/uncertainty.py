@@ -14,8 +14,7 @@ def uncertainty(study: StudyData) -> Section | None:
     table = pd.concat(
         [
             bound_coverage(study.rows_of(protocol)).assign(protocol=protocol)
-            for protocol in study.protocols
-            if len(study.rows_of(protocol))
+            for protocol in study.evaluated
         ],
         ignore_index=True,
     )

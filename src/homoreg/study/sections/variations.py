@@ -1,4 +1,4 @@
-"""What a sweep varied on purpose: corrections, doses, a search's trials."""
+"""What a sweep varied on purpose: corrections and doses."""
 
 from functools import partial
 
@@ -60,7 +60,7 @@ ABLATION_COLUMNS = [
 def dose(study: StudyData) -> Section | None:
     if not len(study.rows):
         return None
-    arms = pd.concat([_with_levels(study, protocol) for protocol in study.protocols])
+    arms = pd.concat([_with_levels(study, protocol) for protocol in study.evaluated])
     doses = variations.dose_table(study.done[~study.varied_on_purpose], arms)
     if not len(doses):
         return None
@@ -114,43 +114,8 @@ def dose(study: StudyData) -> Section | None:
 
 def _with_levels(study: StudyData, protocol: str) -> pd.DataFrame:
     """The arms' numbers beside their outcomes."""
-    levels = study.levels(protocol)
+    levels = study.levels[protocol]
     arms = study.arms[study.arms["protocol"] == protocol]
     keys = ["protocol", "estimator", "arm"]
     new = [name for name in map(str, levels) if name not in {*arms, "seeds", "photos"}]
     return arms.merge(levels[[*keys, *new]], on=keys)
-
-
-def trials(study: StudyData) -> Section | None:
-    table = variations.trial_table(study.done)
-    if not len(table):
-        return None
-    columns = [
-        Column("rank", "rank"),
-        *(Column(str(name), str(name)) for name in table if name not in variations.TRIAL),
-        Column("value", "objective", 4),
-        Column("run", "run"),
-    ]
-    parts: list[Part] = [
-        Table(
-            "trials",
-            "The trials of each search, best first, by the objective of the search.",
-            "trials",
-            table,
-            columns,
-            by=["objective", "direction"],
-        )
-    ]
-    for objective, own in table.groupby("objective", sort=False):
-        names = variations.hyperparameters(own.dropna(axis=1, how="all"))
-        if names:
-            parts.append(
-                Figure(
-                    "_".join(["trials", *str(objective).replace("/", " ").split()]),
-                    f"{objective} of each trial against each option of the search; the star is the "
-                    "best trial.",
-                    "trials",
-                    partial(seed_figures.trial_scatter, own, names),
-                )
-            )
-    return Section("trials", "Hyperparameter search", parts, {"trials": table})
