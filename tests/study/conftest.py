@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from homoreg.evaluation.shift import SHIFTS_PX
 from homoreg.metrics import COLUMNS
 from homoreg.report import gather
 from homoreg.runs import find_runs
@@ -84,21 +83,6 @@ NOTEBOOK = {
     "max_kappa": 2e7,
     "estimators": ["dlt_raw", "dlt"],
 }
-
-
-def shift_responses(regularizer: str, seed: int) -> list[dict]:
-    """What ``summary.json`` keeps of the run's own shift response and of a baseline's."""
-    rng = np.random.default_rng(seed)
-    reach = 4 if regularizer in ("none", "l2") else 12
-    entries = []
-    for descriptor, arm in [("cnn", regularizer), ("rootsift", "")]:
-        mean = 0.2 + 0.8 * np.exp(-np.array(SHIFTS_PX) / reach) + rng.normal(0, 0.01)
-        entry = {"descriptor": descriptor, "regularizer": arm, "seed": seed if arm else None}
-        entry |= {"images": 5, "points": 100, "shift_px": SHIFTS_PX, "mean": mean.tolist()}
-        entry |= {"quartile_1": (mean - 0.1).tolist(), "median": mean.tolist()}
-        entry |= {"quartile_3": (mean + 0.1).tolist(), "n": [400] * len(SHIFTS_PX)}
-        entries.append(entry | {"left_out": [0] * len(SHIFTS_PX), "unrelated": 0.2})
-    return entries
 
 
 def write_run(
@@ -206,10 +190,6 @@ def write_run(
     if best_after_epochs:
         best = evaluation_rows("cnn", regularizer, seed, gain * error_px / 2, pairs)
         best.to_csv(folder / "evaluation" / "eval_best.csv", index=False)
-    if analysis:
-        summary = {"shift_response": shift_responses(regularizer, seed)}
-        (folder / "evaluation" / "summary.json").write_text(json.dumps(summary))
-
     (folder / "figures").mkdir()
     noise = rng.integers(0, 255, (40, 60, 3), np.uint8)
     names = ["patch_pairs", *(["pair_best_000001", "pair_worst_000002"] if analysis else [])]

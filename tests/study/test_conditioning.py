@@ -13,7 +13,6 @@ from homoreg.plotting import arm_styles
 from homoreg.study.conditioning import (
     PREDICTORS,
     calibration,
-    calibration_bins,
     calibration_figure,
     rank_correlation_figure,
     rank_correlations,
@@ -81,11 +80,6 @@ def test_predictions_of_the_covariance_are_calibrated(simulated: pd.DataFrame) -
     assert (ratios**2).mean() == pytest.approx(1, abs=0.12)
     actual, predicted = np.log10(simulated["corner_error_rms_px"]), np.log10(predicted)
     assert stats.linregress(predicted, actual).slope == pytest.approx(1, abs=0.04)
-    bins = calibration_bins(simulated)
-    bins = bins[bins["n"] >= 40]
-    assert len(bins) >= 4
-    in_bins = (bins["actual_median_px"] / bins["predicted_median_px"]).to_numpy()
-    assert ((in_bins > 0.6) & (in_bins < 1.05)).all()  # 0.78 to 0.94 over 4000 configurations
 
 
 def test_calibration_sees_a_prediction_that_is_off(simulated: pd.DataFrame) -> None:
@@ -195,18 +189,6 @@ def test_nothing_predicted_is_no_success() -> None:
     (row,) = calibration(table([np.nan] * 3, [np.inf] * 3, "degenerate")).to_dict("records")
     assert (row["n"], row["within_2x_of_all"]) == (0, 0)
     assert np.isnan([row["ratio_median"], row["within_2x"]]).all()
-    assert calibration_bins(table([np.nan], [np.inf])).empty
-
-
-def test_every_prediction_is_in_one_bin() -> None:
-    rows = table([0, 0.9, 1, 1.5, 2, 100, np.inf, np.nan], [1, 1, 2, 4, 8, 50, np.inf, 1])
-    bins = calibration_bins(rows, edges_px=(0, 1, 2, 10, np.inf))
-    assert bins["from_px"].tolist() == [0, 1, 2, 10]
-    assert bins["n"].tolist() == [2, 2, 1, 2]
-    assert bins["n"].sum() == calibration(rows).iloc[0]["n"]
-    second = bins.iloc[1]
-    assert (second["predicted_median_px"], second["actual_median_px"]) == (1.25, 3)
-    assert (second["within_1x"], second["within_2x"], second["within_3x"]) == (0, 0.5, 1)
 
 
 def test_arms_and_estimators_are_apart() -> None:

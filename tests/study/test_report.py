@@ -14,17 +14,13 @@ from tests.commands import run, succeed
 
 from homoreg.report import gather
 from homoreg.runs import find_runs
-from homoreg.study.document import as_text, number
+from homoreg.study.document import number
 from homoreg.study.page import notes, write_report
 from homoreg.study.render import csv_path
 
 FIGURES = ["primary", "loss", "study_boxes", "study_scatter", "recall"]
-FIGURES += [
-    "forest",
-    "kappa_corner",
-    "predicted_corner",
-]
-TABLES = ["protocols", "runs", "training", "accuracy", "failures", "stability"]
+FIGURES += ["forest", "kappa_corner", "predicted_corner"]
+TABLES = ["protocols", "cost", "training_arms", "accuracy", "stability"]
 TABLES += ["answer", "comparisons", "claims", "statements"]
 FRAMES = ["runs", "protocols", "cost", "training", "training_arms", "epochs", "loss"]
 FRAMES += ["evaluation", "models", "arms", "study_boxes", "regression"]
@@ -83,21 +79,17 @@ def test_the_page_needs_nothing_but_itself(page: Path):
 
 
 def test_numbers_of_the_page_stand_in_the_csv(page: Path):
-    """Table by table, the accuracy rows are the CSV's rows in the format of the page."""
-    models = pd.read_csv(
-        page.parent / "tables" / "models.csv",
-        keep_default_na=False,
-        na_values=[""],
-        dtype={"seed": "Int64"},
-    )
-    shown = next(t for t in Page(page).tables if "AUC 5 px" in t[0])
+    """The accuracy rows are the CSV's rows in the format of the page."""
+    arms = pd.read_csv(page.parent / "tables" / "arms.csv", keep_default_na=False, na_values=[""])
+    shown = next(t for t in Page(page).tables if "AUC 10 px" in t[0])
     rows = [row for row in shown[1:] if len(row) > 1]
-    assert len(rows) == len(models) == 20
-    for row, record in zip(rows, models.to_dict("records"), strict=True):
-        aucs = [number(1)(record[f"auc_{t}px"]) for t in (1, 3, 5, 10)]
-        assert row[1:4] == [record["arm"], as_text(record["seed"]), str(record["pairs"])]
-        assert row[4:9] == [*aucs, number(1)(record["failed_percent"])]
-        assert row[-1].split(" ")[0] == number(2)(record["corner_error_px_median"])
+    assert len(rows) == len(arms) == 12
+    for row, record in zip(rows, arms.to_dict("records"), strict=True):
+        assert row[1:4] == [record["arm"], str(record["seeds"] or "–"), str(record["pairs"])]
+        aucs = [number(1)(record[f"auc_{t}px_mean"]) for t in (1, 3, 5, 10)]
+        assert [cell.split(" ")[0] for cell in row[4:8]] == aucs
+        assert row[8] == number(1)(record["failed_percent_mean"])
+        assert row[-1].split(" ")[0] == number(2)(record["corner_error_px_median_mean"])
 
 
 def test_training_table_is_the_studys(page: Path):
@@ -107,8 +99,10 @@ def test_training_table_is_the_studys(page: Path):
     assert (hybrid["dropout"], hybrid["weight_decay"], hybrid["epochs"]) == (0.3, 1e-4, 6)
     assert hybrid["final_train_loss"] == pytest.approx(0.0885)
     shown = next(t for t in Page(page).tables if "training loss" in t[0])
-    assert shown[-1][:4] == ["hybrid", "1", "0.0885", "0.0849"]
-    assert len(shown) == 1 + 8
+    assert shown[-1][:2] == ["hybrid", "2"]
+    assert [cell.split(" ")[0] for cell in shown[-1][2:]] == ["0.0885", "0.0849", "0.0001", "0.3"]
+    assert len(shown) == 1 + 4
+    assert "The same for all: epochs 6, patch (px) 32," in Page(page).text
 
 
 def test_unfinished_runs_are_named_and_left_out(page: Path):
@@ -132,9 +126,9 @@ def test_infinite_medians_and_single_runs(tmp_path: Path, make_run: Callable):
     rows.loc[rows["descriptor"] == "cnn", ["corner_error_px", "kappa"]] = ["inf", ""]
     rows.to_csv(file, index=False)
     index = _report(run, tmp_path / "out" / "report")
-    shown = next(t for t in Page(index).tables if "AUC 5 px" in t[0])
+    shown = next(t for t in Page(index).tables if "AUC 10 px" in t[0])
     assert shown[1][1] == "none"
-    assert shown[1][-1] == "∞ (∞ to ∞)"
+    assert shown[1][-1] == "∞"
     # Status ok and an infinite error: the estimate folds the view, and counts as failed.
     assert shown[1][8] == "100.0"
     assert "inf" in (index.parent / "tables" / "models.csv").read_text()

@@ -20,12 +20,11 @@ from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparison import comparison
 from homoreg.study.sections.contrasts import contrasts
 from homoreg.study.sections.original import original_figures
-from homoreg.study.sections.shift import shift_response
 from homoreg.study.sections.studies import studies
 from homoreg.study.sections.summary import answer, summary
 from homoreg.study.sections.training import training
 from homoreg.study.sections.uncertainty import uncertainty
-from homoreg.study.sections.variations import ablation, dose, trials
+from homoreg.study.sections.variations import ablation, dose
 from homoreg.study.tables import arm_table
 
 # One row of these shows both protocols, which are rows of their own in the CSV.
@@ -89,7 +88,7 @@ def test_every_figure_names_a_csv_of_the_report(sections: list[Section]):
     written = {name for section in sections for name in section.frames}
     named = {part.csv for section in sections for part in section.parts if isinstance(part, Figure)}
     assert named <= written
-    assert {"loss", "comparisons", "shift", "study_boxes"} <= named
+    assert {"loss", "comparisons", "study_boxes"} <= named
 
 
 def test_arms_of_one_name_stay_apart_by_protocol(both: StudyData):
@@ -153,8 +152,8 @@ def test_any_regularizer_is_an_arm(tmp_path: Path, make_run: Callable):
     assert list(models["arm"]) == ["none"] * 2 + ["whitening"] * 2 + ["rootsift", "untrained"]
     trained = study.arms[study.arms["seeds"] > 0]
     assert set(trained["arm"]) == {"none", "whitening"}
-    cells = tables(training(study))["training"].cells
-    assert list(cells["strength"]) == ["–", "–", "0.25", "0.25"]
+    cells = tables(training(study))["training_arms"].cells
+    assert list(cells["strength"]) == ["–", "0.25"]
     assert set(comparison(study).frames["comparisons"]["arm"]) == {"whitening"}
     assert claims(study) is None
     assert len({study.styles[arm] for arm in ("none", "whitening", "rootsift")}) == 3
@@ -238,7 +237,7 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     study = gathered(tmp_path)
     section = summary(study)
     text = next(part for part in section.parts if isinstance(part, str))
-    own = study.levels("corrected").set_index(["estimator", "arm"])["log10_corner_error_mean"]
+    own = study.levels["corrected"].set_index(["estimator", "arm"])["log10_corner_error_mean"]
     level = f"{10 ** own['magsac', 'none']:.2f}"
     assert f"error of none is {level} px (magsac, 40 pairs of 20 photos)" in text
     assert "Higher: **dropout** 2." in text
@@ -333,7 +332,7 @@ def test_claims_show_both_protocols_and_every_estimator(sections: list[Section])
             assert set(re.findall(r"(\w+):", by)) == {"dlt", "magsac"}
     assert len(by_id["statements"].frames["statements"]) == 2 * 2 * 26
     notes = " ".join(part for part in section.parts if isinstance(part, str))
-    assert "the corrected protocol: κ is `kappa_correct`, of those of the solve's points" in notes
+    assert "κ is `kappa_correct`, of those of the solve's points" in notes
     assert "the notebook's protocol: κ is `kappa_notebook`, of all matches that" in notes
 
 
@@ -359,23 +358,6 @@ def test_the_bounds_coverage_is_the_share_of_estimates(tmp_path: Path, make_run:
     assert table.loc[("dlt", "rootsift"), "covered_mean"] == pytest.approx(expected["rootsift"])
     low, high = table.loc[("dlt", "none"), ["covered_low", "covered_high"]]
     assert low < expected["none"] < high
-
-
-def test_shift_response_is_a_curve_per_arm_and_absent_without_data(both: StudyData, sweep: Path):
-    section = shift_response(both)
-    curves = section.frames["shift"]
-    # The runs' own, not their baselines'.
-    assert set(curves["arm"]) == {"none", "l2", "dropout", "hybrid"}
-    runs = section.frames["shift_runs"]
-    own = runs[
-        (runs["protocol"] == "corrected") & (runs["arm"] == "none") & (runs["shift_px"] == 8)
-    ]
-    [row] = curves[
-        (curves["protocol"] == "corrected") & (curves["arm"] == "none") & (curves["shift_px"] == 8)
-    ].to_dict("records")
-    assert row["seeds"] == 4
-    assert row["mean_mean"] == pytest.approx(own["mean"].mean())
-    assert shift_response(gathered(sweep)) is None
 
 
 def test_configs_show_what_tells_the_protocols_apart(both: StudyData):
@@ -422,10 +404,9 @@ def test_each_correction_is_held_against_none(tmp_path: Path, make_run: Callable
     assert comparison(study) is None
 
 
-def test_nothing_varied_shows_no_ablation_dose_or_search(both: StudyData):
+def test_nothing_varied_shows_no_ablation_or_dose(both: StudyData):
     assert ablation(both) is None
     assert dose(both) is None
-    assert trials(both) is None
 
 
 def test_doses_are_a_grid_of_what_was_set(tmp_path: Path, make_run: Callable):
@@ -500,30 +481,21 @@ def test_a_screening_has_doses_of_each_regularizer_and_numbers_of_photos(
     assert len(winners) == 6
 
 
-@pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_trials_are_ranked_by_the_search_own_objective(
-    tmp_path: Path, make_run: Callable, direction: str
-):
-    reached = {1e-3: 0.4, 1e-2: 0.7, 1e-4: 0.5}
-    for rate, value in reached.items():
+def test_trials_of_a_search_are_ranked_by_the_table_of_runs(tmp_path: Path, make_run: Callable):
+    make_run(tmp_path / "none", "none", 0)
+    for rate in (1e-3, 1e-2):
         make_run(
             tmp_path / f"lr-{rate}",
             "hybrid",
             0,
             settings={"hparams_search": "optuna", "optimizer.lr": rate},
-            record={"metrics": {"val/nn_accuracy": value}},
-            direction=direction,
+            record={"metrics": {"val/nn_accuracy": 100 * rate}},
         )
     study = gathered(tmp_path)
-    table = trials(study).frames["trials"]
-    best_first = sorted(reached, key=reached.get, reverse=direction == "maximize")
-    assert list(table["optimizer.lr"]) == best_first
-    assert list(table["value"]) == [reached[rate] for rate in best_first]
-    [ax] = figures(trials(study))["trials_val_nn_accuracy"].draw().axes
-    points = ax.collections[0].get_offsets()
-    assert sorted(map(tuple, np.asarray(points))) == sorted(reached.items())
-    shown = tables(accuracy(study))["accuracy"].cells
-    assert set(shown["model"]) == {"rootsift", "untrained"}
+    table = study.runs[study.runs["objective"] == "val/nn_accuracy"]
+    assert sorted(table["objective_value"]) == pytest.approx([0.1, 1.0])
+    assert set(table["objective_direction"]) == {"maximize"}
+    assert comparison(study) is None  # they are no arms to compare by seed
 
 
 def test_arms_of_unequal_seeds_are_told_apart():

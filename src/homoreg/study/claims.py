@@ -21,6 +21,7 @@ from homoreg.study.comparisons import (
     Outcome,
     PairSample,
     Runs,
+    arm_means,
     by_seed,
     paired,
     protocol_groups,
@@ -219,11 +220,12 @@ def _statements(rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis) 
     runs = {name: run_samples(outcome, kept, sample) for name, outcome in outcomes.items()}
     runs["correlation"] = _correlations(kept, sample, analysis)
     runs["loss_ratio"] = _loss_ratios(training, len(sample.counts))
-    empty = {
-        name: outcome.range is not None and outcome.uninformative(means, analysis.floor_percent)
+    at_an_end = [
+        name
         for name, outcome in outcomes.items()
-        for means in [_arm_means(runs[name])]
-    }
+        if outcome.range
+        and outcome.uninformative(list(arm_means(runs[name]).values()), analysis.floor_percent)
+    ]
     table = pd.DataFrame(
         [
             {"claim": number, "statement": statement.text, "kind": statement.kind}
@@ -233,10 +235,9 @@ def _statements(rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis) 
             for statement in claim.statements
         ]
     )
-    table["informative"] &= ~table["measure"].map(empty).eq(True)
-    table["p_holm"], table["p_opposite_holm"] = np.split(
-        holm([*table["p"], *table["p_opposite"]]), 2
-    )
+    table["informative"] &= ~table["measure"].isin(at_an_end)
+    adjusted = holm([*table["p"], *table["p_opposite"]])
+    table["p_holm"], table["p_opposite_holm"] = np.split(adjusted, 2)
     table["says"] = np.select(
         [~table["informative"], table["p_holm"] <= ALPHA, table["p_opposite_holm"] <= ALPHA],
         ["not informative", "holds", "opposite holds"],
@@ -281,32 +282,22 @@ def _correlations(rows: pd.DataFrame, sample: PairSample, analysis: Analysis) ->
     kappa = kappa_column(rows, analysis)
     rows = rows[rows[kappa].notna()]
     error = rows[analysis.error].fillna(np.inf)
-    return {
-        cast(tuple[str, int], key): resampled_spearman(
-            own[kappa].to_numpy(float),
-            error[own.index].to_numpy(float),
-            sample.counts[:, sample.pairs.get_indexer(own["pair_id"])],
-        )
-        for key, own in rows.groupby(["arm", "seed"])
-    }
+    found: Runs = {}
+    for key, own in rows.groupby(["arm", "seed"]):
+        places = sample.pairs.get_indexer(pd.Index(own["pair_id"]))
+        counts = np.take(sample.counts, places, axis=1)
+        x, y = own[kappa].to_numpy(float), error[own.index].to_numpy(float)
+        found[cast(tuple[str, int], key)] = resampled_spearman(x, y, counts)
+    return found
 
 
 def _loss_ratios(training: pd.DataFrame, size: int) -> Runs:
     """The log of validation over training loss of each run, which no sample of photos changes."""
-    training = training.assign(
-        train=training["final_train_loss"].astype(float),
-        val=training["final_val_loss"].astype(float),
-    )
-    usable = np.isfinite(training[["train", "val"]]) & (training[["train", "val"]] > 0)
-    return {
-        (run["arm"], int(run["seed"])): np.full(size, np.log(run["val"] / run["train"]))
-        for run in training[usable.all(axis=1)].to_dict("records")
-    }
-
-
-def _arm_means(runs: Runs) -> np.ndarray:
-    means = pd.Series({key: values[0] for key, values in runs.items()}, dtype=float)
-    return means.groupby(level=0).mean().to_numpy() if runs else np.array([])
+    losses = training[["final_train_loss", "final_val_loss"]].astype(float)
+    usable = losses.gt(0).all(axis=1) & losses.lt(np.inf).all(axis=1)
+    ratios = np.log(losses["final_val_loss"] / losses["final_train_loss"])
+    named = zip(training["arm"], training["seed"], ratios, usable, strict=True)
+    return {(arm, int(seed)): np.full(size, ratio) for arm, seed, ratio, use in named if use}
 
 
 def _test(statement: Statement, runs: Runs, photos: int) -> dict[str, Any]:

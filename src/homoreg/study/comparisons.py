@@ -312,25 +312,22 @@ def _differences(
         for name in names:
             outcome = OUTCOMES[name]
             runs = run_samples(outcome, own if outcome.all_rows else kept, sample)
-            by_arm = {arm: by_seed(runs, arm) for arm in [baseline, *together]}
-            means = [np.mean([v[0] for v in of.values()]) for of in by_arm.values() if of]
+            means = list(arm_means(runs).values())
             for arm in together:
-                values = paired(by_arm[arm], by_arm[baseline], sample.photos)
-                of_both = [
-                    [of[seed][0] for seed in sorted(by_arm[arm].keys() & by_arm[baseline].keys())]
-                    for of in (by_arm[baseline], by_arm[arm])
-                ]
+                ours, theirs = by_seed(runs, arm), by_seed(runs, baseline)
+                values = paired(ours, theirs, sample.photos)
+                both = sorted(ours.keys() & theirs.keys())
                 low, high = values.interval()
                 left_out = 0 if outcome.all_rows else int(lost.reindex([arm, baseline]).sum())
                 enough = np.isfinite(values.values).all() and values.seeds.size
                 yield {
                     **{"metric": name, "arm": arm},
-                    "seeds_left_out": len(by_arm[arm].keys() ^ by_arm[baseline].keys()),
+                    "seeds_left_out": len(ours.keys() ^ theirs.keys()),
                     **{"pairs": len(sample.pairs), "photos": sample.photos, "left_out": left_out},
                     "informative": not outcome.uninformative(means, analysis.floor_percent),
                     "seeds": values.seeds.size,
-                    "mean_baseline": np.mean(of_both[0]) if of_both[0] else np.nan,
-                    "mean_arm": np.mean(of_both[1]) if of_both[1] else np.nan,
+                    "mean_baseline": np.mean([theirs[s][0] for s in both]) if both else np.nan,
+                    "mean_arm": np.mean([ours[s][0] for s in both]) if both else np.nan,
                     **{"difference": values.estimate, "low": low, "high": high},
                     **{"effect_size": values.effect_size, "skewness": values.skewness},
                     "p_seeds": float(sign_flip_test(values.seeds)) if enough else np.nan,
@@ -393,8 +390,8 @@ def levels(
             for name, outcome in outcomes.items():
                 if outcome.column not in own:
                     continue
-                drawn = list(run_samples(outcome, own, sample).values())
-                drawn = np.reshape(drawn, (len(drawn), len(sample.counts)))
+                runs = run_samples(outcome, own, sample)
+                drawn = np.reshape(list(runs.values()), (len(runs), len(sample.counts)))
                 values = SeedValues(drawn.T, sample.photos, trained=seeds > 0)
                 low, high = np.clip(values.interval(), *(outcome.range or (-np.inf, np.inf)))
                 record |= {f"{name}_mean": values.estimate, f"{name}_low": low}
@@ -430,6 +427,14 @@ def run_samples(outcome: Outcome, rows: pd.DataFrame, sample: PairSample) -> Run
 def by_seed(runs: Runs, arm: str) -> dict[int, np.ndarray]:
     """An arm's values of those of all runs."""
     return {seed: values for (name, seed), values in runs.items() if name == arm}
+
+
+def arm_means(runs: Runs) -> dict[str, float]:
+    """The mean over the seeds of each arm, on the pairs as they are."""
+    arms = dict.fromkeys(arm for arm, _ in runs)
+    return {
+        arm: float(np.mean([values[0] for values in by_seed(runs, arm).values()])) for arm in arms
+    }
 
 
 def paired(

@@ -5,8 +5,7 @@ Takes an evaluation's rows, with or without the column ``arm``. The true error i
 and rows without a number are counted with the reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from homoreg.plotting import WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.comparisons import Outcome, levels
 from homoreg.study.document import span
-from homoreg.study.figures import legend_above, side_by_side
+from homoreg.study.figures import interval_marks, legend_above, side_by_side
 from homoreg.study.statistics import spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
@@ -33,11 +32,6 @@ PREDICTORS += ["hull_fraction", "match_count"]
 # Predicted errors of one bin differ by a factor of 2 at most, but for the first and the last.
 BIN_EDGES_PX = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 WITHIN = (1, 2, 3)
-BIN_COLUMNS = [
-    *("estimator", "arm", "from_px", "to_px", "n"),
-    *("predicted_median_px", "actual_q1_px", "actual_median_px", "actual_q3_px"),
-    *(f"within_{k}x" for k in WITHIN),
-]
 
 
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
@@ -56,18 +50,19 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
         as the predictor's worst. NaN with fewer than three rows and where either is constant.
     """
 
-    def of_predictor(group: pd.DataFrame, predictor: str) -> dict[str, Any]:
-        error, values = _errors(group), group[predictor].to_numpy(float)
-        has = ~np.isnan(values)
-        rho = spearman(values[has], error[has])
-        low, high = spearman_interval(rho, group.loc[has, "pair_id"].nunique())
-        worst = np.where(has, values, METRICS[predictor].failure or 0.0)
-        numbers = {"spearman": rho, "low": low, "high": high}
-        numbers |= {"spearman_all": spearman(worst, error)}
-        return {"predictor": predictor, **_counts(group, has), **numbers}
-
-    predictors = [name for name in PREDICTORS if name in rows]
-    return _by_arm(rows, lambda group: [of_predictor(group, name) for name in predictors])
+    records = []
+    for about, group in _groups(rows):
+        error = _errors(group)
+        for predictor in (name for name in PREDICTORS if name in group):
+            values = group[predictor].to_numpy(float)
+            has = ~np.isnan(values)
+            rho = spearman(values[has], error[has])
+            low, high = spearman_interval(rho, group.loc[has, "pair_id"].nunique())
+            worst = np.where(has, values, METRICS[predictor].failure or 0.0)
+            numbers = {"spearman": rho, "low": low, "high": high}
+            numbers |= {"spearman_all": spearman(worst, error)}
+            records.append(about | {"predictor": predictor} | _counts(group, has) | numbers)
+    return pd.DataFrame(records)
 
 
 def calibration(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,17 +80,20 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
         second as a share of all rows.
     """
 
-    def of_arm(group: pd.DataFrame) -> list[dict[str, Any]]:
+    records = []
+    for about, group in _groups(rows):
         has = group[PREDICTED].notna().to_numpy()
         predicted, actual = group.loc[has, PREDICTED].to_numpy(float), _errors(group)[has]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(actual == predicted, 1.0, actual / predicted)
         spread = dict(zip(("ratio_q1", "ratio_median", "ratio_q3"), quartiles(ratios), strict=True))
-        of_all = float((actual <= 2 * predicted).sum() / len(group))
-        shares = _within(actual, predicted) | {"within_2x_of_all": of_all}
-        return [_counts(group, has) | spread | shares]
-
-    return _by_arm(rows, of_arm)
+        within = {f"within_{k}x": actual <= k * predicted for k in WITHIN}
+        shares = {
+            name: float(held.mean()) if held.size else np.nan for name, held in within.items()
+        }
+        shares["within_2x_of_all"] = float(within["within_2x"].sum() / len(group))
+        records.append(about | _counts(group, has) | spread | shares)
+    return pd.DataFrame(records)
 
 
 def bound_coverage(rows: pd.DataFrame) -> pd.DataFrame:
@@ -118,59 +116,14 @@ def bound_coverage(rows: pd.DataFrame) -> pd.DataFrame:
     return table[table["n"] > 0].reset_index(drop=True)
 
 
-def calibration_bins(rows: pd.DataFrame, edges_px: Sequence[float] = BIN_EDGES_PX) -> pd.DataFrame:
-    """The true RMS corner error of pairs with about the same prediction.
-
-    Args:
-        rows: the evaluation's, of one benchmark.
-        edges_px: rising; a bin holds predictions from its lower edge up to below its upper one,
-            and infinite ones are in the last if that ends at infinity.
-
-    Returns:
-        A row per estimator, arm and bin that is not empty: ``from_px``, ``to_px``, ``n``,
-        ``predicted_median_px``, ``actual_q1_px``, ``actual_median_px``, ``actual_q3_px``,
-        ``within_1x``, ``within_2x`` and ``within_3x``.
-    """
-
-    def of_arm(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        predicted, actual = group[PREDICTED].to_numpy(float), _errors(group)
-        for low, high in pairwise(edges_px):
-            inside = (predicted >= low) & ((predicted < high) | (high == np.inf))
-            if inside.any():
-                spread = quartiles(actual[inside])
-                names = ("actual_q1_px", "actual_median_px", "actual_q3_px")
-                yield {
-                    **{"from_px": low, "to_px": high, "n": int(inside.sum())},
-                    "predicted_median_px": quartiles(predicted[inside])[1],
-                    **dict(zip(names, spread, strict=True)),
-                    **_within(actual[inside], predicted[inside]),
-                }
-
-    return _by_arm(rows, of_arm).reindex(columns=BIN_COLUMNS)
-
-
-def _by_arm(
-    rows: pd.DataFrame, records: Callable[[pd.DataFrame], Iterable[dict[str, Any]]]
-) -> pd.DataFrame:
-    """What a function makes of the rows of each estimator and arm."""
-    return pd.DataFrame(
-        [
-            {"estimator": estimator, "arm": arm} | record
-            for (estimator, arm), group in _groups(rows)
-            for record in records(group)
-        ]
-    )
-
-
-def _groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+def _groups(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The rows of each estimator and arm; without arms, what has a seed is its regularizer's."""
     if "arm" not in rows:
         trained = rows["seed"].notna()
         rows = rows.assign(arm=rows["regularizer"].where(trained, rows["descriptor"]))
-    for estimator in rows["estimator"].unique():
-        of_estimator = rows[rows["estimator"] == estimator]
-        for arm in order_arms(of_estimator["arm"]):
-            yield (estimator, arm), of_estimator[of_estimator["arm"] == arm]
+    for estimator, own in rows.groupby("estimator", sort=False):
+        for arm in order_arms(own["arm"]):
+            yield {"estimator": estimator, "arm": arm}, own[own["arm"] == arm]
 
 
 def _errors(rows: pd.DataFrame) -> np.ndarray:
@@ -188,11 +141,6 @@ def _counts(group: pd.DataFrame, has: np.ndarray) -> dict[str, Any]:
     return numbers | {"reasons": ", ".join(reasons)}
 
 
-def _within(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    shares = {f"within_{k}x": actual <= k * predicted for k in WITHIN}
-    return {name: float(held.mean()) if held.size else np.nan for name, held in shares.items()}
-
-
 @styled
 def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """ρ and its interval, a panel per estimator, a group of marks per conditioning number.
@@ -201,34 +149,20 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
         correlations: :func:`rank_correlations`.
         styles: :func:`homoreg.plotting.arm_styles` of its arms.
     """
-    estimators = list(dict.fromkeys(correlations["estimator"]))
-    arms = list(dict.fromkeys(correlations["arm"]))
-    predictors = list(dict.fromkeys(correlations["predictor"]))
-    step = 0.8 / len(arms)
-    height = 1.2 + len(predictors) * max(0.35, 0.13 * len(arms))
+    estimators = list(correlations["estimator"].unique())
+    predictors = list(correlations["predictor"].unique())
+    height = 1.2 + len(predictors) * max(0.35, 0.13 * correlations["arm"].nunique())
     figure, axes = side_by_side(estimators, height, sharex=True)
     for ax, estimator in zip(axes, estimators, strict=True):
-        of_estimator = correlations[correlations["estimator"] == estimator]
-        for place, arm in enumerate(arms):
-            own = of_estimator[of_estimator["arm"] == arm].set_index("predictor")
-            own = own.reindex(predictors)
-            rho = own["spearman"].to_numpy(float)
-            ax.errorbar(
-                rho,
-                np.arange(len(predictors)) + (place - (len(arms) - 1) / 2) * step,
-                xerr=[rho - own["low"], own["high"] - rho],
-                label=arm,
-                **styles[arm].mark | {"markersize": 4, "elinewidth": 1},
-            )
-        n = span(of_estimator["n"])
-        ax.set_title(f"{estimator}, n = {n}", loc="left", fontweight="bold", parse_math=False)
+        own = correlations[correlations["estimator"] == estimator]
+        of_arms = {arm: styles[arm] for arm in correlations["arm"].unique()}
+        shown = own.assign(value=own["spearman"])
+        interval_marks(ax, shown, "predictor", predictors, of_arms)
+        title = f"{estimator}, n = {span(own['n'])}"
+        ax.set_title(title, loc="left", fontweight="bold", parse_math=False)
         ax.axvline(0, color="#444444", linewidth=1)
         ax.set_xlim(-1.02, 1.02)
-        ax.grid(axis="y", visible=False)
-        for edge in np.arange(len(predictors) - 1) + 0.5:
-            ax.axhline(edge, color="#e4e4e4", linewidth=0.6)
     axes[0].set_yticks(range(len(predictors)), [METRICS[name].label for name in predictors])
-    axes[0].set_ylim(len(predictors) - 0.5, -0.5)
     figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
     legend_above(figure)
     return figure
@@ -242,40 +176,36 @@ OPEN_MARKS |= {"markeredgewidth": 0.5, "alpha": 0.6, "clip_on": False, "rasteriz
 def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     """True over predicted RMS corner error, a panel per estimator, both in pixels on log scales.
 
-    Every pair is a mark; a line joins an arm's medians over the bins of :func:`calibration_bins`
-    that hold at least five pairs. The black line is the identity, gray reaches from half to twice
-    the prediction. Errors and predictions beyond the axes, infinite ones too, are on their edge.
+    Every pair is a mark; a line joins an arm's medians over the bins of :data:`BIN_EDGES_PX` that
+    hold at least five pairs. The black line is the identity, gray reaches from half to twice the
+    prediction. Errors and predictions beyond the axes, infinite ones too, are on their edge.
 
     Args:
         rows: the evaluation's, of one benchmark.
         styles: :func:`homoreg.plotting.arm_styles` of its arms.
     """
-    summary, bins = calibration(rows), calibration_bins(rows)
-    bins = bins[(bins["n"] >= 5) & (bins["predicted_median_px"] < np.inf)]
-    pairs = dict(_groups(rows))
-    limits = _limits(rows)
-    estimators = list(dict.fromkeys(summary["estimator"]))
+    summary, limits = calibration(rows), _limits(rows)
+    estimators = list(summary["estimator"].unique())
     height = 1.2 + 0.9 * WIDTH_IN / max(len(estimators), 2)
     figure, axes = side_by_side(estimators, height, sharex=True)
-    for ax, estimator in zip(axes, estimators, strict=True):
-        of_estimator = summary[summary["estimator"] == estimator]
-        for arm in of_estimator["arm"]:
-            style, rows_of_arm = styles[arm], pairs[estimator, arm]
-            ax.plot(
-                rows_of_arm[PREDICTED].clip(*limits),
-                _errors(rows_of_arm).clip(*limits),
-                marker=style.marker,
-                markeredgecolor=style.color,
-                **OPEN_MARKS,
-            )
-            own = bins[(bins["estimator"] == estimator) & (bins["arm"] == arm)]
-            medians = own["predicted_median_px"], own["actual_median_px"]
-            ax.plot(*medians, markersize=5, label=arm, zorder=3, **style.line)
+    by_estimator = dict(zip(estimators, axes, strict=True))
+    for about, group in _groups(rows):
+        ax, style = by_estimator[about["estimator"]], styles[about["arm"]]
+        points = pd.DataFrame({"x": group[PREDICTED].to_numpy(float), "y": _errors(group)})
+        look = {"marker": style.marker, "markeredgecolor": style.color, **OPEN_MARKS}
+        ax.plot(points["x"].clip(*limits), points["y"].clip(*limits), **look)
+        bins = points.groupby(pd.cut(points["x"], BIN_EDGES_PX, right=False), observed=True)
+        medians = bins.median()[bins.size() >= 5]
+        ax.plot(
+            medians["x"], medians["y"], markersize=5, label=about["arm"], zorder=3, **style.line
+        )
+    for estimator, ax in by_estimator.items():
         ax.plot(limits, limits, color="black", linewidth=1, zorder=2)
         ax.fill_between(limits, limits / 2, limits * 2, color="#e0e0e0", zorder=0, linewidth=0)
         ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
         ax.set_title(estimator, loc="left", fontweight="bold", pad=15, parse_math=False)
-        ax.text(0, 1.03, _within_twice(of_estimator), transform=ax.transAxes, fontsize=7.5)
+        own = summary[summary["estimator"] == estimator]
+        ax.text(0, 1.03, _within_twice(own), transform=ax.transAxes, fontsize=7.5)
     figure.supxlabel("predicted RMS corner error (px)", fontsize=9)
     figure.supylabel("true RMS corner error (px)", fontsize=9)
     legend_above(figure)

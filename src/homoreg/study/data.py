@@ -123,8 +123,8 @@ class StudyData:
         if not len(self.rows):
             return pd.DataFrame()
         rows = self.rows[self.rows["run"].isin(self.done.loc[~self.varied_on_purpose, "run"])]
-        of_protocol = rows.groupby("protocol")["arm"].agg(set)
-        compared = of_protocol.index[of_protocol.map({BASELINE}.__lt__)]
+        arms = rows.groupby("protocol")["arm"].agg(set)
+        compared = [protocol for protocol, names in arms.items() if {BASELINE} < names]
         return compare_arms(rows[rows["protocol"].isin(compared)], BASELINE, self.analyses)
 
     @cached_property

@@ -182,12 +182,12 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int | str, noun: str) -> str:
     """
     >>> counted(1, "seed"), counted(7, "seed")
     ('1 seed', '7 seeds')
     """
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun}{'' if str(count) == '1' else 's'}"
 
 
 def span(counts: Iterable[int]) -> str:

@@ -223,6 +223,31 @@ def loss_curves(losses: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figure:
     return figure
 
 
+def interval_marks(
+    ax: Axes, table: pd.DataFrame, by: str, lines: list[str], styles: dict[str, ArmStyle]
+) -> None:
+    """A mark with an interval for each row of a table, on the line of its value of a column.
+
+    Args:
+        ax: where to draw.
+        table: ``arm``, ``value``, ``low``, ``high`` and the column ``by``.
+        by: where this is not the arm, the arms of a line are drawn above each other.
+        lines: the values of ``by`` from top to bottom.
+        styles: of the arms.
+    """
+    arms = list(styles)
+    for arm, own in table.groupby("arm", sort=False):
+        lift = 0.0 if by == "arm" else 0.8 * (arms.index(str(arm)) / len(arms) - 0.5)
+        value = own["value"].replace([np.inf, -np.inf], np.nan)
+        reach = [(value - own["low"]).fillna(0.0), (own["high"] - value).fillna(0.0)]
+        look = styles[str(arm)].mark | {"markersize": 5, "elinewidth": 1.5}
+        look["label"] = "_named on its line" if by == "arm" else arm
+        ax.errorbar(value, own[by].map(lines.index) + lift, xerr=reach, **look)
+    ax.set_yticks(range(len(lines)), lines, parse_math=False)
+    ax.set_ylim(len(lines) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+
+
 def legend_above(figure: Figure) -> None:
     """What the first panel shows, above all panels."""
     handles, labels = figure.axes[0].get_legend_handles_labels()

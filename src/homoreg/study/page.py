@@ -1,13 +1,12 @@
 """The report: one page, the same as Markdown, and every table and figure as a file."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.comparisons import identify_pairs
 from homoreg.study.data import MANY_ARMS, StudyData
-from homoreg.study.document import Part, Section, Table, counted, escape, span
+from homoreg.study.document import Section, counted, escape, span
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, stability
 from homoreg.study.sections.best_epoch import best_epoch
@@ -57,37 +56,28 @@ def write_report(folder: Path, study: StudyData) -> Path:
     ``index.html`` needs nothing but itself; ``report.md``, ``tables/*.csv``, ``tables/*.tex`` and
     ``figures/`` hold the same. Files of an earlier report are replaced.
     """
-    sections = [
-        replace(section, parts=[part for part in section.parts if _filled(part)])
-        for make in SECTIONS
-        if (section := make(study)) is not None
-    ]
-    return write_sections(folder, study.title, _lead(study), notes(study), sections)
+    sections = [section for make in SECTIONS if (section := make(study)) is not None]
+    return write_sections(folder, study.title, lead(study), notes(study), sections)
 
 
-def _filled(part: Part) -> bool:
-    return not isinstance(part, Table) or len(part.frame) > 0
-
-
-def _lead(study: StudyData) -> str:
+def lead(study: StudyData) -> str:
     """What was tested, at how many seeds and on what."""
-    done = study.done
-    text = f"{counted(len(done), 'finished run')}"
+    done, rows = study.done, study.rows
+    text = f"{counted(len(done), 'finished run')} of {counted(done['arm'].nunique(), 'arm')}"
     if done["arm"].nunique() <= MANY_ARMS:
-        seeds = done.groupby(["arm", "protocol"])["seed"].nunique().groupby("arm")
-        spans = {arm: span(seeds.get_group(arm)) for arm in order_arms(done["arm"])}
-        alike = {count: [arm for arm in spans if spans[arm] == count] for count in spans.values()}
-        arms = [
-            f"{', '.join(map(escape, names))} ({count} seed{'s' * (count != '1')})"
-            for count, names in alike.items()
+        seeds = done.groupby(["arm", "protocol"])["seed"].nunique().groupby("arm").agg(span)
+        by_seeds: dict[str, list[str]] = {}
+        for arm in order_arms(done["arm"]):
+            by_seeds.setdefault(seeds[arm], []).append(escape(arm))
+        listed = [
+            f"{', '.join(arms)} ({counted(count, 'seed')})" for count, arms in by_seeds.items()
         ]
-        text += f" of {counted(len(spans), 'arm')}: {'; '.join(arms)}"
-    else:
-        text += f" of {done['arm'].nunique()} arms"
-    text += f", under {' and under '.join(map(protocol_label, study.protocols))}."
-    text += " An arm is a regularizer with its options; the arms of a seed are trained alike."
-    if len(study.rows):
-        rows = study.rows
+        text += f": {'; '.join(listed)}"
+    text += (
+        f", under {' and under '.join(map(protocol_label, study.protocols))}. An arm is a "
+        "regularizer with its options; the arms of a seed are trained alike."
+    )
+    if len(rows):
         text += (
             " They are compared by the homographies estimated from their matches, with "
             f"{' and '.join(rows['estimator'].unique())}, on "

@@ -2,8 +2,8 @@
 
 import base64
 import gzip
-import io
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
@@ -37,6 +37,10 @@ def write_sections(
         sections: in the order of the page.
     """
     images: dict[str, str] = {}
+    sections = [
+        replace(section, parts=[part for part in section.parts if not _is_empty(part)])
+        for section in sections
+    ]
     for section in sections:
         for name, frame in section.frames.items():
             text = frame.to_csv(index=False).encode()
@@ -74,6 +78,10 @@ def write_sections(
     return folder / "index.html"
 
 
+def _is_empty(part: Part) -> bool:
+    return isinstance(part, Table) and not len(part.frame)
+
+
 def csv_path(frame: str) -> str:
     """Where the report keeps the numbers of a frame.
 
@@ -89,14 +97,10 @@ def _markdown(part: Part) -> str:
     if isinstance(part, Picture):
         caption = escape(part.caption)
         return f"{_image(caption, f'{part.name}.jpg')}\n\n*{caption}*"
-    shown = (
-        markdown_table(part)
-        if isinstance(part, Table)
-        else _image(part.name.replace("_", " "), f"{part.name}.png")
-    )
-    files = [csv_path(part.csv)]
+    files, shown = [csv_path(part.csv)], _image(part.name.replace("_", " "), f"{part.name}.png")
     if isinstance(part, Table):
         files.append(f"tables/{part.name}.tex")
+        shown = markdown_table(part)
     links = ", ".join(f"[{file}]({file})" for file in files)
     return f"{shown}\n\n*{part.caption.strip()}* {links}"
 
@@ -126,24 +130,16 @@ def _html(markdown: str, images: dict[str, str]) -> str:
     return str(parser.renderer.render(tokens, parser.options, {}))
 
 
-LATEX: dict[str, str | int | None] = {
-    **{
-        "−": "$-$",
-        "–": "--",
-        "·": r"$\cdot$",
-        "∞": r"$\infty$",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "…": r"\ldots{}",
-    },
-    **{"≤": r"$\leq$", "≥": r"$\geq$", "<": "$<$", ">": "$>$", "|": "$|$", "→": r"$\to$"},
-    **{"κ": r"$\kappa$", "λ": r"$\lambda$", "ρ": r"$\rho$", "σ": r"$\sigma$", "δ": r"$\delta$"},
-    **{
+SIGNS = r"- \cdot \infty \pm \times \leq \geq < > | \to \kappa \lambda \rho \sigma \delta"
+LATEX = str.maketrans(
+    {sign: f"${name}$" for sign, name in zip("−·∞±×≤≥<>|→κλρσδ", SIGNS.split(), strict=True)}
+    | {
         sign: rf"\textsuperscript{{{n}}}"
         for n, sign in zip("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", strict=True)
-    },
-    **{sign: rf"\textsubscript{{{n}}}" for n, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
-}
+    }
+    | {sign: rf"\textsubscript{{{n}}}" for n, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+    | {"–": "--", "…": r"\ldots{}"}
+)
 
 
 def latex_table(table: Table) -> str:
@@ -153,7 +149,7 @@ def latex_table(table: Table) -> str:
     latex = styler.to_latex(
         hrules=True, column_format="".join("l" if text else "r" for text in table.is_text)
     )
-    return f"% {' '.join(table.caption.split())}\n{latex.translate(str.maketrans(LATEX))}"
+    return f"% {' '.join(table.caption.split())}\n{latex.translate(LATEX)}"
 
 
 def _save_figure(figure: matplotlib.figure.Figure, folder: Path, name: str) -> dict[str, str]:
@@ -171,11 +167,10 @@ def _save_picture(source: Path, folder: Path, name: str) -> dict[str, str]:
     with Image.open(source) as image:
         small = image.convert("RGB")
     small.thumbnail((PICTURE_WIDTH_PX, 4 * PICTURE_WIDTH_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    with atomic_path(folder / "figures" / f"{name}.jpg") as path:
-        path.write_bytes(buffer.getvalue())
-    return {f"figures/{name}.jpg": _data_address("image/jpeg", buffer.getvalue())}
+    file = folder / "figures" / f"{name}.jpg"
+    with atomic_path(file) as path:
+        small.save(path, "JPEG", quality=85)
+    return {f"figures/{name}.jpg": _data_address("image/jpeg", file.read_bytes())}
 
 
 def _data_address(media_type: str, content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Figures whose unit is the training run: differences from `none`, corrections, doses."""
+"""Figures whose unit is the training run: differences from `none`, and doses."""
 
 from collections.abc import Mapping
 from textwrap import wrap
@@ -13,7 +13,7 @@ from homoreg.metrics import METRICS
 from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.document import span
-from homoreg.study.figures import legend_above, panels, side_by_side
+from homoreg.study.figures import interval_marks, legend_above, panels
 
 TITLE_WIDTH = 26  # characters over a panel
 
@@ -39,13 +39,8 @@ def difference_figure(
         margin = own["margin"].iloc[0]
         ax.axvspan(-margin, margin, color="#e8e8e8", linewidth=0, zorder=0)
         ax.axvline(0, color="#444444", linewidth=1, zorder=1)
-        for row in own[np.isfinite(own["difference"])].to_dict("records"):
-            place, style = arms.index(row["arm"]), styles[row["arm"]]
-            ax.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=1.8)
-            ax.plot(row["difference"], place, markersize=6, **style.mark)
+        interval_marks(ax, own.assign(value=own["difference"]), "arm", arms, styles)
         ax.set_yticks(range(len(arms)), [f"{a} (n = {seeds[a]})" for a in arms], parse_math=False)
-        ax.set_ylim(len(arms) - 0.4, -0.6)
-        ax.grid(axis="y", visible=False)
         title = "\n".join(wrap(labels[name], TITLE_WIDTH))
         ax.set_title(title, loc="left", fontsize=8, fontweight="bold", parse_math=False)
         ax.xaxis.set_major_locator(MaxNLocator(3))
@@ -69,7 +64,7 @@ def primary_figure(
         styles: of arms and baselines.
     """
     photos = comparisons.groupby("estimator")["photos"].agg(span)
-    titles = {name: f"{name}, {count} photos" for name, count in photos.items()}
+    titles = {str(name): f"{name}, {count} photos" for name, count in photos.items()}
     figure = difference_figure(comparisons, "estimator", titles, styles)
     figure.set_size_inches(WIDTH_IN, 1.5 + 0.34 * comparisons["arm"].nunique())
     for ax, estimator in zip(figure.axes, comparisons["estimator"].unique(), strict=False):
@@ -85,38 +80,6 @@ def primary_figure(
         if ax.get_legend_handles_labels()[0]:
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=7)
     figure.supxlabel(f"difference from none: {label}", fontsize=9)
-    return figure
-
-
-@styled
-def ablation_plot(table: pd.DataFrame) -> Figure:
-    """Precision, recall and AUC after each correction alone; intervals over seeds.
-
-    Args:
-        table: :func:`homoreg.study.variations.ablation_table`.
-    """
-    corrections = list(table["correction"].unique())
-    arms = list(table["arm"].unique())
-    metrics = {
-        "precision_3px": "precision at 3 px",
-        "recall_3px": "recall at 3 px",
-        "auc_5px": "AUC of the corner error, 5 px (0 to 100)",
-    }
-    figure, axes = side_by_side(list(metrics), 1.1 + 0.3 * len(corrections))
-    for ax, (metric, label) in zip(axes, metrics.items(), strict=True):
-        for number, arm in enumerate(arms):
-            of_arm = table[table["arm"] == arm]
-            style = PALETTE[number % len(PALETTE)]
-            lift = 0.5 * (number - (len(arms) - 1) / 2) / max(len(arms), 2)
-            places = of_arm["correction"].map(corrections.index) + lift
-            mean = of_arm[f"{metric}_mean"]
-            low, high = (of_arm[f"{metric}_{end}"].fillna(mean) for end in ("low", "high"))
-            ax.hlines(places, low, high, color=style.color)
-            ax.plot(mean, places, label=f"{arm} (n = {of_arm['seeds'].max()})", **style.mark)
-        ax.set_xlabel(label)
-    axes[0].set_yticks(range(len(corrections)), corrections, parse_math=False)
-    axes[0].set_ylim(len(corrections) - 0.5, -0.5)
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
 
 
@@ -141,7 +104,7 @@ def dose_curves(
                 line["place"],
                 mean,
                 yerr=(mean - line[f"{metric}_low"]).fillna(0.0),
-                label=f"{others or line['regularizer'].iloc[0]} (n = {line['seeds'].max()})",
+                label=f"{str(others) or line['regularizer'].iloc[0]} (n = {line['seeds'].max()})",
                 **style.line | {"markersize": 5, "elinewidth": 1},
             )
         if np.isfinite(reference.get(metric, np.nan)):

@@ -95,8 +95,12 @@ def _notes(study: StudyData, whole: list[str], statements: pd.DataFrame) -> list
                 f"probability {power:.2f} in this family."
             )
         kappa = kappa_column(study.rows_of(protocol), study.analyses[protocol])
-        of = "the true matches" if kappa.endswith("_correct") else "all matches, right or wrong"
-        notes.append(f"{text} `{kappa}` is of {of}, that the solve used.")
+        points = (
+            "those of the solve's points that are within 3 px of their true place"
+            if kappa.endswith("_correct")
+            else "all matches that the solve used, right or wrong"
+        )
+        notes.append(f"{text} κ is `{kappa}`, of {points}.")
     for protocol in PROTOCOLS.keys() - set(map(base_protocol, whole)):
         name = {"corrected": "study"}.get(protocol, protocol)
         notes.append(

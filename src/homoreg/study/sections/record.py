@@ -32,7 +32,7 @@ def what_was_run(study: StudyData) -> Section:
     costs = tables.cost_table(study.done)
     phases = [
         Column(name, f"{name.removeprefix('seconds.').removesuffix('_mean')} (s)", 0)
-        for name in costs.filter(regex=r"^seconds\..*_mean$")
+        for name in map(str, costs.filter(regex=r"^seconds\..*_mean$"))
     ]
     names = ("protocol", "runs", "arms", "seeds", "pairs", "photos", "benchmark", "estimators")
     parts: list[Part] = [
@@ -77,7 +77,7 @@ def _environment(done: pd.DataFrame) -> list[str]:
         return escape(separator.join(done[column].map(as_text).unique()))
 
     known = [name for name in ENVIRONMENT if name in done and done[name].notna().any()]
-    packages = done.filter(regex=r"^versions\.")
+    packages = map(str, done.filter(regex=r"^versions\."))
     versions = [f"{name.removeprefix('versions.')} {values(name, '/')}" for name in packages]
     lines = [f"{ENVIRONMENT[name]}: {values(name, ', ')}" for name in known]
     return [*lines, f"versions: {', '.join(versions)}"]

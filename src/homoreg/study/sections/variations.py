@@ -16,29 +16,20 @@ def ablation(study: StudyData) -> Section | None:
     table = variations.ablation_table(study.done, study.rows, study.models)
     if not len(table):
         return None
-    parts: list[Part] = [
-        Table(
-            "ablation",
-            "The effect of each correction of the notebook's protocol alone, by arm: medians over "
-            "the pairs and AUC of the corner error at 5 px (0 to 100), as means over seeds with "
-            "the 95 % t interval. Difference: AUC minus that of `correction=none`, paired by seed. "
-            "Error and κ are in the columns that the run's own analysis reads, over the share of "
-            "rows that it keeps; errors of different columns are not comparable. `all` is every "
-            "correction together.",
-            "ablation",
-            table,
-            ABLATION_COLUMNS,
-            by=["arm"],
-        ),
-        Figure(
-            "ablation",
-            "Medians of precision and recall at 3 px and AUC of the corner error at 5 px after "
-            "each correction alone; bars: 95 % t intervals over n seeds; dotted: no correction.",
-            "ablation",
-            partial(seed_figures.ablation_plot, table),
-        ),
-    ]
-    return Section("ablation", "The effect of each correction", parts, {"ablation": table})
+    part = Table(
+        "ablation",
+        "The effect of each correction of the notebook's protocol alone, by arm: medians over the "
+        "pairs and AUC of the corner error at 5 px (0 to 100), as means over seeds with the 95 % t "
+        "interval. Difference: AUC minus that of `correction=none`, paired by seed. Error and κ "
+        "are in the columns that the run's own analysis reads, over the share of rows that it "
+        "keeps; errors of different columns are not comparable. `all` is every correction "
+        "together.",
+        "ablation",
+        table,
+        ABLATION_COLUMNS,
+        by=["arm"],
+    )
+    return Section("ablation", "The effect of each correction", [part], {"ablation": table})
 
 
 ABLATION_COLUMNS = [
