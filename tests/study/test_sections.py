@@ -333,7 +333,7 @@ def test_claims_show_both_protocols_and_every_estimator(sections: list[Section])
     assert len(by_id["statements"].frames["statements"]) == 2 * 2 * 26
     notes = " ".join(part for part in section.parts if isinstance(part, str))
     assert "κ is `kappa_correct`, of those of the solve's points" in notes
-    assert "the notebook's protocol: κ is `kappa_notebook`, of all matches that" in notes
+    assert "κ is `kappa_notebook`, of all matches that" in notes
 
 
 def test_one_protocol_alone_says_how_to_run_the_other(protocols: list[Path]):
