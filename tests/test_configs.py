@@ -1,9 +1,8 @@
 """Every file of ``conf/`` composes, builds what it names and explains its options."""
 
 import re
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,13 +15,13 @@ from homoreg.errors import HomoregError
 from homoreg.files import conf_dir
 from homoreg.options import flatten
 from homoreg.study.arms import ORIGINAL_ARMS
-from hydra_plugins.homoreg_sweeper.arms import with_arms
+from hydra_plugins.homoreg_sweeper.arms import ArmSweeper, with_arms
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMANDS = [file.stem for file in FILES if len(file.parts) == 1]
 CHOICES = [file for file in FILES if len(file.parts) > 1]
 # These groups hold options of other groups, or options that a command reads without instantiating.
-PLAIN = {"hydra", "paths", "prepare", "evaluation", "recipe"}
+PLAIN = {"hydra", "paths", "prepare", "evaluation", "recipe", "patch"}
 PLAIN |= {"experiment", "correction", "size", "hparams_search"}
 # These need a library, a file or a device that may be missing.
 MAY_BE_MISSING = {"akaze", "beblid", "daisy", "vgg", "tfeat", "hardnet", "sosnet", "hynet"}
@@ -44,33 +43,44 @@ def test_a_command_s_config_resolves(command: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def composed(
-    prepared: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], DictConfig]:
-    """The resolved config of a command under one override."""
+def composed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, DictConfig]:
+    """The resolved config of every choice of every group; a config has one choice of each group."""
     roots = [f"paths.run={tmp_path_factory.mktemp('run')}", f"data.root={prepared}"]
-
-    @cache
-    def compose_once(command: str, override: str) -> DictConfig:
-        cfg = compose(command, [override, *roots])
+    names: dict[str, list[str]] = {}
+    for file in CHOICES:
+        names.setdefault(file.parent.as_posix(), []).append(file.stem)
+    # Chosen in lists, all of them at once.
+    lists = {
+        group: f"{group}=[{','.join(names.pop(group))}]" for group in ("descriptors", "estimators")
+    }
+    # Each by itself, since they change choices of other groups; corrections are composed below.
+    del names["correction"]
+    together = [group for group in names if group not in PLAIN and not group.startswith("hydra")]
+    overrides = [
+        [f"{group}={names[group][turn]}" for group in together if turn < len(names[group])]
+        for turn in range(max(len(names[group]) for group in together))
+    ]
+    overrides += [
+        [f"{group}={name}"] for group in names.keys() - {*together} for name in names[group]
+    ]
+    configs = {}
+    for chosen in overrides:
+        cfg = compose("train", [*chosen, lists["estimators"], *roots])
         OmegaConf.resolve(cfg)
-        return cfg
+        configs |= dict.fromkeys(chosen, cfg)
+    configs["estimators"] = cfg
+    configs["descriptors"] = compose("evaluate", [lists["descriptors"], *roots])
+    OmegaConf.resolve(configs["descriptors"])
+    return configs
 
-    return compose_once
 
-
-# Corrections are composed below, each with the protocol that it corrects.
 @pytest.mark.parametrize("file", [f for f in CHOICES if f.parts[0] != "correction"], ids=str)
-def test_every_choice_composes_and_builds(
-    file: Path, composed: Callable[[str, str], DictConfig]
-) -> None:
+def test_every_choice_composes_and_builds(file: Path, composed: dict[str, DictConfig]) -> None:
     group, name = file.parent.as_posix(), file.stem
-    if group == "descriptors":  # all at once, each under its own name
-        everything = ",".join(f.stem for f in CHOICES if f.parts[0] == group)
-        chosen = composed("evaluate", f"descriptors=[{everything}]").descriptors.get(name, {})
+    if group in composed:  # a list, each under its own name
+        chosen = composed[group][group].get(name, {})
     else:
-        selected = f"[{name}]" if group == "estimators" else name
-        chosen = composed("train", f"{group}={selected}").get(group)
+        chosen = composed[f"{group}={name}"].get(group)
     if file.parts[0] in PLAIN:
         return
     try:
@@ -180,3 +190,17 @@ def test_a_study_has_the_arms_of_its_contrasts_and_of_the_claims() -> None:
     arms = {override for job in jobs("study") for override in job if "regularizer=" in override}
     assert {f"regularizer={name}" for name in {*compared, *ORIGINAL_ARMS}} <= arms
     assert len(jobs("study")) == 16 * 2 * len(arms)
+
+
+def test_a_sweep_composes_each_override_beforehand_and_not_every_job() -> None:
+    tried: list[list[str]] = []
+    sweeper = object.__new__(ArmSweeper)  # Hydra may have loaded the base class again
+    sweeper.config = OmegaConf.create()
+    loader = SimpleNamespace(
+        load_sweep_config=lambda master_config, sweep_overrides: tried.append(sweep_overrides)
+    )
+    sweeper.hydra_context = SimpleNamespace(config_loader=loader)  # type: ignore[assignment]
+    everything = jobs("study")
+    sweeper.validate_batch_is_legal(everything)
+    assert {option for job in tried for option in job} == {o for job in everything for o in job}
+    assert len(tried) < len(everything) / 5

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -33,8 +34,11 @@ def locked() -> dict[str, Requirement]:
     return requirements([line for line in text.splitlines() if line and line[0] != "#"])
 
 
-def distributions(module: str) -> set[str]:
-    return {canonicalize_name(name) for name in packages_distributions().get(module, ())}
+@cache
+def distributions() -> dict[str, set[str]]:
+    """The installed distributions that have each module; looking them up takes a second."""
+    found = packages_distributions()
+    return {module: {canonicalize_name(name) for name in names} for module, names in found.items()}
 
 
 def test_every_import_is_declared() -> None:
@@ -44,16 +48,14 @@ def test_every_import_is_declared() -> None:
     for path in REPOSITORY.glob("conf/**/*.yaml"):
         roots |= set(re.findall(r"_target_: (\w+)", path.read_text("utf-8")))
     others = roots - set(sys.stdlib_module_names) - {"homoreg"} - OPTIONAL
-    assert {module for module in others if not distributions(module) & declared} == set()
+    assert {m for m in others if not distributions().get(m, set()) & declared} == set()
 
 
 def test_every_declared_dependency_is_used() -> None:
     """Imported, named by a config, or holding the photographs of ``source=sample``."""
     files = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("conf/**/*.yaml")]
     words = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in files)))
-    used = set().union(
-        *(distributions(module) for module in packages_distributions().keys() & words)
-    )
+    used = set().union(*(names for module, names in distributions().items() if module in words))
     plugins = {"hydra-optuna-sweeper"}  # chosen by name: override /hydra/sweeper: optuna
     declared = requirements(PROJECT["dependencies"], *(EXTRAS[name] for name in USED_EXTRAS)).keys()
     assert declared - used - plugins == set()

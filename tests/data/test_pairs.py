@@ -1,9 +1,9 @@
 """Prepare: what it writes, that it can be interrupted and repeated, and what it refuses."""
 
-import io
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from homoreg.cli import compose
 from homoreg.data.images import read_image
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import prepare_pairs
+from homoreg.data.sheets import write_pair_sheet
 from homoreg.data.sources import FolderSource, select_photos
 from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError, one_line
@@ -31,6 +32,14 @@ SMALL = Warp(repeats=2)
 def save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, quality=90)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_sheets() -> Iterator[None]:
+    """The sheet takes most of the time and has a test of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("homoreg.data.pairs.write_pair_sheet", lambda path, *_: path.touch())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -240,12 +249,11 @@ def test_other_options_refuse_and_overwrite(photos: Path, fresh: Path, tmp_path:
 
 
 def test_other_photos_refuse(photos: Path, fresh: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "photos"
-    for path in photos.rglob("*.*"):
-        (copy / path.relative_to(photos)).parent.mkdir(parents=True, exist_ok=True)
-        (copy / path.relative_to(photos)).write_bytes(path.read_bytes())
-    root = tmp_path / "data"
-    prepare_pairs(FolderSource(str(copy)), SMALL, root, SEED)
+    copy, root = tmp_path / "photos", tmp_path / "data"
+    shutil.copytree(photos, copy)
+    shutil.copytree(fresh, root)
+    record = (root / "prepare.json").read_text().replace(str(photos), str(copy))
+    (root / "prepare.json").write_text(record)
     save(copy / "new.jpg", chelsea())
     with pytest.raises(HomoregError, match="prepared from another list of photos"):
         prepare_pairs(FolderSource(str(copy)), SMALL, root, SEED)
@@ -319,8 +327,10 @@ def test_impossible_folders_and_options(photos: Path, tmp_path: Path) -> None:
     assert one_line(caught.value).startswith("prepare.jpeg_quality")
 
 
-def test_the_sheet_shows_the_pairs(fresh: Path) -> None:
-    with Image.open(io.BytesIO((fresh / "pairs.png").read_bytes())) as sheet:
+def test_the_sheet_shows_the_pairs(fresh: Path, tmp_path: Path) -> None:
+    manifest = PairManifest.load(fresh / "pairs_train.json")
+    write_pair_sheet(tmp_path / "pairs.png", manifest, SEED)
+    with Image.open(tmp_path / "pairs.png") as sheet:
         assert sheet.width > 1000
         pixels = np.asarray(sheet.convert("RGB"))
     # Photographs, and not a white page with axes.

@@ -47,8 +47,9 @@ def use_pairs(cfg: DictConfig) -> PairManifest:
     differing = [key for key, value in flatten(made) if asked.get(key) != value]
     if not made:
         log.warning("%s does not say how its pairs were made", train)
-    if differing or not made:
+    if differing:
         _refuse_other(cfg, differing, dict(flatten(made)), asked)
+    if differing or not made:
         _record(cfg, made)
     return manifest
 

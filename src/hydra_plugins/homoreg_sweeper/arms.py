@@ -32,6 +32,16 @@ class ArmSweeper(BasicSweeper):
         jobs = with_arms(overrides, self.arms)
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose the first job with each override beforehand; every job would take minutes."""
+        seen: set[str] = set()
+        jobs = []
+        for job in batch:
+            if not seen.issuperset(job):
+                seen.update(job)
+                jobs.append(job)
+        super().validate_batch_is_legal(jobs)
+
 
 def with_arms(overrides: list[Override], arms: Sequence[str]) -> list[list[str]]:
     """The overrides of each job: each combination of the swept values with each arm.
