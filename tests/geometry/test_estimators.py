@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
+from scipy.optimize import minimize
 
 from homoreg import HomoregError
 from homoreg.cli import compose
@@ -19,6 +20,7 @@ from homoreg.geometry import (
     Estimator,
     conditioning,
     corner_error,
+    corner_error_rms,
     corner_errors,
     dlt_homography,
     estimate_homography,
@@ -109,14 +111,15 @@ def test_four_and_five_exact_matches_are_enough(perspective, method):
         assert estimate.inliers.sum() == count
 
 
-def test_near_misses_do_not_pull_a_refitted_estimate(rng, perspective):
+@pytest.mark.parametrize("refit", [{}, {"refit": "cauchy", "refit_px": "auto"}])
+def test_near_misses_do_not_pull_a_refitted_estimate(rng, perspective, refit):
     """Matches 3 to 10 px off the truth, all to one side, are what MAGSAC alone gives weight to."""
     errors = []
     for seed in range(20):
         points1 = rng.uniform(0, 1, (120, 2)) * [639, 479]
         points2 = transform_points(points1, perspective) + rng.normal(0, 0.5, points1.shape)
         points2[:40] += np.column_stack([rng.uniform(3, 10, 40), rng.uniform(-3, 3, 40)])
-        estimate = Estimator("magsac", seed=seed)(points1, points2)
+        estimate = Estimator("magsac", seed=seed, **refit)(points1, points2)
         best = dlt_homography(points1[40:], points2[40:]).homography
         errors.append([corner_error(H, perspective, SIZE) for H in (estimate.homography, best)])
     refitted, oracle = np.median(errors, axis=0)
@@ -132,6 +135,62 @@ def test_an_automatic_refit_follows_the_noise(rng, perspective, noise_px):
     estimate = Estimator("magsac", refit_px="auto")(points1, points2)
     assert estimate.inliers[20:].mean() > 0.98
     assert not estimate.inliers[:20].any()
+
+
+def test_a_cauchy_refit_has_the_smallest_loss(matches):
+    """DLT weights residuals by depth, too, which moves the corners by hundredths of a pixel."""
+    plain, cauchy = (
+        Estimator("magsac", refit=refit)(*matches) for refit in ("least_squares", "cauchy")
+    )
+    points1, points2 = (points[cauchy.inliers] for points in matches)
+
+    def loss(h):
+        offsets = transform_points(points1, np.append(h, 1).reshape(3, 3)) - points2
+        return np.log1p((offsets**2).sum(axis=1) / 0.5**2).sum()
+
+    scale = np.array([1, 1, 500, 1, 1, 500, 1 / 500, 1 / 500])
+    found = minimize(lambda h: loss(scale * h), cauchy.homography.ravel()[:8] / scale)
+    best = np.append(scale * found.x, 1).reshape(3, 3)
+    assert loss(found.x * scale) <= loss(cauchy.homography.ravel()[:8])
+    distances = [corner_error(fit.homography, best, SIZE) for fit in (cauchy, plain)]
+    assert distances[0] < 0.2 * distances[1]
+
+
+def test_weights_lower_the_error_where_some_matches_are_noisier(rng, perspective):
+    plain, weighted = Estimator("magsac"), Estimator("magsac", refit="cauchy", refit_px="auto")
+    errors = []
+    for _ in range(30):
+        points1 = rng.uniform(0, 480, (150, 2))
+        noise = rng.choice([0.1, 0.8], (150, 1)) * rng.normal(size=(150, 2))
+        points2 = transform_points(points1, perspective) + noise
+        fits = (estimator(points1, points2) for estimator in (plain, weighted))
+        errors.append([corner_error(fit.homography, perspective, SIZE) for fit in fits])
+    assert np.mean(errors, axis=0)[1] < 0.7 * np.mean(errors, axis=0)[0]
+
+
+@pytest.mark.parametrize(("count", "freedom"), [(40, 3), (100, 3), (100, 100)])
+def test_a_cauchy_refit_knows_how_far_off_it_is(rng, perspective, count, freedom):
+    """Root of the ratio of mean squares, true over predicted, under Student's noise."""
+    estimator = Estimator("magsac", refit="cauchy", refit_px="auto")
+    errors = []
+    for _ in range(400):
+        points1 = rng.uniform(0, 1, (count, 2)) * [639, 479]
+        noise1, noise2 = 0.2 * rng.standard_t(freedom, (2, count, 2))
+        points2 = transform_points(points1, perspective) + noise2
+        estimate = estimator(points1 + noise1, points2)
+        used = estimate.inliers
+        numbers = conditioning(
+            points1[used] + noise1[used],
+            points2[used],
+            estimate.homography,
+            SIZE,
+            estimate.configuration,
+            estimate.covariance,
+        )
+        true_px = corner_error_rms(estimate.homography, perspective, SIZE)
+        errors.append((true_px, numbers.predicted_corner_error_px))
+    true, predicted = np.array(errors).T
+    assert np.sqrt((true**2).mean() / (predicted**2).mean()) == pytest.approx(1, abs=0.05)
 
 
 # --- seeds ---
@@ -319,7 +378,7 @@ def test_poselib_where_it_is_missing_is_one_clear_line():
 
 def test_every_method_has_a_config_file_with_the_defaults_of_the_class():
     names = sorted(path.stem for path in (conf_dir() / "estimators").glob("[!_]*.yaml"))
-    names = [name for name in names if name not in ("magsac_auto", "magsac_subpixel")]  # refits
+    names = [name for name in names if not name.startswith("magsac_")]  # refits
     assert names == sorted(METHODS)
     config = compose("train", [f"estimators=[{','.join(names)}]"]).estimators
     assert sorted(config) == names

@@ -496,12 +496,12 @@ def condition_estimate(pair: ViewPair, matches: PairMatches, estimate: Estimate)
     )
 
 
-def _kappa_correct(matches: PairMatches, inliers: np.ndarray, kappa: float) -> float:
-    """κ of the correct inliers, which is ``kappa`` if all are; NaN if they determine no H."""
-    correct = inliers & (matches.errors_px <= CORRECT_PX)
-    if (correct == inliers).all():
-        return kappa
-    points = Configuration(matches.points1[correct], matches.points2[correct])
+def _kappa_correct(matches: PairMatches, estimate: Estimate) -> float:
+    """κ of the correct inliers, each with the weight 1; NaN if they determine no homography."""
+    correct = estimate.inliers & (matches.errors_px <= CORRECT_PX)
+    points = estimate.configuration
+    if points is None or (correct != estimate.inliers).any() or (points.weights < 1).any():
+        points = Configuration(matches.points1[correct], matches.points2[correct])
     values, _ = points.normalized
     return float(values[0] / values[7]) if points.degeneracy == "none" else float("nan")
 
@@ -518,7 +518,7 @@ def _estimate_columns(
         "corner_error_rms_px": corner_error_rms(H, pair.homography, pair.size1),
         "inliers": int(estimate.inliers.sum()),
         "kappa": numbers.kappa,
-        "kappa_correct": _kappa_correct(matches, estimate.inliers, numbers.kappa),
+        "kappa_correct": _kappa_correct(matches, estimate),
         "fit_gap": numbers.fit_gap,
         "kappa_raw": numbers.kappa_raw,
         # Of all matches, as the study had it.

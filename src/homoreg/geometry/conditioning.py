@@ -23,7 +23,6 @@ from homoreg.geometry.dlt import (
     Configuration,
     Degeneracy,
     decompose,
-    design_matrix,
     undo_normalization,
 )
 from homoreg.geometry.homography import (
@@ -55,7 +54,8 @@ class Conditioning:
         fit_gap: σ8/σ9 of the same matrix: signal over residual; infinite for an exact fit.
         kappa_raw: σ1/σ8 of the matrix in raw pixels; infinite for a degenerate configuration.
         kappa_notebook: see :func:`kappa_notebook`; of the matches given here.
-        noise_px: estimated standard deviation of each coordinate's noise, pixels.
+        noise_px: estimated standard deviation of each coordinate's noise, pixels; see
+            :func:`noise_level` for that of a weighted fit.
         dop: RMS corner error for one pixel of noise (dilution of precision); infinite for a
             degenerate configuration and for a homography that folds view 1.
         predicted_corner_error_px: the expected RMS of the corner errors, from the covariance asked
@@ -101,7 +101,8 @@ def conditioning(
         points1, points2: ``(N, 2)`` corresponding pixels: the matches that the final solve used.
         homography: ``(3, 3)``, view 1 to view 2, or None for a failed estimate.
         size1: (width, height) of view 1, whose corners are predicted.
-        configuration: of these matches, if the estimate has it, to decompose nothing twice.
+        configuration: of these matches, if the estimate has it: their weights, and what is
+            decomposed already.
         covariance: "plugin" where all matches are right but for noise, as the inliers of a robust
             estimate; "sandwich" where some may be wrong, as for a plain DLT.
 
@@ -120,7 +121,7 @@ def conditioning(
     if homography is not None and np.isfinite(values).all():
         dop = predicted_px = np.inf
         if determined:
-            noise_px = noise_level(matches.points1, matches.points2, homography)
+            noise_px = noise_level(matches.points1, matches.points2, homography, matches.weights)
             unit = _unit_covariance(matches, homography)
             dop = dilution_of_precision(corner_covariances(homography, unit, size1))
             plugin = covariance == "plugin"
@@ -185,19 +186,30 @@ def hull_fraction(points: ArrayLike, size: Size) -> float:
 
 
 @np.errstate(all="ignore")
-def noise_level(points1: ArrayLike, points2: ArrayLike, homography: ArrayLike) -> float:
+def noise_level(
+    points1: ArrayLike, points2: ArrayLike, homography: ArrayLike, weights: ArrayLike = 1.0
+) -> float:
     """Estimated standard deviation of a coordinate's noise in pixels, from the residuals.
 
     ``√(Σ rᵢᵀ Sᵢ⁻¹ rᵢ / (2N − 8))`` with the residual r in view 2 and S = I + B Bᵀ, which adds the
     noise of view 1. NaN at N = 4, where some homography fits exactly.
+
+    With weights w of Cauchy's loss it is the noise under which plain least squares would be as
+    uncertain: ``K √(Σ wᵢ² rᵢᵀ Sᵢ⁻¹ rᵢ / (2N − 8)) / mean(w²)``, ``K = 1 + 4/N var(w²) / mean(w²)²``
+    (Huber, *Robust Statistics*, 1981, section 7.6). Over the directions of r, the derivative of
+    ``w(|r|) r`` is w² on average.
     """
     points1, points2 = as_points(points1), as_points(points2)
     freedom = 2 * len(points1) - 8
     if freedom <= 0:
         return float("nan")
     residuals = points2 - transform_points(points1, homography)
-    whitened = _whiteners(points1, homography) @ residuals[..., None]
-    return float(np.sqrt((whitened**2).sum() / freedom))
+    whitened = (_whiteners(points1, homography) @ residuals[..., None])[..., 0]
+    weights = np.broadcast_to(weights, len(points1))
+    slope = (weights**2).mean()
+    correction = 1 + 4 / len(points1) * (weights**2).var() / slope**2
+    scores = weights[:, None] * whitened
+    return float(correction * np.sqrt((scores**2).sum() / freedom) / slope)
 
 
 def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: ArrayLike) -> Array:
@@ -224,17 +236,16 @@ def _unit_covariance(matches: Configuration, homography: ArrayLike) -> Array:
 def _sandwich_covariance(matches: Configuration, homography: ArrayLike) -> Array:
     """``K⁺ (Σ gᵢ gᵢᵀ) K⁺`` with the Hessian ``K = AᵀA − σ9² I`` of ``‖A h‖²`` on the unit sphere.
 
-    A is the normalized matrix. Match i has the rows Aᵢ ``(2, 9)``, the residuals ``rᵢ = Aᵢ h`` and
-    the score ``gᵢ = Aᵢᵀ Mᵢ^(-1/2) rᵢ``, where ``Mᵢ = I − Aᵢ (AᵀA)⁺ Aᵢᵀ`` is how much the fit
-    shrinks its residuals. NaN at N = 4, where there are no residuals.
+    A is the normalized and weighted matrix. Match i has the rows Aᵢ ``(2, 9)``, the residuals
+    ``rᵢ = Aᵢ h`` and the score ``gᵢ = Aᵢᵀ Mᵢ^(-1/2) rᵢ``, where ``Mᵢ = I − Aᵢ (AᵀA)⁺ Aᵢᵀ`` is how
+    much the fit shrinks its residuals. NaN at N = 4, where there are no residuals.
     """
     count = len(matches.points1)
     if count <= 4:
         return np.full((9, 9), np.nan)
     values, vectors = matches.normalized
-    matrix = design_matrix(matches.view1[0], matches.view2[0])
-    x, y = (matrix @ _normalized(matches, homography).ravel()).reshape(2, count)
-    ux, uy = (matrix @ vectors[:8].T / values[:8]).reshape(2, count, 8)
+    x, y = (matches.matrix @ _normalized(matches, homography).ravel()).reshape(2, count)
+    ux, uy = (matches.matrix @ vectors[:8].T / values[:8]).reshape(2, count, 8)
     xx, xy, yy = 1 - (ux**2).sum(axis=1), -(ux * uy).sum(axis=1), 1 - (uy**2).sum(axis=1)
     # M^(-1/2) in closed form. A match that alone fixes a direction has no residual there.
     root = np.sqrt(np.maximum(xx * yy - xy**2, 1e-12))

@@ -131,10 +131,14 @@ class Configuration:
 
     Args:
         points1, points2: ``(..., N, 2)`` corresponding pixels. ``degeneracy`` takes one problem.
+        weights: ``(..., N)`` of their squared residuals in the normalized system; 1 by default.
     """
 
-    def __init__(self, points1: ArrayLike, points2: ArrayLike) -> None:
+    def __init__(
+        self, points1: ArrayLike, points2: ArrayLike, weights: Array | None = None
+    ) -> None:
         self.points1, self.points2 = as_points(points1), as_points(points2)
+        self.weights = np.ones(self.points1.shape[:-1]) if weights is None else weights
 
     @cached_property
     def view1(self) -> tuple[Array, Array]:
@@ -147,11 +151,17 @@ class Configuration:
         return hartley_normalization(self.points2)
 
     @cached_property
+    def matrix(self) -> Array:
+        """The Hartley-normalized :func:`design_matrix` with the root of its weight on each row."""
+        roots = np.tile(np.sqrt(self.weights), 2)
+        return design_matrix(self.view1[0], self.view2[0]) * roots[..., None]
+
+    @cached_property
     def normalized(self) -> tuple[Array, Array]:
-        """:func:`decompose` of the Hartley-normalized design matrix; NaN below 4 matches."""
+        """:func:`decompose` of the weighted and normalized matrix; NaN below 4 matches."""
         if self.points1.shape[-2] < 4:
             return np.full(9, np.nan), np.full((9, 9), np.nan)
-        return decompose(design_matrix(self.view1[0], self.view2[0]))
+        return decompose(self.matrix)
 
     @cached_property
     def raw(self) -> tuple[Array, Array]:

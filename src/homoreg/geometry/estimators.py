@@ -1,9 +1,10 @@
 """From matches to one homography: plain DLT, or a robust search and DLT on its inliers.
 
 A robust estimate is refitted: normalized DLT on the inliers of the search, then on the matches
-within ``refit_px`` of the result, until these stay the same. ``refit_px="auto"`` fits the threshold
-to the noise of the matches. Without the refit, matches
-between the noise and the threshold keep weight in the fit of MAGSAC and pull it away.
+within ``refit_px`` of the result, until these stay the same. ``refit="cauchy"`` gives near matches
+more weight than far ones. ``refit_px="auto"`` fits the threshold to the noise of the matches.
+Without the refit, matches between the noise and the threshold keep weight in the fit of MAGSAC and
+pull it away.
 """
 
 import importlib
@@ -44,14 +45,17 @@ Method = Literal[
 ]
 METHODS: tuple[str, ...] = get_args(Method)
 Status = Literal["ok", "too_few_matches", "degenerate", "not_finite"]
+Refit = Literal["least_squares", "cauchy"]
 Mask = NDArray[np.bool_]
 Pixels = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 # Refits of ``refit_px="auto"``: the first threshold in pixels, and the second one over the median
 # distance of the matches within twice the first. Under Gaussian noise of σ in x and y the median is
-# 1.18 σ, and 3.5 σ keep 99.8 % of the right matches.
+# 1.18 σ, and 3.5 σ keep 99.8 % of the right matches. Weights need no threshold, and it is wider.
 FIRST_REFIT_PX = 1.5
-REFIT_PER_MEDIAN = 3.0
+REFIT_PER_MEDIAN = {"least_squares": 3.0, "cauchy": 4.5}
+WEIGHT_TOLERANCE = 1e-3  # of a refit's weights, by which they stay the same
+CAUCHY_PER_LIMIT = 1 / 3  # the scale of Cauchy's loss over the threshold, where the weight is 0.1
 SMALLEST_REFIT_PX = 0.1  # no detector is more accurate, and rounding is no noise
 
 # PROSAC's schedule in OpenCV is made for 200,000 samples. Where there are fewer samples of four, it
@@ -78,7 +82,8 @@ class Estimate:
             the robust step, do not determine an invertible map, or there are fewer than 4 inliers);
             "not_finite" (coordinates are NaN, infinite, or their products overflow float64).
         inliers: ``(N,)`` bool, the matches that the final solve used; none on failure.
-        configuration: of the inliers, which :func:`~homoreg.geometry.conditioning` can reuse.
+        configuration: of the inliers with their weights, which
+            :func:`~homoreg.geometry.conditioning` reuses.
         covariance: the covariance that :func:`~homoreg.geometry.conditioning` should compute:
             "plugin" where the inliers are right but for noise, "sandwich" where some may be wrong.
     """
@@ -116,8 +121,10 @@ class Estimator:
             and ``x2``. "lmeds" finds its own.
         confidence: wanted probability that one sample was free of outliers, in (0, 1).
         max_iterations: largest number of samples.
-        refit_px: inlier threshold of the final least squares, the same distance; "auto" for three
-            times the median distance of the matches from a first refit at 1.5 px.
+        refit: "least_squares" on the inliers, or "cauchy": iteratively reweighted, with the weight
+            ``1 / (1 + (d / s)²)`` at the distance d, where s is a third of ``refit_px``.
+        refit_px: inlier threshold of the refit, the same distance as above; "auto" for 3 (with
+            "cauchy" 4.5) times the median distance of the matches from least squares at 1.5 px.
         refit_rounds: largest number of least-squares solves.
         seed: of the sampling. OpenCV's generators start at a fixed state, so the seed shuffles the
             matches ("prosac", whose order has a meaning, takes it as its generator's state).
@@ -142,6 +149,7 @@ class Estimator:
     threshold_px: Pixels = 2.0
     confidence: float = Field(default=0.999, gt=0, lt=1)
     max_iterations: int = Field(default=10_000, ge=1, lt=2**31)
+    refit: Refit = "least_squares"
     refit_px: Annotated[float | str, AfterValidator(_check_refit)] = 1.5
     refit_rounds: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -173,25 +181,33 @@ class Estimator:
         if inliers.sum() < 4:
             return _failure("degenerate", everything)
         if isinstance(self.refit_px, float):
-            return self._refit(points1, points2, inliers, self.refit_px)
-        first = self._refit(points1, points2, inliers, FIRST_REFIT_PX)
+            return self._refit(points1, points2, inliers, self.refit_px, self.refit)
+        first = self._refit(points1, points2, inliers, FIRST_REFIT_PX, "least_squares")
         if first.homography is None:
             return first
         distances = _distances(points1, points2, first.homography)
         median = np.median(distances[distances <= 2 * FIRST_REFIT_PX])
-        limit_px = max(REFIT_PER_MEDIAN * float(median), SMALLEST_REFIT_PX)
-        return self._refit(points1, points2, first.inliers, limit_px)
+        limit_px = max(REFIT_PER_MEDIAN[self.refit] * float(median), SMALLEST_REFIT_PX)
+        return self._refit(points1, points2, first.inliers, limit_px, self.refit)
 
-    def _refit(self, points1: Array, points2: Array, inliers: Mask, limit_px: float) -> Estimate:
-        """Least squares on the inliers until they stay, as long as they determine a homography."""
+    def _refit(
+        self, points1: Array, points2: Array, inliers: Mask, limit_px: float, refit: Refit
+    ) -> Estimate:
+        """Least squares until inliers and weights stay, as long as they determine a homography."""
         estimate = _solve(points1, points2, inliers)
         for _ in range(self.refit_rounds - 1):
-            if estimate.homography is None:
+            if estimate.homography is None or estimate.configuration is None:
                 break
-            inliers = _distances(points1, points2, estimate.homography) <= limit_px
-            if (inliers == estimate.inliers).all():
+            distances = _distances(points1, points2, estimate.homography)
+            inliers = distances <= limit_px
+            weights = np.ones(inliers.sum())
+            if refit == "cauchy":
+                weights = 1 / (1 + (distances[inliers] / (CAUCHY_PER_LIMIT * limit_px)) ** 2)
+            if (inliers == estimate.inliers).all() and np.allclose(
+                weights, estimate.configuration.weights, rtol=0, atol=WEIGHT_TOLERANCE
+            ):
                 break
-            again = _solve(points1, points2, inliers)
+            again = _solve(points1, points2, inliers, weights)
             if again.homography is None:
                 break
             estimate = again
@@ -303,9 +319,16 @@ def _poselib(points1: Array, points2: Array, options: dict[str, Any]) -> Mask:
     return np.asarray(found["inliers"], bool)
 
 
-def _solve(points1: Array, points2: Array, used: Mask, *, normalize: bool = True) -> Estimate:
+def _solve(
+    points1: Array,
+    points2: Array,
+    used: Mask,
+    weights: Array | None = None,
+    *,
+    normalize: bool = True,
+) -> Estimate:
     """Least squares on the matches that are used, if they determine an invertible map."""
-    matches = Configuration(points1[used], points2[used])
+    matches = Configuration(points1[used], points2[used], weights)
     if matches.degeneracy == "not_finite":
         return _failure("not_finite", used)
     if matches.degeneracy != "none":
