@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,6 +54,27 @@ log = logging.getLogger("homoreg.train")  # __name__ is "__main__" under python 
 Config = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run that is asked for.
+
+    Attributes:
+        cfg: the config of the command.
+        config: the same, resolved, as plain values.
+        run: its folder.
+        data: the patch pairs.
+        benchmark: the held-out pairs; None without an evaluation.
+        seconds: wall-clock time by phase, filled as the run goes on.
+    """
+
+    cfg: DictConfig
+    config: Config
+    run: RunFolder
+    data: PatchPairDataModule
+    benchmark: Benchmark | None
+    seconds: dict[str, float]
+
+
 @command("train")
 def main(cfg: DictConfig) -> dict[str, float] | float:
     """Train one job; returns its final metrics, or the one that a search optimizes."""
@@ -84,30 +106,23 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if getattr(rank_zero_only, "rank", 0):
         # A process that Lightning started to share the training; the first one does all the rest.
         resumed = run.record["resumed_from"]
-        fit(cfg, config, run, data, [], resumed and Path(resumed))
+        fit(Job(cfg, config, run, data, None, seconds), [], resumed and Path(resumed))
         return {}
 
-    benchmark = open_benchmark(cfg)
-    identity = {
-        "training_hash": hash_options(training_options(config), pairs.hash),
-        "manifest_hash": pairs.hash,
-        "reading_hash": reading_hash(config, benchmark) if benchmark else None,
-    }
+    job = Job(cfg, config, run, data, open_benchmark(cfg), seconds)
     with run.locked():
         remove_temporary(run.path, deep=True)
-        return go_on(cfg, config, run, data, benchmark, identity, seconds)
+        return go_on(job, pairs.hash)
 
 
-def go_on(
-    cfg: DictConfig,
-    config: Config,
-    run: RunFolder,
-    data: PatchPairDataModule,
-    benchmark: Benchmark | None,
-    identity: dict[str, str | None],
-    seconds: dict[str, float],
-) -> dict[str, float]:
+def go_on(job: Job, manifest_hash: str) -> dict[str, float]:
     """Do what is left of a run, and record how it goes; returns its final metrics."""
+    run, config, benchmark = job.run, job.config, job.benchmark
+    identity = {
+        "training_hash": hash_options(training_options(config), manifest_hash),
+        "manifest_hash": manifest_hash,
+        "reading_hash": reading_hash(config, benchmark) if benchmark else None,
+    }
     table = run.evaluation_csv(benchmark.name) if benchmark else None
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     plan = plan_run(run, config, identity, table=table, in_sweep=in_sweep)
@@ -125,13 +140,13 @@ def go_on(
         status="running",
         error=None,
         metrics=None,
-        seed=cfg.seed,
+        seed=job.cfg.seed,
         resumed_from=plan.checkpoint and str(plan.checkpoint.absolute()),
         **identity | {"reading_hash": None},  # what is on disk until then is another evaluation
         **environment_info(),
     )
     try:
-        metrics = carry_out(plan, cfg, config, run, data, benchmark, seconds)
+        metrics = carry_out(plan, job)
         run.update_record(status="done", reading_hash=identity["reading_hash"])
         log.info("%s is done: %s", run.path, headline(metrics))
     except Exception as error:
@@ -150,32 +165,25 @@ def go_on(
     return metrics
 
 
-def carry_out(
-    plan: Plan,
-    cfg: DictConfig,
-    config: Config,
-    run: RunFolder,
-    data: PatchPairDataModule,
-    benchmark: Benchmark | None,
-    seconds: dict[str, float],
-) -> dict[str, float]:
+def carry_out(plan: Plan, job: Job) -> dict[str, float]:
     """Train and evaluate as planned; records and returns the run's final metrics."""
-    loggers, status = build_loggers(cfg, plan.checkpoint), "failed"
+    run, seconds = job.run, job.seconds
+    loggers, status = build_loggers(job.cfg, plan.checkpoint), "failed"
     try:
         if plan.donor:
             take_weights(run, plan.donor)
         if plan.train:
             run.update_record(training=None, weights_from=None)
             with timed(seconds, "bank"):
-                data.setup()
-            record_photos(run, data.manifest.pairs)
+                job.data.setup()
+            record_photos(run, job.data.manifest.pairs)
             with timed(seconds, "fit"):
-                fit(cfg, config, run, data, loggers, plan.checkpoint)
+                fit(job, loggers, plan.checkpoint)
         metrics = run.training_metrics()
-        if benchmark and plan.evaluate:
+        if job.benchmark and plan.evaluate:
             with timed(seconds, "evaluation"):
-                metrics |= evaluate(cfg, run, benchmark, loggers)
-        log_result(loggers, cfg, metrics, run.record["training"]["epochs"])
+                metrics |= evaluate(job.cfg, run, job.benchmark, loggers)
+        log_result(loggers, job.cfg, metrics, run.record["training"]["epochs"])
         status = "success"
     finally:
         for logger in loggers:
@@ -279,34 +287,25 @@ def build_loggers(cfg: DictConfig, checkpoint: Path | None) -> list[Logger]:
     return list(instantiate(cfg.logger, tensorboard={"purge_step": step}).values())
 
 
-def fit(
-    cfg: DictConfig,
-    config: Config,
-    run: RunFolder,
-    data: PatchPairDataModule,
-    loggers: list[Logger],
-    checkpoint: Path | None,
-) -> None:
+def fit(job: Job, loggers: list[Logger], checkpoint: Path | None) -> None:
     """Train, and record what the training table shows of the run."""
+    cfg, run = job.cfg, job.run
     silence_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    module = build_module(cfg, config)
+    module = build_module(cfg, job.config)
     callbacks = list(instantiate(cfg.callbacks).values())
     if cfg.evaluation.enabled:
         callbacks.append(build_watch(cfg))
     trainer = instantiate(
-        cfg.trainer,
-        callbacks=callbacks,
-        logger=loggers,
-        default_root_dir=str(run.path),
+        cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run.path)
     )
-    data.check_devices(trainer.world_size)
+    job.data.check_devices(trainer.world_size)
     if trainer.is_global_zero:
-        log_start(loggers, cfg, config)
-    # Objects that live as long as the run. A collector that walked through the manifest's would
-    # take seconds at 80,000 pairs and copy pages that the loader's process shares.
+        log_start(loggers, cfg, job.config)
+    # Keep the garbage collector from the manifest's objects, which live as long as the run: at
+    # 80,000 pairs it would take seconds and copy pages that the loader's processes share.
     gc.freeze()
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    trainer.fit(module, job.data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     if not trainer.is_global_zero:
         return
     for profile in run.path.glob("*profile*.txt"):

@@ -23,14 +23,6 @@ def flags(bank: PixelBank) -> bytes:
     return (bank.path / "done").read_bytes()
 
 
-def test_the_bank_holds_each_decoded_image(root: Path) -> None:
-    manifest = PairManifest.load(root / "pairs_train.json")
-    bank = PixelBank(manifest)
-    for i, pair in enumerate(manifest.pairs):
-        assert (bank.view1(i) == read_image(pair.img1)).all()
-        assert (bank.view2(i) == read_image(pair.img2)).all()
-
-
 def test_it_is_built_once_and_travels_to_workers_without_its_pixels(root: Path) -> None:
     manifest = PairManifest.load(root / "pairs_train.json")
     bank = PixelBank(manifest)
@@ -85,9 +77,11 @@ def test_an_image_that_cannot_be_decoded_is_named_and_the_rest_is_kept(
 def test_it_can_be_read_before_it_is_filled(root: Path) -> None:
     manifest = PairManifest.load(root / "pairs_train.json")
     bank = PixelBank(manifest)
-    assert (bank.view2(7) == read_image(manifest.pairs[7].img2)).all()
-    # One image was needed, and one is there.
-    assert flags(bank).count(WRITTEN) == 1
+    for i, pair in enumerate(manifest.pairs):
+        assert (bank.view2(i) == read_image(pair.img2)).all()
+        assert flags(bank).count(WRITTEN) == i + 1  # those that were needed
+    for i, pair in enumerate(manifest.pairs):
+        assert (bank.view1(i) == read_image(pair.img1)).all()
 
 
 def _fill(path: Path) -> None:
@@ -96,12 +90,12 @@ def _fill(path: Path) -> None:
 
 def test_several_processes_build_one_bank(root: Path) -> None:
     path = root / "pairs_train.json"
-    processes = [get_context("spawn").Process(target=_fill, args=(path,)) for _ in range(3)]
+    processes = [get_context("spawn").Process(target=_fill, args=(path,)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.exitcode for process in processes] == [0, 0]
     manifest = PairManifest.load(path)
     bank = PixelBank(manifest)
     assert flags(bank) == bytes([ON_DISK]) * 24

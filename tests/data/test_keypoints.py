@@ -1,7 +1,7 @@
 """Training on a detector's keypoints: detected once, carried through H, drawn by photos."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,26 +172,15 @@ def test_detectors_that_find_little_or_something_else(root: Path) -> None:
         view_keypoints(bank, lambda image: np.zeros((3, 7)), homographies)
 
 
-@dataclass(frozen=True)
-class Split:
-    """Members of the sets of a data module, by photo."""
-
-    train: set[str]
-    validation: set[str]
-
-
 def test_fewer_photos_train_and_the_same_validate(root: Path) -> None:
-    def split(count: int | None) -> Split:
+    def split(count: int | None) -> tuple[set[str], set[str]]:
         data = module(root, train_photos=count)
-        photos = [pair.photo for pair in data.manifest.pairs]
-        return Split(
-            {photos[i] for i in data.train_members},
-            {photos[i] for i in data.validation_members},
-        )
+        photos = np.array([pair.photo for pair in data.manifest.pairs])
+        return set(photos[data.train_members]), set(photos[data.validation_members])
 
-    everything, two, three = split(None), split(2), split(3)
-    assert (len(two.train), len(three.train), len(everything.train)) == (2, 3, 4)
-    assert two.train < three.train < everything.train
-    assert two.validation == three.validation == everything.validation
+    (everything, validation), (two, validation2), (three, validation3) = map(split, (None, 2, 3))
+    assert (len(two), len(three), len(everything)) == (2, 3, 4)
+    assert two < three < everything
+    assert validation == validation2 == validation3
     with pytest.raises(HomoregError, match="data.train_photos=5: there are 4 photos"):
         split(5)

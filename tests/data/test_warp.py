@@ -79,11 +79,11 @@ def test_borders() -> None:
 
 def test_occlusion_comes_before_the_blur() -> None:
     image = np.full((50, 60, 3), 200, np.uint8)
-    view = render(image, np.eye(3), occlusion_box=(10, 20, 6, 8))
+    view = render(image, np.eye(3), {"occlusion_box": (10, 20, 6, 8)})
     rows, columns = np.nonzero(view[:, :, 1] == 0)
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (10, 15, 20, 27)
     assert (view == 0).all(axis=2).sum() == 48
-    blurred = render(image, np.eye(3), occlusion_box=(10, 20, 6, 8), blur_kernel=5)
+    blurred = render(image, np.eye(3), {"occlusion_box": (10, 20, 6, 8), "blur_kernel": 5})
     assert 0 < blurred[20, 9, 0] < 200
     assert (image == 200).all()
 

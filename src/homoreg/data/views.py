@@ -56,14 +56,7 @@ def _render(
     pair: Pair, photo: np.ndarray, window: tuple[int, int, int, int] | None = None
 ) -> np.ndarray:
     assert pair.homography is not None  # a pair without one has both files
-    return render(
-        photo,
-        pair.homography,
-        border=pair.border,
-        occlusion_box=pair.parameters["occlusion_box"],
-        blur_kernel=pair.parameters["blur_kernel"],
-        window=window,
-    )
+    return render(photo, pair.homography, pair.parameters, border=pair.border, window=window)
 
 
 def _of_size(image: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:

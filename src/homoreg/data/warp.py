@@ -1,6 +1,6 @@
 """Second views of photographs: a random homography, then occlusion and blur."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -79,10 +79,9 @@ def mutual_overlap(homography: np.ndarray, size: Size) -> float:
 def render(
     image: np.ndarray,
     homography: np.ndarray,
+    parameters: Mapping[str, Any] | None = None,
     *,
     border: str = "reflect",
-    occlusion_box: Sequence[int] | None = None,
-    blur_kernel: int | None = None,
     window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
     """Render view 2 of an image: pixel x2 shows the image at ``H⁻¹ x2``, bilinearly interpolated.
@@ -90,9 +89,9 @@ def render(
     Args:
         image: ``(H, W, 3)`` uint8.
         homography: ``(3, 3)``, view 1 to view 2.
+        parameters: of a :class:`WarpDraw`, for its ``occlusion_box``, a black rectangle, and its
+            ``blur_kernel``, the width of a Gaussian kernel; None for neither.
         border: how view 2 is filled where view 1 ends: ``reflect``, ``replicate`` or ``black``.
-        occlusion_box: x, y, width, height in pixels of a black rectangle; None for none.
-        blur_kernel: width in pixels of the Gaussian kernel that blurs the result; None for none.
         window: x, y, width, height of the part of view 2 to render, pixels; None for all of it.
             The blur equals that of the whole view but for half a kernel along the window's edges.
 
@@ -108,11 +107,12 @@ def render(
         flags=cv2.INTER_LINEAR,
         borderMode=BORDERS[border],
     )
-    if occlusion_box is not None:
-        x, y, w, h = occlusion_box
+    drawn = parameters or {}
+    if box := drawn.get("occlusion_box"):
+        x, y, w, h = box
         view[max(y - top, 0) : max(y + h - top, 0), max(x - left, 0) : max(x + w - left, 0)] = 0
-    if blur_kernel is not None:
-        view = cv2.GaussianBlur(view, (blur_kernel, blur_kernel), 0)
+    if kernel := drawn.get("blur_kernel"):
+        view = cv2.GaussianBlur(view, (kernel, kernel), 0)
     return view
 
 
@@ -235,10 +235,4 @@ class Warp:
 
     def apply(self, image: np.ndarray, draw: WarpDraw) -> np.ndarray:
         """View 2, ``(H, W, 3)`` uint8, of an image under a warp drawn for its size."""
-        return render(
-            image,
-            draw.homography,
-            border=self.border,
-            occlusion_box=draw.parameters["occlusion_box"],
-            blur_kernel=draw.parameters["blur_kernel"],
-        )
+        return render(image, draw.homography, draw.parameters, border=self.border)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -19,7 +19,7 @@ MEAN_GRAY, DEVIATION_GRAY = 0.45, 0.225
 Normalization = Literal["none", "standard", "patch"]
 
 
-def to_network(patches: torch.Tensor) -> torch.Tensor:
+def to_network(patches: Tensor) -> Tensor:
     """Stored patches as networks take them.
 
     Args:
@@ -52,7 +52,7 @@ class PatchInput(nn.Module):
         self.in_channels = in_channels
         self.normalization = normalization
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+    def forward(self, patches: Tensor) -> Tensor:
         if self.in_channels == 1:
             patches = (patches * patches.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
         if self.normalization == "patch":
@@ -83,7 +83,7 @@ class PatchNetwork(nn.Module):
         self.input = PatchInput(in_channels, normalization)
         self.network = network
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+    def forward(self, patches: Tensor) -> Tensor:
         return F.normalize(self.network(self.input(patches)).float(), dim=1)
 
 

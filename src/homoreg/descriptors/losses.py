@@ -11,20 +11,21 @@ import logging
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, validate_call
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
-
-from homoreg.errors import HomoregError
 
 log = logging.getLogger(__name__)
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Tensor]
+
+checked = validate_call(config=ConfigDict(title="loss"))
 
 
 def compute_loss(
-    loss: nn.Module, descriptors1: torch.Tensor, descriptors2: torch.Tensor, batch: Batch
-) -> torch.Tensor:
+    loss: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
+) -> Tensor:
     """The loss of a batch in float32, whatever its third argument is."""
     takes_batch = "batch" in inspect.signature(loss.forward).parameters
     with torch.autocast(descriptors1.device.type, enabled=False):
@@ -33,8 +34,8 @@ def compute_loss(
 
 
 def positives(
-    descriptors1: torch.Tensor, descriptors2: torch.Tensor, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor, Batch]:
+    descriptors1: Tensor, descriptors2: Tensor, batch: Batch
+) -> tuple[Tensor, Tensor, Batch]:
     """The samples that show one place: their descriptors and their part of the batch."""
     positive = batch["label"] > 0
     keys = ("label", "photo", "pair", "points1", "points2")
@@ -42,7 +43,7 @@ def positives(
     return descriptors1[positive], descriptors2[positive], samples
 
 
-def negatives(samples: Batch, radius_px: float) -> torch.Tensor:
+def negatives(samples: Batch, radius_px: float) -> Tensor:
     """Which positives are negatives for each other.
 
     Two places of one photo are none if they are nearer than ``radius_px`` in view 1, nor are two
@@ -61,11 +62,11 @@ def negatives(samples: Batch, radius_px: float) -> torch.Tensor:
     tensor([False, False,  True])
     """
 
-    def near(points: torch.Tensor) -> torch.Tensor:
+    def near(points: Tensor) -> Tensor:
         exact = "donot_use_mm_for_euclid_dist"
         return torch.cdist(points.float(), points.float(), compute_mode=exact) < radius_px
 
-    def same(values: torch.Tensor) -> torch.Tensor:
+    def same(values: Tensor) -> Tensor:
         return values[:, None] == values
 
     near1 = same(samples["photo"]) & near(samples["points1"])
@@ -81,18 +82,13 @@ class PositivesLoss(nn.Module):
         negative_radius_px: two places of a photo nearer than this are no negatives, pixels.
     """
 
-    def __init__(self, negative_radius_px: float = 16.0) -> None:
+    @checked
+    def __init__(self, negative_radius_px: NonNegativeFloat = 16.0) -> None:
         super().__init__()
-        if negative_radius_px < 0:
-            raise HomoregError(
-                f"loss.negative_radius_px={negative_radius_px}: give 0 or more pixels"
-            )
         self.negative_radius_px = negative_radius_px
         self._warned = False
 
-    def forward(
-        self, descriptors1: torch.Tensor, descriptors2: torch.Tensor, batch: Batch
-    ) -> torch.Tensor:
+    def forward(self, descriptors1: Tensor, descriptors2: Tensor, batch: Batch) -> Tensor:
         """``(N, D)``, ``(N, D)`` and their batch → a scalar."""
         first, second, samples = positives(descriptors1, descriptors2, batch)
         if self.training and not self._warned and len(first) < len(descriptors1):
@@ -109,9 +105,7 @@ class PositivesLoss(nn.Module):
             return (descriptors1.sum() + descriptors2.sum()) * 0.0
         return self.compare(first, second, negatives(samples, self.negative_radius_px))
 
-    def compare(
-        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
-    ) -> torch.Tensor:
+    def compare(self, first: Tensor, second: Tensor, negative: Tensor) -> Tensor:
         """The loss of P ≥ 2 positives, a scalar.
 
         Args:
@@ -132,15 +126,12 @@ class HardestInBatch(PositivesLoss):
         negative_radius_px: see :class:`PositivesLoss`.
     """
 
-    def __init__(self, margin: float = 1.0, negative_radius_px: float = 16.0) -> None:
-        super().__init__(negative_radius_px)
-        if margin <= 0:
-            raise HomoregError(f"loss.margin={margin}: give a distance above 0")
+    @checked
+    def __init__(self, margin: PositiveFloat = 1.0, negative_radius_px: float = 16.0) -> None:
+        super().__init__(negative_radius_px=negative_radius_px)
         self.margin = margin
 
-    def compare(
-        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
-    ) -> torch.Tensor:
+    def compare(self, first: Tensor, second: Tensor, negative: Tensor) -> Tensor:
         distances = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
         apart = distances.masked_fill(~negative, torch.inf)
         hardest = torch.minimum(apart.amin(0), apart.amin(1))
@@ -157,15 +148,12 @@ class InfoNce(PositivesLoss):
         negative_radius_px: see :class:`PositivesLoss`.
     """
 
-    def __init__(self, temperature: float = 0.07, negative_radius_px: float = 16.0) -> None:
-        super().__init__(negative_radius_px)
-        if temperature <= 0:
-            raise HomoregError(f"loss.temperature={temperature}: give a number above 0")
+    @checked
+    def __init__(self, temperature: PositiveFloat = 0.07, negative_radius_px: float = 16.0) -> None:
+        super().__init__(negative_radius_px=negative_radius_px)
         self.temperature = temperature
 
-    def compare(
-        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
-    ) -> torch.Tensor:
+    def compare(self, first: Tensor, second: Tensor, negative: Tensor) -> Tensor:
         own = torch.arange(len(first), device=first.device)
         logits = first @ second.T / self.temperature
         neither = ~negative
@@ -187,13 +175,11 @@ class MetricLearning(PositivesLoss):
     def __init__(
         self, loss: nn.Module, miner: nn.Module | None = None, negative_radius_px: float = 16.0
     ) -> None:
-        super().__init__(negative_radius_px)
+        super().__init__(negative_radius_px=negative_radius_px)
         self.loss = loss
         self.miner = miner
 
-    def compare(
-        self, first: torch.Tensor, second: torch.Tensor, negative: torch.Tensor
-    ) -> torch.Tensor:
+    def compare(self, first: Tensor, second: Tensor, negative: Tensor) -> Tensor:
         count = len(first)
         embeddings = torch.cat([first, second])
         labels = torch.arange(count, device=first.device).repeat(2)

@@ -1,11 +1,10 @@
 """How good descriptors are on labeled patch pairs, without a homography."""
 
 import torch
+from torch import Tensor
 
 
-def fpr_at_recall(
-    similarities: torch.Tensor, labels: torch.Tensor, recall: float = 0.95
-) -> torch.Tensor:
+def fpr_at_recall(similarities: Tensor, labels: Tensor, recall: float = 0.95) -> Tensor:
     """Share of negatives that pass the threshold at which ``recall`` of the positives pass.
 
     Args:
@@ -28,9 +27,7 @@ def fpr_at_recall(
     return (negatives >= positives[needed - 1]).float().mean()
 
 
-def nearest_accuracy(
-    descriptors1: torch.Tensor, descriptors2: torch.Tensor, groups: torch.Tensor
-) -> torch.Tensor:
+def nearest_accuracy(descriptors1: Tensor, descriptors2: Tensor, groups: Tensor) -> Tensor:
     """How often a descriptor's nearest neighbor in its group is its own counterpart.
 
     Neither the loss's scale nor the descriptors' can move it, and no group's look solves it.
@@ -54,7 +51,7 @@ def nearest_accuracy(
     return (own > similarity.amax(1)).float().mean() if len(own) else own.new_tensor(torch.nan)
 
 
-def alignment(descriptors1: torch.Tensor, descriptors2: torch.Tensor) -> torch.Tensor:
+def alignment(descriptors1: Tensor, descriptors2: Tensor) -> Tensor:
     """Mean squared distance of positives, E‖f − f⁺‖² (Wang and Isola, ICML 2020).
 
     Args:
@@ -67,7 +64,7 @@ def alignment(descriptors1: torch.Tensor, descriptors2: torch.Tensor) -> torch.T
     return (descriptors1 - descriptors2).pow(2).sum(1).mean()
 
 
-def uniformity(descriptors: torch.Tensor) -> torch.Tensor:
+def uniformity(descriptors: Tensor) -> Tensor:
     """log E exp(−2‖f − f′‖²) over all pairs of rows (Wang and Isola, ICML 2020).
 
     Args:
@@ -80,7 +77,7 @@ def uniformity(descriptors: torch.Tensor) -> torch.Tensor:
     return torch.pdist(descriptors).pow(2).mul(-2).exp().mean().log()
 
 
-def effective_rank(descriptors: torch.Tensor) -> torch.Tensor:
+def effective_rank(descriptors: Tensor) -> Tensor:
     """exp of the entropy of the centered descriptors' normalized singular values.
 
     Roy and Vetterli, EUSIPCO 2007.
@@ -96,7 +93,7 @@ def effective_rank(descriptors: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(shares).sum().exp()
 
 
-def weight_norm(network: torch.nn.Module) -> torch.Tensor:
+def weight_norm(network: torch.nn.Module) -> Tensor:
     """L2 norm of all the parameters together, a scalar."""
     parameters = [p.detach().flatten() for p in network.parameters()]
     return torch.linalg.vector_norm(torch.cat(parameters))

@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_average_precision
 
@@ -72,14 +72,14 @@ class DescriptorModule(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_mode = compile_mode
         # What each validation set gave, for the epoch's metrics and the callbacks' pictures.
-        self.validation_outputs: dict[str, list[dict[str, torch.Tensor]]] = {}
+        self.validation_outputs: dict[str, list[dict[str, Tensor]]] = {}
 
     def setup(self, stage: str) -> None:
         self.network.to(memory_format=self.memory_format)
         if self.compile_mode:
             self.network.compile(mode=self.compile_mode)
 
-    def describe_patches(self, patches: torch.Tensor) -> torch.Tensor:
+    def describe_patches(self, patches: Tensor) -> Tensor:
         """Descriptors ``(N, D)`` float32 of patches ``(N, S, S, 3)`` uint8."""
         patches = to_network(patches)
         if self.training:
@@ -91,7 +91,7 @@ class DescriptorModule(pl.LightningModule):
             raise HomoregError(
                 f"trainer.compile=true: the network cannot be compiled here ({reason}); give false"
             ) from error
-        described = isinstance(descriptors, torch.Tensor) and descriptors.ndim == 2
+        described = isinstance(descriptors, Tensor) and descriptors.ndim == 2
         if not described or len(descriptors) != len(patches):
             raise HomoregError(
                 f"model._target_={_name(self.network)} gives {_shape(descriptors)} for "
@@ -100,7 +100,7 @@ class DescriptorModule(pl.LightningModule):
         # Cloned, since a CUDA graph writes its next output to the same place.
         return descriptors.float().clone()
 
-    def describe(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def describe(self, batch: Batch) -> dict[str, Tensor]:
         """Descriptors, labels and photos of a batch, of all of it where devices share it.
 
         Every device computes the loss of the whole batch, so that a loss may compare any of its
@@ -114,15 +114,15 @@ class DescriptorModule(pl.LightningModule):
             return described
         for key, share in described.items():
             shares = self.all_gather(share, sync_grads=torch.is_grad_enabled())
-            assert isinstance(shares, torch.Tensor)
+            assert isinstance(shares, Tensor)
             # Device d holds samples d, d + devices, …: taken by turns they are in order again.
             described[key] = shares.transpose(0, 1).flatten(0, 1)
         return described
 
-    def loss_of(self, described: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss_of(self, described: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar without the regularizer's penalty."""
         loss = compute_loss(self.loss, described["first"], described["second"], described)
-        if not isinstance(loss, torch.Tensor) or loss.ndim:
+        if not isinstance(loss, Tensor) or loss.ndim:
             raise HomoregError(
                 f"loss._target_={_name(self.loss)} gives {_shape(loss)}: a loss gives a scalar "
                 "tensor, such as the mean over the batch"
@@ -148,14 +148,14 @@ class DescriptorModule(pl.LightningModule):
         count = len(first)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=count)
         penalty = self.regularizer.penalty(self.network, first, second, described)
-        if isinstance(penalty, torch.Tensor):
+        if isinstance(penalty, Tensor):
             self.log("train/penalty", penalty, on_step=False, on_epoch=True, batch_size=count)
         return {"loss": loss + penalty, "pairs": count}
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    def _check_finite(self, loss: torch.Tensor, described: dict[str, torch.Tensor]) -> None:
+    def _check_finite(self, loss: Tensor, described: dict[str, Tensor]) -> None:
         if torch.isfinite(loss):
             return
         if self.global_step == 0 and not torch.isfinite(described["first"]).all():
@@ -212,7 +212,7 @@ class DescriptorModule(pl.LightningModule):
             precision = binary_average_precision((similarity + 1) / 2, (label > 0).int())
             self.log(f"val/average_precision{suffix}", precision)
 
-    def validation_output(self, name: str) -> dict[str, torch.Tensor]:
+    def validation_output(self, name: str) -> dict[str, Tensor]:
         """A validation set's tensors, all batches together, from the latest validation."""
         batches = self.validation_outputs[name]
         return {
@@ -257,6 +257,6 @@ def _name(value: object) -> str:
 
 
 def _shape(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
     return f"a {type(value).__name__}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from pydantic import ConfigDict, Field, NonNegativeFloat
 from pydantic.dataclasses import dataclass
-from torch import nn
+from torch import Tensor, nn
 
 from homoreg.descriptors.layers import set_dropout
 from homoreg.descriptors.losses import Batch, negatives, positives
@@ -42,12 +42,8 @@ class Regularizer:
         set_dropout(network, self.dropout, self.dropout_at, self.spatial_dropout)
 
     def penalty(
-        self,
-        network: nn.Module,
-        descriptors1: torch.Tensor,
-        descriptors2: torch.Tensor,
-        batch: Batch,
-    ) -> torch.Tensor | float:
+        self, network: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
+    ) -> Tensor | float:
         """A scalar that is added to the training loss.
 
         Args:
@@ -75,12 +71,8 @@ class SpreadOut(Regularizer):
     negative_radius_px: NonNegativeFloat = 16.0
 
     def penalty(
-        self,
-        network: nn.Module,
-        descriptors1: torch.Tensor,
-        descriptors2: torch.Tensor,
-        batch: Batch,
-    ) -> torch.Tensor | float:
+        self, network: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
+    ) -> Tensor | float:
         first, second, samples = positives(descriptors1, descriptors2, batch)
         products = (first @ second.T)[negatives(samples, self.negative_radius_px)]
         if not len(products):
@@ -105,12 +97,8 @@ class SecondOrderSimilarity(Regularizer):
     neighbors: Annotated[int, Field(ge=1)] = 8
 
     def penalty(
-        self,
-        network: nn.Module,
-        descriptors1: torch.Tensor,
-        descriptors2: torch.Tensor,
-        batch: Batch,
-    ) -> torch.Tensor | float:
+        self, network: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
+    ) -> Tensor | float:
         first, second, _ = positives(descriptors1, descriptors2, batch)
         count = min(self.neighbors, len(first) - 1)
         if count < 1:
@@ -140,12 +128,8 @@ class Decorrelation(Regularizer):
     weight: NonNegativeFloat = 0.1
 
     def penalty(
-        self,
-        network: nn.Module,
-        descriptors1: torch.Tensor,
-        descriptors2: torch.Tensor,
-        batch: Batch,
-    ) -> torch.Tensor | float:
+        self, network: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
+    ) -> Tensor | float:
         total = descriptors1.new_zeros(())
         for view in (descriptors1, descriptors2):
             centered = view - view.mean(0)
