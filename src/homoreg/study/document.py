@@ -74,6 +74,7 @@ class Column:
         return f"{value} ({low} to {high})"
 
 
+VERDICT = Column("verdict", "verdict", lambda verdict: verdict.removeprefix("open: "))
 SEEDS = Column("seeds", "seeds", lambda seeds: str(seeds) if seeds else "–")  # 0 of a baseline
 
 

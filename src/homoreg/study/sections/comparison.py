@@ -10,6 +10,7 @@ from homoreg.study.arms import protocol_label
 from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import BASELINE, StudyData
 from homoreg.study.document import (
+    VERDICT,
     Column,
     Figure,
     Part,
@@ -32,7 +33,7 @@ COLUMNS = [
     Column("effect_size", "effect size", 2),
     Column("p_holm", "p, Holm", probability),
     Column("p_equivalence_holm", "p, equivalence", probability),
-    Column("verdict", "verdict"),
+    VERDICT,
 ]
 # The page shows these beside the hierarchy of outcomes; the others are in the CSV.
 SHOWN = ["log10_predicted_corner_error", "log10_kappa", "match_count", "failure_rate"]

@@ -1,9 +1,20 @@
 """The contrasts that the study was made for, stated in its config before the runs started."""
 
+from dataclasses import replace
+
 from homoreg.study.arms import protocol_label
 from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
+from homoreg.study.document import (
+    VERDICT,
+    Column,
+    Part,
+    Section,
+    Table,
+    bullets,
+    capitalized,
+    probability,
+)
 from homoreg.study.sections.summary import says
 from homoreg.study.statistics import ALPHA, fewest_seeds
 
@@ -13,9 +24,9 @@ COLUMNS = [
     Column("seeds", "seeds"),
     Column("difference", "difference, last epoch", 3, ("low", "high")),
     Column("p_holm", "p, Holm", probability),
-    Column("verdict", "verdict"),
+    VERDICT,
     Column("best_difference", "difference, best epoch", 3, ("best_low", "best_high")),
-    Column("best_verdict", "verdict, best epoch"),
+    replace(VERDICT, key="best_verdict", heading="verdict, best epoch"),
 ]
 
 

@@ -4,6 +4,7 @@ from homoreg.study.arms import protocol_label
 from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import StudyData
 from homoreg.study.document import (
+    VERDICT,
     Column,
     Part,
     Section,
@@ -24,7 +25,7 @@ COLUMNS = [
     Column("mean_arm", "second study", 3),
     Column("difference", "difference", 3, ("low", "high")),
     Column("p_holm", "p, Holm", probability),
-    Column("verdict", "verdict"),
+    VERDICT,
 ]
 
 
