@@ -17,7 +17,6 @@ from homoreg.study.conditioning import (
     rank_correlation_figure,
     rank_correlations,
 )
-from homoreg.study.statistics import spearman_interval
 
 SIZE = (640, 480)
 
@@ -152,18 +151,6 @@ def test_too_few_or_constant_numbers_have_no_correlation() -> None:
     assert np.isnan([row["spearman"], row["low"], row["spearman_all"]]).all()
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.8])
-def test_the_interval_covers_as_often_as_it_says(strength: float) -> None:
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(2000, 50))
-    y = strength * x + np.sqrt(1 - strength**2) * rng.normal(size=x.shape)
-    truth = 6 / np.pi * np.arcsin(strength / 2)  # of a bivariate normal
-    ranks = np.stack([stats.rankdata(x, axis=1), stats.rankdata(y, axis=1)])
-    rho = [np.corrcoef(*pair)[0, 1] for pair in ranks.transpose(1, 0, 2)]
-    held = [low < truth < high for low, high in (spearman_interval(r, 50) for r in rho)]
-    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
-
-
 def test_calibration_by_hand() -> None:
     rows = table(
         predicted=[1, 1, 2, 4, np.inf, np.inf, np.nan, 0],
@@ -180,12 +167,9 @@ def test_calibration_by_hand() -> None:
     assert row["within_2x_of_all"] == pytest.approx(5 / 8)
 
 
-def test_a_failure_with_a_prediction_is_worse_than_any_factor() -> None:
+def test_failures_are_no_success_of_a_prediction() -> None:
     (row,) = calibration(table([1, 1], [np.inf, np.nan])).to_dict("records")
     assert (row["n"], row["ratio_median"], row["within_3x"]) == (2, np.inf, 0)
-
-
-def test_nothing_predicted_is_no_success() -> None:
     (row,) = calibration(table([np.nan] * 3, [np.inf] * 3, "degenerate")).to_dict("records")
     assert (row["n"], row["within_2x_of_all"]) == (0, 0)
     assert np.isnan([row["ratio_median"], row["within_2x"]]).all()
@@ -209,7 +193,7 @@ def test_arms_and_estimators_are_apart() -> None:
 
 
 def test_figures_show_every_estimator_and_arm_with_n(simulated: pd.DataFrame) -> None:
-    failed = table([np.nan] * 3, [np.inf] * 3, "degenerate", arm="orb")
+    failed = table([np.nan] * 3, [np.inf] * 3, "degenerate", arm="orb")  # alone, and among others
     rows = pd.concat(
         [simulated.assign(arm="none"), failed, simulated.assign(arm="l2", estimator="magsac")]
     )
@@ -231,9 +215,5 @@ def test_figures_show_every_estimator_and_arm_with_n(simulated: pd.DataFrame) ->
     ]
     assert len(chart.axes[0].get_yticklabels()) == len(PREDICTORS)
 
-
-def test_figures_of_failures_alone_can_be_drawn() -> None:
-    rows = table([np.nan] * 3, [np.inf] * 3, "degenerate")
-    styles = arm_styles(rows["arm"])
-    calibration_figure(rows, styles).draw_without_rendering()
-    rank_correlation_figure(rank_correlations(rows), styles).draw_without_rendering()
+    rank_correlation_figure(rank_correlations(failed), styles).draw_without_rendering()
+    calibration_figure(failed, styles).draw_without_rendering()

@@ -14,16 +14,12 @@ from homoreg.report import gather
 from homoreg.runs import find_runs
 from homoreg.study.data import StudyData
 from homoreg.study.document import Figure, Section, Table, as_text, number, probability
-from homoreg.study.sections.accuracy import accuracy, stability
-from homoreg.study.sections.best_epoch import best_epoch
+from homoreg.study.sections.accuracy import accuracy, best_epoch, stability, uncertainty
 from homoreg.study.sections.claims import claims
-from homoreg.study.sections.comparison import comparison
-from homoreg.study.sections.contrasts import contrasts
+from homoreg.study.sections.comparisons import comparison, contrasts, studies
 from homoreg.study.sections.original import original_figures
-from homoreg.study.sections.studies import studies
 from homoreg.study.sections.summary import answer, summary
 from homoreg.study.sections.training import training
-from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose
 from homoreg.study.tables import arm_table
 

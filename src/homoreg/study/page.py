@@ -8,18 +8,14 @@ from homoreg.study.comparisons import identify_pairs
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.document import Section, counted, escape, span
 from homoreg.study.render import write_sections
-from homoreg.study.sections.accuracy import accuracy, stability
-from homoreg.study.sections.best_epoch import best_epoch
+from homoreg.study.sections.accuracy import accuracy, best_epoch, stability, uncertainty
 from homoreg.study.sections.claims import claim_statements, claims
-from homoreg.study.sections.comparison import comparison
-from homoreg.study.sections.contrasts import contrasts
+from homoreg.study.sections.comparisons import comparison, contrasts, studies
 from homoreg.study.sections.original import original_figures
 from homoreg.study.sections.pairs import pictures
 from homoreg.study.sections.record import what_was_run
-from homoreg.study.sections.studies import studies
 from homoreg.study.sections.summary import summary
 from homoreg.study.sections.training import training
-from homoreg.study.sections.uncertainty import uncertainty
 from homoreg.study.sections.variations import ablation, dose
 
 Make = Callable[[StudyData], Section | None]

@@ -1,4 +1,4 @@
-"""How far the corners are from the truth, how certain that is, and how κ relates to it."""
+"""How far the corners are from the truth, how certain that is, and the same at the best epoch."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,9 +8,10 @@ import pandas as pd
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.metrics import METRICS
 from homoreg.study import figures as draw
+from homoreg.study.conditioning import BOUND, bound_coverage
 from homoreg.study.data import StudyData
 from homoreg.study.document import SEEDS, Column, Figure, Part, Section, Table, with_interval
-from homoreg.study.tables import regression
+from homoreg.study.tables import best_epoch_table, model_table, regression
 
 ACCURACY = ["match_count", "precision_3px", "recall_3px", "corner_error_px"]
 STABILITY = ["predicted_corner_error_px", "kappa", "kappa_correct"]
@@ -85,6 +86,69 @@ def stability(study: StudyData) -> Section | None:
                 parts.append(Figure(f"{name}{suffix}", caption, "regression", figure))
     frames = {"regression": pd.concat(lines)} if lines else {}
     return Section("stability", "Stability", parts, frames)
+
+
+def uncertainty(study: StudyData) -> Section | None:
+    """Absent where no table has bounds."""
+    if BOUND not in study.rows or study.rows[BOUND].isna().all():
+        return None
+    table = pd.concat(
+        [
+            bound_coverage(study.rows_of(protocol)).assign(protocol=protocol)
+            for protocol in study.evaluated
+        ],
+        ignore_index=True,
+    )
+    columns = [
+        Column("arm", "model"),
+        SEEDS,
+        Column("n", "estimates"),
+        with_interval("covered", "within the bound", 3),
+    ]
+    part = Table(
+        "coverage",
+        "Share of the pairs with an estimate whose RMS corner error is at most the stated 90 % "
+        "bound, with a 95 % interval over seeds and photos. It holds for planar warps of "
+        "photographs like these.",
+        "coverage",
+        study.readable(table),
+        columns,
+        by=["protocol", "estimator"],
+    )
+    return Section("uncertainty", "Does the bound hold?", [part], {"coverage": table})
+
+
+BEST_EPOCH_COLUMNS = [
+    Column("weights", "weights"),
+    Column("seeds", "seeds"),
+    Column("pairs", "n"),
+    with_interval("epochs", "epochs", 1),
+    with_interval("auc_5px", "AUC 5 px", 1),
+    with_interval("precision_3px_median", "precision at 3 px", 2),
+    with_interval("recall_3px_median", "recall at 3 px", 2),
+    with_interval("match_count_median", "matches", 0),
+]
+
+
+def best_epoch(study: StudyData) -> Section | None:
+    if not len(study.best_rows):
+        return None
+    of_runs = model_table(study.best_rows)
+    table = best_epoch_table(study.models, of_runs, study.done)
+    part = Table(
+        "best_epoch",
+        "The last epoch is equal training; the best epoch of a run is the one that "
+        "`callbacks.best_checkpoint` chose on validation pairs, by one rule for all arms. Means "
+        "over seeds with the 95 % t interval, of each run's median over the pairs or of its AUC of "
+        "the corner error (0 to 100). Epochs: how long the weights were trained. The runs one by "
+        "one: `tables/models.csv` and, at their best epoch, `tables/best_epoch_runs.csv`.",
+        "best_epoch",
+        study.readable(table),
+        BEST_EPOCH_COLUMNS,
+        by=["protocol", "estimator", "arm"],
+    )
+    frames = {"best_epoch": table, "best_epoch_runs": of_runs}
+    return Section("best_epoch", "Each arm at its best epoch", [part], frames)
 
 
 def _by_arm(

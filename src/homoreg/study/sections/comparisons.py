@@ -1,5 +1,6 @@
-"""Every arm against `none`, seed by seed."""
+"""Arms seed by seed: studies side by side, contrasts stated beforehand, all against `none`."""
 
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -18,20 +19,131 @@ from homoreg.study.document import (
     Table,
     bullets,
     capitalized,
+    counted,
     escape,
     probability,
 )
-from homoreg.study.statistics import MAX_SKEWNESS, fewest_seeds, sign_flip_power
+from homoreg.study.sections.summary import says
+from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, fewest_seeds, sign_flip_power
+
+ARM, SEEDS = Column("arm", "arm"), Column("seeds", "seeds")
+DIFFERENCE = Column("difference", "difference", 3, ("low", "high"))
+P_HOLM = Column("p_holm", "p, Holm", probability)
+STUDY_COLUMNS = [
+    ARM,
+    SEEDS,
+    Column("pairs", "n"),
+    Column("mean_baseline", "first study", 3),
+    Column("mean_arm", "second study", 3),
+    DIFFERENCE,
+    P_HOLM,
+    VERDICT,
+]
+
+
+def studies(study: StudyData) -> Section | None:
+    """Absent where the runs are of one study."""
+    if not study.matched_studies:
+        return None
+    table = study.between_studies
+    shown = table
+    if len(table):
+        shown = table[table["estimator"] == table["first"].map(study.primary)]
+    lines = []
+    for first, second in study.matched_studies:
+        names = [escape(protocol_label(protocol)) for protocol in (first, second)]
+        line = f"{capitalized(names[1])}, against {names[0]}: "
+        own = shown.query("first == @first and second == @second") if len(shown) else shown
+        if own.empty:
+            line += "no pair, arm and estimator in common, so that nothing is compared."
+        else:
+            row, outcome = own.iloc[0], OUTCOMES[own["metric"].iloc[0]]
+            line += (
+                f"{counted(row['pairs'], 'pair')} of {counted(row['photos'], 'photo')} are shared, "
+                f"of {row['pairs_first']} of the first and {row['pairs_second']} of the second "
+                f"({row['estimator']}). "
+            )
+            line += " ".join(says(one, outcome, "the first") for one in own.to_dict("records"))
+        lines.append(line)
+    intro = (
+        "These sweeps have arms and seeds in common, so that each is a study of its own, and all "
+        "other sections report them separately. Here each arm of the second study is compared with "
+        "the same arm of the first, by the primary outcome, on the pairs that both evaluated and "
+        "over the seeds that both have. Options that differ are listed under [What was run](#run)."
+    )
+    part = Table(
+        "studies",
+        "The same as numbers: means over the paired seeds on the n shared pairs, and the "
+        "difference, second minus first, with its 95 % interval over seeds and photos. Other "
+        "estimators are in the CSV.",
+        "studies",
+        shown,
+        STUDY_COLUMNS,
+        by=["first", "second"],
+    )
+    parts: list[Part] = [intro, bullets(lines), *([part] if len(shown) else [])]
+    frames = {"studies": table} if len(table) else {}
+    return Section("studies", "Between studies", parts, frames, open=True)
+
+
+CONTRAST_COLUMNS = [
+    ARM,
+    Column("against", "against"),
+    SEEDS,
+    replace(DIFFERENCE, heading="difference, last epoch"),
+    P_HOLM,
+    VERDICT,
+    Column("best_difference", "difference, best epoch", 3, ("best_low", "best_high")),
+    replace(VERDICT, key="best_verdict", heading="verdict, best epoch"),
+]
+
+
+def contrasts(study: StudyData) -> Section | None:
+    """Absent where none were stated."""
+    table = study.contrasts
+    if not len(table):
+        return None
+    shown = table[table["estimator"] == table["protocol"].map(study.primary)]
+    tests = len(shown)
+    parts: list[Part] = [
+        f"These comparisons were stated in the config before the runs started. Their {tests} tests "
+        f"are one family (Holm, {100 * ALPHA:g} %), for which a comparison takes at least "
+        f"{fewest_seeds(tests)} seeds. In parentheses: the 95 % interval over seeds and photos."
+    ]
+    for protocol in study.protocols:
+        own = shown[shown["protocol"] == protocol]
+        if len(own):
+            outcome = OUTCOMES[own["metric"].iloc[0]]
+            lines = [
+                f"{row['question']} {says(row, outcome, row['against'])}"
+                for row in own.to_dict("records")
+            ]
+            label = f"{capitalized(protocol_label(protocol))}:"
+            parts += [label] * (len(study.protocols) > 1) + [bullets(lines)]
+    parts.append(
+        Table(
+            "contrasts",
+            "The same as numbers, after equal training (the last epoch) and with each run at its "
+            "best epoch on validation patches. Other estimators, which are not part of the family, "
+            "are in the CSV.",
+            "contrasts",
+            shown,
+            CONTRAST_COLUMNS,
+            by=["protocol"],
+        )
+    )
+    return Section("contrasts", "Stated beforehand", parts, {"contrasts": table}, open=True)
+
 
 LABELS = {name: outcome.label for name, outcome in OUTCOMES.items()}
-COLUMNS = [
-    Column("arm", "arm"),
-    Column("seeds", "seeds"),
+ARM_COLUMNS = [
+    ARM,
+    SEEDS,
     Column("mean_baseline", BASELINE, 3),
     Column("mean_arm", "arm's", 3),
-    Column("difference", "difference", 3, ("low", "high")),
+    DIFFERENCE,
     Column("effect_size", "effect size", 2),
-    Column("p_holm", "p, Holm", probability),
+    P_HOLM,
     Column("p_equivalence_holm", "p, equivalence", probability),
     VERDICT,
 ]
@@ -86,7 +198,7 @@ def comparison(study: StudyData) -> Section | None:
         "the CSV.",
         "comparisons",
         table.assign(outcome=table["metric"].map(LABELS)),
-        COLUMNS,
+        ARM_COLUMNS,
         by=["protocol", "estimator", "outcome"],
     )
     parts += [bullets(lines), *drawn, shown]
