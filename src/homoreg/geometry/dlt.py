@@ -95,7 +95,7 @@ def decompose(matrix: Array) -> tuple[Array, Array]:
     # LAPACK rejects the whole stack for one NaN.
     _, values, vectors = np.linalg.svd(np.where(finite[..., None, None], triangle, 0.0))
     nine = np.zeros((*values.shape[:-1], 9))
-    nine[..., : values.shape[-1]] = values
+    nine[..., : values.shape[-1]] = np.abs(values)  # LAPACK can return −0.0
     nine[~finite] = np.nan
     vectors[~finite] = np.nan
     return nine, vectors
