@@ -1,4 +1,4 @@
-"""How the commands start and end: Hydra's set-up, the command line, one line for an error."""
+"""Start and end of every command: Hydra's setup, the command line, errors in one line."""
 
 import argparse
 import functools
@@ -39,7 +39,7 @@ from homoreg.cli.sweeps import (
 from homoreg.errors import HomoregError, exit_with, one_line
 from homoreg.files import conf_dir
 
-# Options whose value is a name or a path even where YAML would read a number in it.
+# Options whose value is a name or a path, even if YAML would read it as a number.
 NAMES = re.compile(
     r"([\w.]+\.)?(study|root|names|runs?|pair|ckpt|to|dir|outputs|multirun"
     r"|image1|image2|images|reference|panorama|descriptor)=(?P<value>.+)"
@@ -75,12 +75,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
         def main() -> None:
             register_resolvers()
-            # Hydra would print errors in its own way and exit with 1; here they come through.
+            # Otherwise Hydra prints errors itself and exits with 1.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             logging.raiseExceptions = False  # a log on a full disk, which is reported once
             threading.excepthook = warn_of_thread
             for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):  # of any locale, also one without a κ
+                if isinstance(stream, io.TextIOWrapper):  # also in a locale that cannot encode a κ
                     stream.reconfigure(errors="replace")
             run = hydra.main(str(conf_dir()), config_name, version_base="1.3")(job)
             SweepRecorder.started = []
@@ -183,10 +183,10 @@ def given_options() -> set[str]:
 
 
 def command_lines(config_name: str, arguments: Sequence[str]) -> list[list[str]]:
-    """The command lines for Hydra that a user's command line stands for.
+    """The command lines to pass to Hydra for a user's command line.
 
-    Overrides may stand on both sides of ``-m``. ``-m study=NAME`` stands for the sweeps that were
-    started under this name, one command line each.
+    Overrides are accepted on both sides of ``-m``. ``-m study=NAME`` continues the sweeps that were
+    started under this name, with one command line each.
     """
     overrides = [a for a in arguments if a.startswith(("+", "~")) or re.match(r"[^-][^=]*=", a)]
     flags = [a for a in arguments if a not in overrides]
@@ -226,7 +226,7 @@ def as_typed(override: str) -> str:
 
 
 def started_sweeps(config_name: str, overrides: list[str]) -> list[list[str]]:
-    """The overrides of each sweep that ``-m`` with these overrides starts or goes on with."""
+    """The overrides of each sweep that ``-m`` with these overrides starts or continues."""
     where = [o for o in overrides if o.startswith(WHERE)]
     if not where:
         return [overrides]

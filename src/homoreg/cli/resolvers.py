@@ -1,4 +1,4 @@
-"""What ``conf/`` computes: names of folders, and the precision of the hardware."""
+"""Resolvers of ``conf/``: names of folders, and the precision that fits the hardware."""
 
 import re
 import warnings
@@ -19,7 +19,7 @@ IDENTITY = ("regularizer", "seed")
 
 
 def register_resolvers() -> None:
-    """Register the resolvers of ``conf/`` with OmegaConf; doing so twice does no harm."""
+    """Register the resolvers of ``conf/`` with OmegaConf; may be called repeatedly."""
     # The jobs of a sweep get the cache of the sweep's own config. So all of them share its folder,
     # and know which keys have one value in the whole sweep.
     register = partial(OmegaConf.register_new_resolver, replace=True)

@@ -1,4 +1,4 @@
-"""What trainings leave on the terminal: each arm beside the control, and what comes next."""
+"""The summary that a training prints: each arm beside the control, and the next commands."""
 
 import os
 import re

@@ -1,6 +1,6 @@
-"""A sweep as its folder remembers it: what it sweeps, and how each of its jobs began and ended.
+"""The record of a sweep in its folder: its overrides, and how each job started and ended.
 
-A launcher may run the jobs in other processes or on other machines, so all of it lies in files:
+A launcher may run the jobs in other processes or on other machines, so the record is in files:
 ``sweep.json`` in the sweep's folder, and ``job`` in each job's ``run.json``.
 """
 
@@ -28,7 +28,7 @@ from homoreg.runs import RunFolder
 # How a job starts, by the status of its folder.
 STARTS = {"done": "done before", "running": "resumed", "failed": "retried", "absent": "new"}
 RECORD = "sweep.json"
-# Overrides that say where a sweep lies and not what it is.
+# Overrides that set the folder of a sweep and not its jobs.
 WHERE = ("study=", "paths.", "hydra.sweep.dir=")
 NOT_RECORDED = (*WHERE, "hydra.mode=", "hydra/job_logging=")
 
@@ -67,9 +67,9 @@ class SweepRecorder(Callback):
         if config.hydra.mode.name == "RUN":
             return
         run = RunFolder(Path(config.hydra.runtime.output_dir))
-        with suppress(HomoregError), run.locked():  # another process may be at it
+        with suppress(HomoregError), run.locked():  # another process may be writing it
             (run.path / "error.txt").unlink(missing_ok=True)
-            if config.hydra.job.config_name != "train":  # nothing else goes on from what is there
+            if config.hydra.job.config_name != "train":  # only a training is resumed
                 run.record_file.unlink(missing_ok=True)
             run.update_record(job={"sweep": self.id, "start": STARTS.get(run.status, "new")})
 
@@ -96,7 +96,7 @@ class SweepRecorder(Callback):
                     return
         except (OSError, HomoregError) as refused:
             status, line = "failed", line or one_line(refused)
-        # The folder cannot be written, or is another process's: this process alone knows.
+        # The folder cannot be written or is locked: the record stays in this process.
         job = {"sweep": self.id, "start": "new", "ended": True}
         self.lost[run.name] = {"status": status, "error": line, "job": job}
 
@@ -117,7 +117,7 @@ def jobs_in(folder: Path) -> Iterator[RunFolder]:
 
 
 def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -> None:
-    """Print a line for each job that did not end well, and a count; exit with 2 if there is one.
+    """Print a line for each job that failed or did not end, and a count; then exit with code 2.
 
     Args:
         errors: what Hydra raised: a job's own error, or that of a launcher.
@@ -164,7 +164,7 @@ def _kind(record: Mapping[str, Any]) -> str:
 
 
 def record_sweep(folder: Path, command: str, overrides: list[str]) -> None:
-    """Add the sweep to those that the folder remembers; says so where it holds another one."""
+    """Add the sweep to the folder's record; prints a line if the folder holds another sweep."""
     sweep = {
         "command": command,
         "overrides": [o for o in overrides if not o.startswith(NOT_RECORDED)],
@@ -187,10 +187,10 @@ def recorded_sweeps(folder: Path) -> list[dict[str, Any]]:
 
 
 def continued(sweep: Mapping[str, Any], overrides: list[str]) -> list[str] | None:
-    """The overrides of a recorded sweep under those of a command; None if that has its own sweep.
+    """The overrides of a recorded sweep with those of a command; None if that is another sweep.
 
-    A command has a sweep of its own if it gives several values for a key, chooses an experiment or
-    a search, or sets what tells jobs apart.
+    A command starts another sweep if it gives several values for a key, chooses an experiment or a
+    search, or sets an option that the recorded sweep varies.
 
     >>> continued({"overrides": ["seed=0,1", "patch.size=16"]}, ["study=a", "patch.size=32"])
     ['seed=0,1', 'study=a', 'patch.size=32']
@@ -200,9 +200,9 @@ def continued(sweep: Mapping[str, Any], overrides: list[str]) -> list[str] | Non
     given = parser.parse_overrides(overrides)
     recorded = parser.parse_overrides(sweep["overrides"])
     keys = {override.key_or_group for override in given}
-    telling = {o.key_or_group for o in recorded if o.is_sweep_override()}
-    telling |= {*IDENTITY, "experiment", "hparams_search"}
-    if keys & telling or any(override.is_sweep_override() for override in given):
+    varied = {o.key_or_group for o in recorded if o.is_sweep_override()}
+    varied |= {*IDENTITY, "experiment", "hparams_search"}
+    if keys & varied or any(override.is_sweep_override() for override in given):
         return None
     if "hydra/launcher" in keys:
         recorded = [o for o in recorded if not o.key_or_group.startswith("hydra.launcher")]
@@ -210,6 +210,6 @@ def continued(sweep: Mapping[str, Any], overrides: list[str]) -> list[str] | Non
 
 
 def _what(sweep: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """What a sweep computes, wherever and in whichever order."""
+    """The command and the options of a sweep, whatever its launcher and their order."""
     task = [o for o in sweep["overrides"] if not o.startswith(("hydra.launcher", "hydra/launcher"))]
     return sweep["command"], sorted(task)

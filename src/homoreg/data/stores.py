@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class PhotoStore(ABC):
-    """What a source reads from.
+    """Where a source reads its photographs from.
 
     A subclass sets ``place``, its location as text, and, where reading is bound by waiting,
     ``threads``, the number of threads to read with (None for one per core).

@@ -1,1 +1,1 @@
-"""Networks that describe patches, how they are trained, and the baselines they are held against."""
+"""Networks that describe patches, their training, and the baselines to compare them with."""

@@ -43,7 +43,7 @@ def build_network(model: Mapping[str, Any], seed: int) -> nn.Module:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The cause behind what Hydra made of it."""
+    """The original cause of an error that Hydra wrapped."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -56,7 +56,7 @@ def untrained_descriptor(
     device: str | None = None,
     precision: str = "32-true",
 ) -> NetworkDescriptor:
-    """A control: the network with the initial weights of a run with this seed."""
+    """The network with the initial weights of a run with this seed, as a baseline."""
     network = build_network(model, seed)
     window = PatchWindow(**patch)
     return NetworkDescriptor(network, window, "untrained", device=device, precision=precision)

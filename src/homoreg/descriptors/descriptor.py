@@ -1,4 +1,4 @@
-"""What a descriptor is to the rest of the package."""
+"""The interface of descriptors."""
 
 from typing import Protocol, runtime_checkable
 

@@ -1,6 +1,6 @@
-"""Trained descriptors as files for others: safetensors, which is read again, and ONNX.
+"""Export of trained descriptors to safetensors, which can be loaded again, and to ONNX.
 
-Both hold the same metadata, texts that say everything that describing an image takes.
+Both hold the same metadata: everything that describing an image needs, as text.
 """
 
 import json
@@ -126,7 +126,7 @@ def export_onnx(descriptor: NetworkDescriptor, file: Path) -> None:
 
 
 def describing_metadata(descriptor: NetworkDescriptor) -> dict[str, str]:
-    """What describing an image with the network takes, as texts; nested values are JSON.
+    """What describing an image with the network needs, as text; nested values are JSON.
 
     Raises:
         HomoregError: the descriptor was not trained by homoreg.

@@ -1,4 +1,4 @@
-"""What networks have in common: their input, and how dropout reaches their layers."""
+"""Common parts of the networks: their input, and the probability of their dropout layers."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""From a name, a run folder or a file to a descriptor."""
+"""Loading of descriptors by name, from a run folder or from a file."""
 
 from collections.abc import Sequence
 from pathlib import Path

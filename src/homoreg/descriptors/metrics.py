@@ -1,4 +1,4 @@
-"""How good descriptors are on labeled patch pairs, without a homography."""
+"""Metrics of descriptors on labeled patch pairs, without a homography."""
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ def fpr_at_recall(similarities: Tensor, labels: Tensor, recall: float = 0.95) ->
 def nearest_accuracy(descriptors1: Tensor, descriptors2: Tensor, groups: Tensor) -> Tensor:
     """How often a descriptor's nearest neighbor in its group is its own counterpart.
 
-    Neither the loss's scale nor the descriptors' can move it, and no group's look solves it.
+    It does not depend on the scale of the loss or of the descriptors, and recognizing the group
+    does not help.
 
     Args:
         descriptors1: ``(N, D)`` of unit length.

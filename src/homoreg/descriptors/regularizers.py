@@ -1,4 +1,4 @@
-"""What an arm of the study does against overfitting.
+"""Regularizers, the arms of the study.
 
 An arm has weight decay, dropout or a penalty on the descriptors, each with options of its own. The
 optimizer's config reads ``weight_decay`` and ``decoupled``; the training calls the methods.

@@ -1,4 +1,4 @@
-"""Safetensors files: named tensors and texts, and nothing that could be run."""
+"""Safetensors files: named tensors and texts, without code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from homoreg.errors import HomoregError
-from homoreg.files import atomic_path
+from homoreg.files import write_bytes
 
 
 def write_safetensors(
@@ -17,8 +17,7 @@ def write_safetensors(
     """Write tensors on the CPU and texts atomically."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     content = save(contiguous, dict(metadata))  # save_file raises no OSError on a full disk
-    with atomic_path(file) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(file, content)
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Which patches a network sees at an image's keypoints."""
+"""The patches that a network describes at an image's keypoints."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Where a run is computed and with what, for its record."""
+"""Versions of the code and the libraries, host and hardware, for a run's record."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What ``python -m homoreg.evaluate`` wrote about finished runs."""
+"""Evaluations that ``python -m homoreg.evaluate`` wrote, and the runs that they evaluated."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def newest_first(outputs: Path, table: str) -> list[Path]:
 
 
 def evaluated_runs(folder: Path) -> list[RunFolder]:
-    """The runs that the command of an evaluation named; none where they were moved since.
+    """The runs that an evaluation was started with; none if they were moved since.
 
     Raises:
         HomoregError: the folder is none that ``evaluate`` wrote.

@@ -1,6 +1,6 @@
-"""A run's folder: what lies where in it, and how to find the runs under a path.
+"""The layout of a run folder, and the runs under a path.
 
-The one place that knows the layout; ``train`` writes it, ``evaluate`` and ``report`` read it.
+No other file knows the layout. ``train`` writes it, ``evaluate`` and ``report`` read it.
 """
 
 import json
@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
-from homoreg.errors import HomoregError, one_line
+from homoreg.errors import HomoregError
 from homoreg.files import reading, write_json
 
-# Of run.json and of everything beside it; raised where an older run can no longer be read.
+# Version of the layout, increased when older runs can no longer be read.
 FORMAT = 2
 
 
@@ -31,7 +31,7 @@ class _Training(TypedDict, total=False):
 
 
 class _Record(TypedDict, total=False):
-    """Kinds of the fields of run.json that are read again; there are more."""
+    """Types of the fields of run.json that are read; other fields are allowed."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -120,16 +120,14 @@ class RunFolder:
         if not self.record_file.is_file():
             return {}
         with reading(self.record_file, "a run's record"):
-            text = self.record_file.read_text(encoding="utf-8")
-            record = dict(json.loads(text))
-        if record.get("format") != FORMAT:
-            raise HomoregError(
-                f"{self.record_file} has format {record.get('format', 1)}, and this version of "
-                f"homoreg reads {FORMAT}: train the run again in another folder"
-            )
-        with reading(self.record_file, "a run's record"):
+            record = dict(json.loads(self.record_file.read_text(encoding="utf-8")))
+            if record.get("format") != FORMAT:
+                raise HomoregError(
+                    f"{self.record_file} has format {record.get('format', 1)}, and this version of "
+                    f"homoreg reads {FORMAT}: train the run again in another folder"
+                )
             _RECORD.validate_python(record)
-        return record
+            return record
 
     @property
     def status(self) -> str:
@@ -146,10 +144,8 @@ class RunFolder:
         """What identifies each photograph that the run was trained on; None if not recorded."""
         if not self.photos_file.is_file():
             return None
-        try:
+        with reading(self.photos_file, "a record of photographs"):
             return TypeAdapter(dict[str, str | int]).validate_json(self.photos_file.read_bytes())
-        except ValidationError as error:
-            raise HomoregError(f"{self.photos_file} is damaged: {one_line(error)}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

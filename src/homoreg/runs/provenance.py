@@ -1,4 +1,4 @@
-"""What a run's pairs were really made with, whatever the config says."""
+"""Provenance of a run's pairs: the source, warp and seed that they were made with."""
 
 import json
 import logging

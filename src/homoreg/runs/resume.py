@@ -1,4 +1,4 @@
-"""What a run's folder holds already, and what is left to do."""
+"""What a run folder already contains, and what remains to be done."""
 
 import logging
 import shutil
@@ -21,7 +21,7 @@ TRAINING_FIELDS = ("training", "patch_pairs_per_second", "best_after_epochs")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do of a run.
+    """What remains to be done for a run.
 
     Attributes:
         train: the network has to be trained.

@@ -1,7 +1,7 @@
-"""What the config in a run folder or a checkpoint may name: modules of known packages, no more.
+"""Configs in run folders and checkpoints: only modules of known packages are built from them.
 
-A stranger's file can name anything as a ``_target_``, and importing or calling it may run code,
-read a pickle or write a file. Configs that the user writes or chooses are not restricted.
+A file from elsewhere can name any ``_target_``, and importing or calling it may run code, read a
+pickle or write a file. Configs that the user writes or chooses are not restricted.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Descriptors with a name: what a network that one trains is compared with.
+"""Baselines, descriptors that a trained network is compared with, by name.
 
-``conf/descriptors`` has a file for each, which builds it from options alone: descriptors that
-others made, raw patches, and the trained descriptor that comes with the package.
+``conf/descriptors`` has a file for each: descriptors of others, raw patches, and the trained
+descriptor that comes with the package.
 """
 
 from typing import Any

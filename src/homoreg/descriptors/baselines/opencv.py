@@ -15,7 +15,7 @@ WindowKind = Literal["fixed", "scaled", "oriented"]
 
 
 class OpenCvDescriptor:
-    """A descriptor of OpenCV whose size and metric OpenCV itself tells.
+    """A descriptor of OpenCV, with the size and the metric that OpenCV reports.
 
     Args:
         name: value of the ``descriptor`` column.

@@ -1,4 +1,4 @@
-"""A control that learns nothing: the patch itself."""
+"""A baseline without training: the patch itself."""
 
 import numpy as np
 
