@@ -87,7 +87,7 @@ def gather(
         config_yaml=[_link(run.config_file, folder) for run in runs],
     )
     records = cast(list[dict[str, Any]], table.to_dict("records"))
-    done = [pair for pair in zip(records, runs, strict=True) if pair[1].status == "done"]
+    done = [pair for pair in zip(records, runs, strict=True) if pair[0]["status"] == "done"]
 
     def evaluated(
         file_of: Callable[[RunFolder], Path], extra: Mapping[str, pd.DataFrame] | None = None
@@ -194,6 +194,11 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     table["protocol"] = _protocols(table, [chosen.get("recipe") for chosen in choices])
     for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
         table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
+    if "weights_from" in table:  # the same arm and seed once more, as under another job's name
+        done = table[table["status"] == "done"]
+        twice = done[done.duplicated(["protocol", "arm", "seed"], keep=False)]
+        again = twice["weights_from"].dropna()
+        table.loc[again.index, "status"] = "the same run as " + again
     return table
 
 

@@ -157,6 +157,16 @@ def test_runs_on_other_pairs_are_told_and_compared_on_those_that_they_share(
     assert "on the pairs that all runs of both evaluated" in note
 
 
+def test_a_run_with_the_weights_of_another_counts_once(tmp_path: Path, make_run: Callable):
+    for name, record in [("a", {}), ("b", {"weights_from": "a"})]:
+        make_run(tmp_path / name, "none", 0, record=record, settings={"study.name": "s"})
+    make_run(tmp_path / "c", "l2", 0, record={"weights_from": "elsewhere"})
+    study = gather(find_runs(tmp_path), tmp_path, tmp_path / "report")
+    assert notes(study) == ["b is the same run as a and left out of the tables."]
+    assert set(study.rows["run"]) == {"a", "c", ""}
+    assert study.comparisons["seeds"].eq(1).all()
+
+
 def test_an_evaluation_that_cannot_be_read_is_left_out(
     tmp_path: Path, make_run: Callable, caplog: pytest.LogCaptureFixture
 ):

@@ -87,7 +87,7 @@ def notes(study: StudyData) -> list[str]:
     """What a reader must know before comparing anything."""
     runs, done = study.runs, study.done
     notes = [
-        f"{run} is {status}, not done, and left out of the tables."
+        f"{run} is {status} and left out of the tables."
         for run, status in zip(runs["run"], runs["status"], strict=True)
         if status != "done"
     ]

@@ -210,17 +210,18 @@ def says(row: Mapping[Any, Any], outcome: Outcome, reference: str) -> str:
 
 def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:
     """Whether the other estimators agree."""
-    if others.empty:
-        return ""
     verdicts = primary.set_index("arm")["verdict"]
-    differ = [
-        f"{escape(row['arm'])} is {row['verdict']} under {row['estimator']}"
-        for row in others.to_dict("records")
-        if row["verdict"] != verdicts[row["arm"]]
-    ]
-    if not differ:
-        return f"Under {', '.join(others['estimator'].unique())} the verdicts are the same."
-    return f"This depends on the estimator: {'; '.join(differ)}."
+    sentences = []
+    for estimator, own in others.groupby("estimator", sort=False):
+        differ = own[own["verdict"] != own["arm"].map(verdicts)]
+        found = [
+            f"{verdict.removeprefix('open: ')} for "
+            f"{', '.join(map(escape, differ.loc[differ['verdict'] == verdict, 'arm']))}"
+            for verdict in differ["verdict"].unique()
+        ]
+        text = f"verdicts differ: {'; '.join(found)}" if found else "the verdicts are the same"
+        sentences.append(f"Under {estimator} {text}.")
+    return " ".join(sentences)
 
 
 def _references(table: pd.DataFrame, primary: str) -> pd.DataFrame:
