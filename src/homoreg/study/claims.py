@@ -119,7 +119,7 @@ def study_claims(smallest_effect: float) -> dict[int, Claim]:
         ),
         2: Claim(
             "Regularization changes κ little; dropout is the most stable",
-            "κ tells how well the matches spread over the view, right or wrong: it also falls when "
+            "κ tells how well the points spread over the view. That of all of them also falls when "
             "more of them are wrong.",
             [steady("kappa", arm, "none", 0.1) for arm in regularized]
             + [below("kappa_spread", "dropout", arm) for arm in ("none", "l2", "hybrid")],
@@ -267,9 +267,9 @@ def _outcomes(rows: pd.DataFrame, analysis: Analysis) -> dict[str, Outcome]:
 
 
 def kappa_column(rows: pd.DataFrame, analysis: Analysis) -> str:
-    """The analysis's κ, of the true matches alone where the table has that."""
-    of_true = f"{analysis.kappa}_correct"
-    return of_true if of_true in rows and rows[of_true].notna().any() else analysis.kappa
+    """The analysis's κ, of the correct points alone where the table has that."""
+    of_correct = f"{analysis.kappa}_correct"
+    return of_correct if of_correct in rows else analysis.kappa
 
 
 def _finite_range(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
