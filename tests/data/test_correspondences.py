@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from homoreg.data.correspondences import (
     OTHER_PHOTO,
@@ -11,7 +10,7 @@ from homoreg.data.correspondences import (
     patch_pair_sampler,
 )
 from homoreg.data.warp import Warp
-from homoreg.errors import HomoregError, one_line
+from homoreg.errors import HomoregError
 from homoreg.geometry import transform_points
 
 SIZE = (480, 320)
@@ -100,12 +99,3 @@ def test_the_study_s_way_cuts_whole_windows_at_the_same_coordinates() -> None:
         ]
     )
     assert np.median(np.linalg.norm(drawn.frames2[positive] - truth, axis=1)) > 20
-
-
-@pytest.mark.parametrize(
-    "options", [{"correspondence": "same"}, {"positive_share": 0.0}, {"same_photo_share": 1.5}]
-)
-def test_an_invalid_option_is_named(options: dict) -> None:
-    with pytest.raises(ValidationError) as caught:
-        PairSampling(**options)
-    assert one_line(caught.value).startswith(f"data.sampling.{next(iter(options))}")

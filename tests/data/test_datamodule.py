@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from pydantic import ValidationError
 
 from homoreg.data import PatchPairDataModule, cut_patches
 from homoreg.data.correspondences import POSITIVE, PairSampling
 from homoreg.data.datamodule import Batch, EpochBatches, fits_shared_memory, validation_photos
 from homoreg.data.patches import Window
-from homoreg.errors import HomoregError, one_line
+from homoreg.errors import HomoregError
 from homoreg.geometry import transform_points
 
 
@@ -213,22 +212,6 @@ def test_a_new_photo_moves_at_most_one_photo_across_the_split() -> None:
 def test_too_few_photos_to_split_is_one_line() -> None:
     with pytest.raises(HomoregError, match="at least 4 are needed"):
         validation_photos({"a", "b", "c"}, 0.1)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"batch_size": 0},
-        {"validation_share": 1.0},
-        {"num_workers": -1},
-        {"validation_split": "pair"},
-        {"squash": [256]},
-    ],
-)
-def test_an_invalid_option_is_named(prepared: Path, options: dict) -> None:
-    with pytest.raises(ValidationError) as caught:
-        module(prepared, **options)
-    assert one_line(caught.value).startswith(f"data.{next(iter(options))}")
 
 
 def test_squashed_views_keep_their_correspondences(prepared: Path) -> None:

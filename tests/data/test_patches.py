@@ -1,15 +1,12 @@
 import cv2
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from scipy import ndimage
 from skimage import data
 
 from homoreg.data import cut_patches
-from homoreg.data.patches import Window, inside_image
-from homoreg.errors import one_line
+from homoreg.data.patches import inside_image
 
 PHOTO = data.astronaut()
 
@@ -79,21 +76,6 @@ def test_patches_of_many_images_are_those_of_each(
 
 def test_no_points_give_no_patches() -> None:
     assert cut_patches(PHOTO, np.zeros((0, 2)), support=64, size=32).shape == (0, 32, 32, 3)
-
-
-@pytest.mark.parametrize(
-    ("options", "option"),
-    [
-        ({"size": 4}, "patch.size"),
-        ({"support": 1}, "patch.support"),
-        ({"scale_factor": 0.0}, "patch.scale_factor"),
-        ({"window": "round"}, "patch.window"),
-    ],
-)
-def test_an_invalid_option_is_named(options: dict, option: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        Window(**options)
-    assert one_line(caught.value).startswith(option)
 
 
 def test_points_far_outside_repeat_the_edge_and_do_not_crash() -> None:

@@ -113,18 +113,6 @@ def test_decoding_when_needed_gives_the_same_samples(roots: tuple[Path, Path]) -
         assert (one["patches"] == two["patches"]).all()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"views": "on_the_fly", "squash": [64, 64]},
-        {"device_bank": True, "fill_bank": False},
-    ],
-)
-def test_impossible_options_are_named(roots: tuple[Path, Path], options: dict) -> None:
-    with pytest.raises(HomoregError, match=f"data.{next(iter(options))}="):
-        batches(roots[0], **options)
-
-
 def test_a_pair_without_its_view_must_say_how_to_make_it(
     roots: tuple[Path, Path], tmp_path: Path
 ) -> None:
