@@ -1,10 +1,32 @@
-"""Baselines that tests evaluate, on a window of their own."""
+"""Baselines that tests evaluate, on a window of their own, and a system."""
 
 from functools import partial
+
+import cv2
+import numpy as np
 
 from homoreg.descriptors.baselines import RawPatches, baseline_descriptor
 
 RootSift = partial(baseline_descriptor, "rootsift")
 Orb = partial(baseline_descriptor, "orb")
 
-__all__ = ["Orb", "RawPatches", "RootSift"]
+
+class SiftSystem:
+    """SIFT's keypoints and descriptors in both images, matched by OpenCV with cross-checking."""
+
+    def __init__(self, max_keypoints: int = 200) -> None:
+        self._sift = cv2.SIFT.create(max_keypoints, enable_precise_upscale=True)
+
+    def __call__(self, image1: np.ndarray, image2: np.ndarray) -> list[list]:
+        (found1, values1), (found2, values2) = (
+            self._sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+            for image in (image1, image2)
+        )
+        if values1 is None or values2 is None:
+            return [[], []]
+        matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(values1, values2)
+        points1 = [found1[match.queryIdx].pt for match in matches]
+        return [points1, [found2[match.trainIdx].pt for match in matches]]
+
+
+__all__ = ["Orb", "RawPatches", "RootSift", "SiftSystem"]

@@ -25,6 +25,7 @@ PLAIN = {"hydra", "paths", "prepare", "evaluation", "recipe", "patch"}
 PLAIN |= {"experiment", "correction", "size", "hparams_search"}
 # These need a library, a file or a device that may be missing.
 MAY_BE_MISSING = {"akaze", "beblid", "daisy", "vgg", "tfeat", "hardnet", "sosnet", "hynet"}
+MAY_BE_MISSING |= {f.stem for f in CHOICES if f.parts[0] == "systems"}
 MAY_BE_MISSING |= {"poselib", "hpatches", "gpu", "coco", "folder", "wandb", "mlflow"}
 # A key that opens a section, an item, a special key or a reference to another option.
 NO_OPTION = re.compile(r"^\s*([#-].*|\{\}|[\w./ -]+:|defaults: .*|_\w+_: .*|[\w.]+: \S*\$\{.*|)$")
@@ -51,7 +52,8 @@ def composed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         names.setdefault(file.parent.as_posix(), []).append(file.stem)
     # Chosen in lists, all of them at once.
     lists = {
-        group: f"{group}=[{','.join(names.pop(group))}]" for group in ("descriptors", "estimators")
+        group: f"{group}=[{','.join(names.pop(group))}]"
+        for group in ("descriptors", "estimators", "systems")
     }
     # Each by itself, since they change choices of other groups; corrections are composed below.
     del names["correction"]
@@ -69,8 +71,9 @@ def composed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         OmegaConf.resolve(cfg)
         configs |= dict.fromkeys(chosen, cfg)
     configs["estimators"] = cfg
-    configs["descriptors"] = compose("evaluate", [lists["descriptors"], *roots])
-    OmegaConf.resolve(configs["descriptors"])
+    cfg = compose("evaluate", [lists["descriptors"], lists["systems"], *roots])
+    OmegaConf.resolve(cfg)
+    configs |= dict.fromkeys(("descriptors", "systems"), cfg)
     return configs
 
 

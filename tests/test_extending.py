@@ -95,7 +95,7 @@ def test_the_run_is_read_with_the_package_named(trained: Path, extension: Path) 
     assert refused.returncode == 2
     assert "packages=[mypackage]" in refused.stderr
     options = ("packages=[mypackage]", "hydra.run.dir=read", "patch_pairs=0", "gallery=0")
-    succeed(extension, *evaluate, *options)
+    succeed(extension, *evaluate, "systems=[orb_system]", *options)
     table = pd.read_csv(extension / "read" / "evaluation" / "eval.csv")
-    assert set(table["descriptor"]) - {"oracle"} == {"linear", "mean_color"}
+    assert set(table["descriptor"]) - {"oracle"} == {"linear", "mean_color", "orb_system"}
     assert set(table["estimator"]) == {"dlt", "careful"}

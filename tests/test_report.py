@@ -15,3 +15,10 @@ def test_baselines_of_other_pairs_or_keypoints_are_left_out(
     assert same_pairs(rows, pd.concat([own, own]))["pair_id"].tolist() == ["a"]
     assert "1 of 2 rows of baselines are left out" in caplog.text
     assert same_pairs(rows.assign(keypoints_1=499), own).empty
+    unknown = dict.fromkeys(columns[2:], float("nan"))  # of a system with keypoints of its own
+    beside = pd.concat([rows, rows.assign(**unknown, descriptor="xfeat")])
+    kept = same_pairs(beside, own)
+    assert kept[["pair_id", "descriptor"]].to_numpy().tolist() == [
+        ["a", "rootsift"],
+        ["a", "xfeat"],
+    ]

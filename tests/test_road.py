@@ -22,6 +22,8 @@ from homoreg.matching import RatioMatcher, ShiTomasi
 from tests.commands import SMALL, TIMES, run, succeed
 from tests.runs import table_of
 
+SIFT_SYSTEM = "tests.baselines.SiftSystem"
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
@@ -178,12 +180,12 @@ class TestASweep:
 
     def test_the_report_gathers_the_sweep_and_its_newest_evaluation(self, sweep: Path) -> None:
         quick = ["patch_pairs=0", "gallery=0", "validation_pairs=0"]
-        baselines = "descriptors=[untrained,rootsift]"
-        succeed(sweep.parents[1], "evaluate", f"runs={run_of(sweep, 'l2')}", baselines, *quick)
+        beside = ("descriptors=[untrained,rootsift]", f"+systems.sift._target_={SIFT_SYSTEM}")
+        succeed(sweep.parents[1], "evaluate", f"runs={run_of(sweep, 'l2')}", *beside, *quick)
         succeed(sweep.parents[1], "report", f"runs={sweep}")
         levels = pd.read_csv(sweep / "report" / "tables" / "levels.csv")
         seeds = levels.groupby("arm")["seeds"].first()
-        assert seeds[["rootsift", "untrained", "l2"]].tolist() == [0, 0, 1]
+        assert seeds[["rootsift", "sift", "untrained", "l2"]].tolist() == [0, 0, 0, 1]
         page = (sweep / "report" / "index.html").read_text()
         assert not re.search(r'(src|href)="https?:', page)
         training = pd.read_csv(sweep / "report" / "tables" / "training.csv")

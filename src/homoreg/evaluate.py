@@ -1,4 +1,4 @@
-"""python -m homoreg.evaluate: evaluate finished runs, controls and baselines on a benchmark."""
+"""python -m homoreg.evaluate: finished runs, controls, baselines and systems on a benchmark."""
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -23,11 +23,12 @@ from homoreg.evaluation.curves import curves_figure
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.gallery import write_gallery
 from homoreg.evaluation.journal import Journal
-from homoreg.evaluation.pair import ViewPair
+from homoreg.evaluation.pair import Method, ViewPair
 from homoreg.evaluation.patch_metrics import patch_metrics
 from homoreg.evaluation.run import evaluate_into
 from homoreg.evaluation.shift import shift_figure, shift_response
 from homoreg.evaluation.show import print_summary
+from homoreg.evaluation.systems import System
 from homoreg.evaluation.table import (
     EvaluationProtocol,
     identity,
@@ -78,9 +79,12 @@ def main(cfg: DictConfig) -> None:
     if runs:
         adopt(cfg, runs, given_options())
     networks, baselines = load_runs(cfg, runs), build_baselines(cfg)
-    descriptors = networks + baselines
-    if not descriptors:
-        raise HomoregError("nothing to evaluate: give runs=PATH or descriptors=[NAME]")
+    systems, descriptors = build_systems(cfg), networks + baselines
+    methods: list[Method] = [*descriptors, *systems]
+    if not methods:
+        raise HomoregError(
+            "nothing to evaluate: give runs=PATH, descriptors=[NAME] or systems=[NAME]"
+        )
     protocol = EvaluationProtocol.from_config(cfg)
     benchmark = instantiate(cfg.benchmark)
     check_unseen(descriptors, benchmark, cfg.allow_seen)
@@ -91,22 +95,25 @@ def main(cfg: DictConfig) -> None:
         pair = benchmark.pair(str(cfg.pair))
         file = figures / f"pair_{pair.id.replace('/', '_')}.png"
         if getattr(protocol.estimators[protocol.main_estimator], "max_ratio", None) == "auto":
-            calibrated = calibrate_all(cfg, runs, networks, baselines, protocol)
+            calibrated = calibrate_all(cfg, runs, methods, protocol)
         else:
             calibrated = Calibration()  # the one estimator that is drawn needs none
-        save_figure(pair_figure(pair, descriptors, protocol, calibration=calibrated), file)
+        save_figure(pair_figure(pair, methods, protocol, calibration=calibrated), file)
         log.info("wrote %s", file)
         return
 
-    log.info("evaluating %d descriptors on %s into %s", len(descriptors), benchmark.name, folder)
+    counts = len(descriptors), len(systems)
+    log.info(
+        "evaluating %d descriptors and %d systems on %s into %s", *counts, benchmark.name, folder
+    )
     remove_temporary(folder, deep=True)
     options = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     del options["paths"], options["study"]
     with Journal(RunFolder(folder).journal, options) as journal:
-        calibrated = calibrate_all(cfg, runs, networks, baselines, protocol, journal)
+        calibrated = calibrate_all(cfg, runs, methods, protocol, journal)
         table, details = evaluate_into(
             folder,
-            descriptors,
+            methods,
             benchmark,
             protocol,
             calibrated,
@@ -130,7 +137,7 @@ def main(cfg: DictConfig) -> None:
             page = write_gallery(
                 table,
                 benchmark,
-                descriptors,
+                methods,
                 protocol,
                 folder / "gallery",
                 cfg.gallery,
@@ -143,22 +150,21 @@ def main(cfg: DictConfig) -> None:
 def calibrate_all(
     cfg: DictConfig,
     runs: Sequence[RunFolder],
-    networks: Sequence[Descriptor],
-    baselines: Sequence[Descriptor],
+    methods: Sequence[Method],
     protocol: EvaluationProtocol,
     journal: Journal | None = None,
 ) -> Calibration:
-    """Each network on the validation photos of its own training, baselines on the first run's."""
-    options = [run.config["data"] for run in runs] + [cfg.data] * len(baselines)
+    """Each run's network, which come first, on its own validation photos, others on the first's."""
+    options = [run.config["data"] for run in runs] + [cfg.data] * (len(methods) - len(runs))
     keys = ("root", "validation_share", "validation_split")
-    groups: dict[tuple[Any, ...], list[Descriptor]] = {}
-    for data, descriptor in zip(options, [*networks, *baselines], strict=True):
-        groups.setdefault(tuple(data[key] for key in keys), []).append(descriptor)
+    groups: dict[tuple[Any, ...], list[Method]] = {}
+    for data, method in zip(options, methods, strict=True):
+        groups.setdefault(tuple(data[key] for key in keys), []).append(method)
     merged = Calibration()
-    for values, descriptors in groups.items():
+    for values, group in groups.items():
         data = dict(zip(keys, values, strict=True))
         merged |= calibrate_on_validation_photos(
-            descriptors, data, cfg.validation_pairs, protocol, journal
+            group, data, cfg.validation_pairs, protocol, journal
         )
     return merged
 
@@ -261,25 +267,39 @@ def build_baselines(cfg: DictConfig) -> list[Descriptor]:
 
     A baseline's key in the config is its name in the tables; its metric is L2 by default.
     """
-    return list(_available_baselines(cfg))
+    baselines = []
+    for name, baseline in _available(cfg, "descriptors"):
+        if not callable(getattr(baseline, "describe", None)):
+            raise HomoregError(f"descriptors.{name} has no method describe(image, keypoints)")
+        baseline.name = name
+        if not hasattr(baseline, "metric"):
+            baseline.metric = "l2"
+        baselines.append(baseline)
+    return baselines
 
 
-def _available_baselines(cfg: DictConfig) -> Iterator[Descriptor]:
-    for name, options in (cfg.get("descriptors") or {}).items():
+def build_systems(cfg: DictConfig) -> list[System]:
+    """The systems of ``systems``, by their keys; one that is missing is named and left out."""
+    systems = []
+    for name, matcher in _available(cfg, "systems"):
+        if not callable(matcher):
+            raise HomoregError(f"systems.{name} cannot be called with two images")
+        systems.append(System(name, matcher))
+    return systems
+
+
+def _available(cfg: DictConfig, group: str) -> Iterator[tuple[str, Any]]:
+    """Names and objects of a group, without those that the machine lacks something for."""
+    for name, options in (cfg.get(group) or {}).items():
         try:
-            baseline = instantiate(options)
+            built = instantiate(options)
         except Exception as error:
             reason = error.__cause__ or error  # Hydra wraps what a constructor raises
             if not isinstance(reason, (HomoregError, ImportError)):
                 raise
-            log.warning("descriptor %s is left out: %s", name, one_line(reason))
+            log.warning("%s %s is left out: %s", group.removesuffix("s"), name, one_line(reason))
             continue
-        if not callable(getattr(baseline, "describe", None)):
-            raise HomoregError(f"descriptors.{name} has no method describe(image, keypoints)")
-        baseline.name = str(name)
-        if not hasattr(baseline, "metric"):
-            baseline.metric = "l2"
-        yield baseline
+        yield str(name), built
 
 
 if __name__ == "__main__":

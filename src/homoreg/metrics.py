@@ -71,14 +71,14 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "keypoints_1": Metric(
         "keypoints, view 1",
-        "Keypoints detected in view 1.",
+        "Keypoints detected in view 1; unknown of a system with its own.",
         failure=None,
         decimals=0,
         summarized=False,
     ),
     "keypoints_2": Metric(
         "keypoints, view 2",
-        "Keypoints detected in view 2.",
+        "Keypoints detected in view 2; unknown of a system with its own.",
         failure=None,
         decimals=0,
         summarized=False,
@@ -260,7 +260,7 @@ METRICS: dict[str, Metric] = {
     ),
     "match_ms": Metric(
         "matching",
-        "Matching the two sets of descriptors.",
+        "Matching the two sets of descriptors; all the time that a system takes.",
         unit="ms",
         better="lower",
         failure=None,

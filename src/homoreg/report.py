@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -149,9 +150,18 @@ def _baselines(evaluations: Sequence[Path], done: Done, benchmark: str) -> dict[
 
 
 def same_pairs(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """The rows about pairs of another table, with the same pixels and keypoints there."""
-    same = ["pair_id", "rmse_identity_gray", "keypoints_1", "keypoints_2", "repeatable"]
-    kept = rows.merge(own[same].drop_duplicates(), on=same)
+    """The rows about pairs of another table, with the same pixels and keypoints there.
+
+    A system has keypoints of its own, which are not known.
+    """
+    pixels = ["pair_id", "rmse_identity_gray"]
+    keypoints = [*pixels, "keypoints_1", "keypoints_2", "repeatable"]
+
+    def known(columns: list[str]) -> np.ndarray:
+        tables = (pd.MultiIndex.from_frame(table[columns]) for table in (rows, own))
+        return next(tables).isin(next(tables))
+
+    kept = rows[known(keypoints) | (rows["keypoints_1"].isna() & known(pixels))]
     if len(kept) < len(rows):
         log.warning(
             "%d of %d rows of baselines are left out: other pairs or keypoints",

@@ -170,8 +170,9 @@ def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_baselines_on_sequences_from_the_command_line(sequences: Path, tmp_path: Path) -> None:
     shared = ["benchmark=hpatches", f"benchmark.root={sequences}", "patch.support=32"]
     baselines = "descriptors=[rootsift,orb,tfeat]"
+    system = "+systems.sift_system._target_=tests.baselines.SiftSystem"
     ended = succeed(
-        tmp_path, "evaluate", *shared, baselines, "estimators=[dlt,ransac]", "reruns=2",
+        tmp_path, "evaluate", *shared, baselines, system, "estimators=[dlt,ransac]", "reruns=2",
         "hydra.run.dir=out",
     )  # fmt: skip
     said = ended.stdout + ended.stderr
@@ -182,12 +183,18 @@ def test_baselines_on_sequences_from_the_command_line(sequences: Path, tmp_path:
     table = read_evaluation(out / "evaluation" / "hpatches.csv")
     assert list(out.rglob("*.csv")) == [out / "evaluation" / "hpatches.csv"]
     assert set(table["pair_id"]) == {"i_dusk/1_2", "v_tilt/1_2"}
-    assert len(table) == 2 * 2 * 3
-    assert set(table["descriptor"]) == {"oracle", "rootsift", "orb"}
+    assert len(table) == 2 * 2 * 4
+    assert set(table["descriptor"]) == {"oracle", "rootsift", "orb", "sift_system"}
+    own = table["descriptor"] == "sift_system"
+    assert table.loc[own, ["keypoints_1", "recall_3px"]].isna().all().all()
+    assert (table.loc[own, "precision_3px"] > 0.5).all()
+    assert len(list((out / "gallery" / "pairs").glob("*.jpg"))) == 2 * 3
     summary = json.loads((out / "evaluation" / "summary.json").read_text())
-    assert len(summary["entries"]) == 6
+    assert len(summary["entries"]) == 8
     assert all(set(entry["groups"]) == {"i", "v"} for entry in summary["entries"])
-    assert [entry["descriptor"] for entry in summary["matching"]] == ["rootsift", "orb"]
+    compared = ["rootsift", "orb", "sift_system"]
+    assert [entry["descriptor"] for entry in summary["matching"]] == compared
+    assert [entry["descriptor"] for entry in summary["patches"]] == compared[:2]
     assert {entry["estimator"] for entry in summary["reruns"]} == {"ransac"}
     picture = cv2.imread(str(out / "figures" / "curves_hpatches.png"))
     assert min(picture.shape[:2]) > 300

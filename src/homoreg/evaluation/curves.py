@@ -57,6 +57,9 @@ class MatchingQuality:
 
     def measure(self, evaluation: PairEvaluation) -> dict[str, Any]:
         pair, observation, matches = evaluation.pair, evaluation.observation, evaluation.matches
+        if matches.own_keypoints:  # nothing is known of keypoints that a system did not match
+            nan, none = float("nan"), np.empty(0)
+            return vars(PairQuality(pair.group, matches.errors_px, nan, nan, 0, none, none > 0))
         matcher = without_ratio_test(evaluation.protocol)
         nearest = evaluation.match(matcher)
         mutual = nearest if matcher.mutual else evaluation.match(replace(matcher, mutual=True))
@@ -84,7 +87,7 @@ class MatchingQuality:
         [0, 1]. MMA is that of the HPatches benchmarks (D2-Net): of mutual nearest neighbors without
         ratio test, whatever the matcher. ``average_precision``, ``precision_at_recall`` and
         ``curve`` (lists over the thresholds of the ratio test, the last of which is without it) are
-        of the matches of all pairs.
+        of the matches of all pairs. A system has the MMA of its own matches and NaN otherwise.
         """
         entries = []
         for model, pairs in self._seen.items():
@@ -222,13 +225,14 @@ def precision_at_recall(
 
 
 def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | None) -> Figure:
-    """Ratio–precision and precision–recall curves, a line a descriptor.
+    """Ratio–precision and precision–recall curves, a line a descriptor; systems have none.
 
     Args:
         entries: of :meth:`MatchingQuality.entries`.
         title: of the figure.
         ratio: threshold of the matcher that the table was made with, marked on every line.
     """
+    entries = [entry for entry in entries if entry["nearest_neighbors"]]
     styles = arm_styles(arm(entry) for entry in entries)
     with plot_style():
         figure = Figure(figsize=(12, 4.6), dpi=110)

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from homoreg.data.images import limit_side
-from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.drawing import (
     MAX_SIDE_PX,
@@ -38,6 +37,7 @@ from homoreg.evaluation.drawing import (
 )
 from homoreg.evaluation.pair import (
     CORRECT_PX,
+    Method,
     Observation,
     PairMatches,
     ViewPair,
@@ -82,7 +82,7 @@ class Solved:
 
 def pair_figure(
     pair: ViewPair,
-    descriptors: Sequence[Descriptor],
+    descriptors: Sequence[Method],
     protocol: EvaluationProtocol,
     estimator_name: str | None = None,
     calibration: Calibration | None = None,
@@ -91,7 +91,7 @@ def pair_figure(
 
     Args:
         pair: the views and the truth.
-        descriptors: those to show, from the top.
+        descriptors: those to show, from the top, systems included.
         protocol: detector, matcher and estimators.
         estimator_name: whose homography is shown; the protocol's main estimator by default.
         calibration: ratios of the estimators and factors of the bounds.
@@ -165,7 +165,7 @@ def _solve(
     estimate = estimate_from(estimator, matches)
     numbers = condition_estimate(pair, matches, estimate)
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
-    if observation.lacks_keypoints:
+    if observation.lacks_keypoints and not matches.own_keypoints:
         failure = "no keypoints"
     return Solved(name, estimate, numbers, factor, failure)
 
@@ -182,7 +182,10 @@ def _draw_matches(
 ) -> None:
     """Both views side by side, keypoints as dots, matches as lines colored by their error."""
     shift = show_side_by_side(axis, pair.image1, pair.image2)
-    keypoints = np.vstack([observation.keypoints1, observation.keypoints2 + shift])
+    keypoints1, keypoints2 = observation.keypoints1, observation.keypoints2
+    if matches.own_keypoints:
+        keypoints1, keypoints2 = matches.points1, matches.points2
+    keypoints = np.vstack([keypoints1, keypoints2 + shift])
     axis.plot(keypoints[:, 0], keypoints[:, 1], "o", color="#444444", ms=1.6, mew=0, alpha=0.7)
 
     errors = matches.errors_px

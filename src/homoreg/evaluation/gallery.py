@@ -12,11 +12,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from homoreg.aggregates import failed
-from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.figures import card_figure
-from homoreg.evaluation.pair import match_pair, observe
+from homoreg.evaluation.pair import Method, match_pair, observe
 from homoreg.evaluation.table import EvaluationProtocol, identity, label, ranked_pairs
 from homoreg.files import write_text
 from homoreg.metrics import METRICS
@@ -48,7 +47,7 @@ class Column:
 # Columns of the page: id columns with their headings and explanations, then the registry's.
 ID_COLUMNS = (
     Column("pair_id", "pair", "The pair's id in its benchmark."),
-    Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline by its name."),
+    Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline or system."),
     Column("estimator", "estimator", "How the homography was estimated from the matches."),
     Column("status", "status", "ok, or why the estimate failed."),
     Column("photo", "photo", "The photograph or sequence that the pair is of.", main=False),
@@ -72,7 +71,7 @@ PAGE_COLUMNS = (
 def write_gallery(
     table: pd.DataFrame,
     benchmark: Benchmark,
-    descriptors: Sequence[Descriptor],
+    descriptors: Sequence[Method],
     protocol: EvaluationProtocol,
     folder: Path,
     max_pictures: int,
@@ -86,7 +85,7 @@ def write_gallery(
     Args:
         table: all rows of the evaluation.
         benchmark: of the evaluation; its pairs are read again for the pictures.
-        descriptors: those of the table; a picture for each.
+        descriptors: those of the table, systems included; a picture for each.
         protocol: of the evaluation.
         folder: of the gallery alone; pictures of an earlier gallery are removed.
         max_pictures: at most so many pairs get pictures, from the worst.

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import homoreg
-from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark
-from homoreg.evaluation.pair import ViewPair, describe_view
+from homoreg.evaluation.pair import Method, ViewPair, describe_view
+from homoreg.evaluation.systems import System
 from homoreg.files import append
 from homoreg.keyed import keyed_rng
 from homoreg.matching import image_key
@@ -58,7 +58,7 @@ class Journal:
     def evaluate(
         self,
         benchmark: Benchmark,
-        descriptors: Sequence[Descriptor],
+        descriptors: Sequence[Method],
         evaluate_pair: Callable[[ViewPair], Any],
         *about: Any,
     ) -> Iterator[Any]:
@@ -66,7 +66,7 @@ class Journal:
 
         Args:
             benchmark: the pairs; all are read, since their content is a part of the keys.
-            descriptors: that the records depend on.
+            descriptors: that the records depend on, systems included.
             evaluate_pair: returns a list or a dict of plain values and arrays, which are lists
                 when they come from a file.
             about: what else the records depend on, in plain values.
@@ -102,9 +102,12 @@ class Journal:
         return None
 
 
-def output_hash(descriptor: Descriptor) -> str:
-    """Hash of a descriptor's output on an image of noise, which shows its weights and options."""
+def output_hash(descriptor: Method) -> str:
+    """Hash of the output on an image of noise, which shows weights and options."""
     rng = keyed_rng("output hash")
+    if isinstance(descriptor, System):
+        image = rng.integers(0, 256, (256, 256, 3), np.uint8)
+        return image_key(np.column_stack(descriptor.match(image, image)))
     image = rng.integers(0, 256, (96, 96, 3), np.uint8)
     frames = rng.uniform((0, 0, 1, 0), (95, 95, 8, 360), (32, 4))
     return image_key(describe_view(descriptor, image, frames))

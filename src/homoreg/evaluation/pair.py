@@ -1,7 +1,8 @@
-"""One pair, one descriptor, one estimator → one row of metrics.
+"""One pair, one descriptor or system, one estimator → one row of metrics.
 
 Each step is a function of its own, so that figures show exactly what a row was computed from:
-:func:`observe` → :func:`describe_pair` → :func:`match_described` → :func:`evaluate_matches`.
+:func:`observe` → :func:`describe_pair` → :func:`match_described` → :func:`evaluate_matches`. A
+system takes the images instead: :func:`match_images`.
 """
 
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from homoreg.descriptors.descriptor import Descriptor, keypoints_for
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.errors import HomoregError
+from homoreg.evaluation.systems import System
 from homoreg.geometry import (
     Conditioning,
     Configuration,
@@ -44,6 +46,8 @@ from homoreg.metrics import METRICS
 
 # Two sets of descriptors (N, D) and (M, D) and their metric → matches.
 Matcher = Callable[[np.ndarray, np.ndarray, str], Matches]
+# What is evaluated: a descriptor at the detector's keypoints, or a system with its own.
+Method = Descriptor | System
 
 CORRECT_PX = 3.0
 
@@ -225,22 +229,24 @@ class PointMatches:
 
 @dataclass(frozen=True)
 class PairMatches(PointMatches):
-    """The matches of a descriptor on a pair whose true homography is known.
+    """The matches of a descriptor or system on a pair whose true homography is known.
 
     Attributes:
         points1, points2, ratios: see :class:`PointMatches`.
         errors_px: ``(M,)`` distance of each match from the true place in view 2.
-        describe_ms: time for describing both images.
-        match_ms: time for matching.
+        describe_ms: time for describing both images; NaN for a system.
+        match_ms: time for matching; all that a system takes.
+        own_keypoints: True for a system, of whose keypoints only the matched ones are known.
     """
 
     errors_px: np.ndarray
     describe_ms: float
     match_ms: float
+    own_keypoints: bool = False
 
 
 def evaluate_pair(
-    descriptor: Descriptor,
+    descriptor: Method,
     image1: np.ndarray,
     image2: np.ndarray,
     homography: np.ndarray,
@@ -250,10 +256,11 @@ def evaluate_pair(
     estimators: Mapping[str, Estimator] | None = None,
     pair_id: str = "",
 ) -> list[dict[str, Any]]:
-    """Evaluate a descriptor on one pair.
+    """Evaluate a descriptor or a system on one pair.
 
     Args:
-        descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
+        descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`, or is a
+            :class:`homoreg.evaluation.systems.System`.
         image1: ``(H1, W1, 3)`` uint8 RGB.
         image2: ``(H2, W2, 3)`` uint8 RGB.
         homography: ``(3, 3)``, the true map from view 1 to view 2.
@@ -292,9 +299,11 @@ def _aligned_rmse(pair: ViewPair, homography: np.ndarray) -> float:
 
 
 def match_pair(
-    descriptor: Descriptor, pair: ViewPair, observation: Observation, matcher: Matcher
+    descriptor: Method, pair: ViewPair, observation: Observation, matcher: Matcher
 ) -> PairMatches:
-    """Describe the keypoints of both views and match them."""
+    """Describe the keypoints of both views and match them; a system matches the images."""
+    if isinstance(descriptor, System):
+        return match_images(descriptor, pair)
     return match_described(describe_pair(descriptor, pair, observation), pair, observation, matcher)
 
 
@@ -387,6 +396,22 @@ def match_described(
     )
 
 
+def match_images(system: System, pair: ViewPair) -> PairMatches:
+    """Match the views by a system, and measure each match's distance from its true place.
+
+    A score s takes the place of the ratio 1 − s.
+    """
+    started = time.perf_counter()
+    points1, points2, scores = system.match(pair.image1, pair.image2)
+    match_ms = 1e3 * (time.perf_counter() - started)
+    seen = in_front(points1, pair.homography, pair.size1)
+    errors_px = np.where(seen, match_errors(points1, points2, pair.homography), np.inf)
+    points1, points2 = read_only(points1), read_only(points2)
+    return PairMatches(
+        points1, points2, 1 - scores, errors_px, float("nan"), match_ms, own_keypoints=True
+    )
+
+
 def oracle_matches(pair: ViewPair, observation: Observation) -> PairMatches:
     """All true matches of the keypoints: what an ideal descriptor would find."""
     seen = np.flatnonzero(observation.seen1)
@@ -432,8 +457,8 @@ def evaluate_matches(
 
     Args:
         pair: the views and the truth.
-        observation: their keypoints.
-        matches: of a descriptor.
+        observation: their keypoints; those of a system are not known, and their columns are NaN.
+        matches: of a descriptor or a system.
         estimators: by name.
         factors: by estimator, how many times the predicted corner error bounds the true one.
     """
@@ -452,7 +477,8 @@ def evaluate_matches(
         started = time.perf_counter()
         estimate = estimate_from(estimator, matches)
         estimate_ms = 1e3 * (time.perf_counter() - started)
-        status = "no_keypoints" if observation.lacks_keypoints else estimate.status
+        lacking = observation.lacks_keypoints and not matches.own_keypoints
+        status = "no_keypoints" if lacking else estimate.status
         rows.append(
             shared
             | {"estimator": name, "status": status, "estimate_ms": estimate_ms}
@@ -468,11 +494,12 @@ def evaluate_matches(
 
 def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, Any]:
     count = len(matches.errors_px)
-    repeatable = observation.repeatable
+    known = len(observation.keypoints1), len(observation.keypoints2), observation.repeatable
+    keypoints1, keypoints2, repeatable = [np.nan] * 3 if matches.own_keypoints else known
     correct = {t: int((matches.errors_px <= t).sum()) for t in (1, 3, 5)}
     return {
-        "keypoints_1": len(observation.keypoints1),
-        "keypoints_2": len(observation.keypoints2),
+        "keypoints_1": keypoints1,
+        "keypoints_2": keypoints2,
         "repeatable": repeatable,
         "match_count": count,
         "correct_3px": correct[3],

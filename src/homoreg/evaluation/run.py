@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from homoreg.aggregates import clipped_log10, summarize
 from homoreg.descriptors.checkpoint import read_checkpoint
-from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.loading import load_descriptor
 from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import MatchingQuality
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.journal import Journal
+from homoreg.evaluation.pair import Method
 from homoreg.evaluation.reruns import Reruns
 from homoreg.evaluation.shift import shift_response
 from homoreg.evaluation.table import (
@@ -121,7 +121,7 @@ def evaluate_run(
 
 def evaluate_into(
     folder: Path,
-    descriptors: Sequence[Descriptor],
+    descriptors: Sequence[Method],
     benchmark: Benchmark,
     protocol: EvaluationProtocol,
     calibration: Calibration,
@@ -130,7 +130,7 @@ def evaluate_into(
     oracle: bool = False,
     journal: Journal | None = None,
 ) -> tuple[pd.DataFrame, Details]:
-    """Evaluate descriptors and write ``evaluation/``.
+    """Evaluate descriptors and systems and write ``evaluation/``.
 
     It holds ``<benchmark>.csv``, ``summary.json`` and, unless it is empty, ``calibration.json``.
 

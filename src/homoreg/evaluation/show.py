@@ -71,7 +71,7 @@ def print_summary(
         HOMOGRAPHIES,
     )
     _print(
-        "Matches: MMA @px of mutual nearest neighbors; precision at equal recall, 3 px",
+        "Matches: MMA @px of mutual neighbors or a system's matches; precision at equal recall",
         sorted(details["matching"], key=lambda entry: -entry["mma"]["3px"]),
         MATCHES,
     )
@@ -105,5 +105,7 @@ def _print(title: str, entries: Sequence[dict[str, Any]], columns: Columns) -> N
         name = label(entry) + (" *" if entry["descriptor"] in CONTROLS else "")
         groups = {f"  {n} ({e['pairs']})": e for n, e in entry.get("groups", {}).items()}
         for line, part in {name: entry, **groups}.items():
-            table.add_row(line, *estimator, *(show(part) for show in columns.values()))
+            # A system has no recall, since its keypoints are not known.
+            cells = (show(part).replace("nan", "–") for show in columns.values())
+            table.add_row(line, *estimator, *cells)
     Console(width=max(Console().width, WIDTH)).print(table)

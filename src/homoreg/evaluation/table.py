@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 
 from homoreg.aggregates import failed, summarize
 from homoreg.data.manifest import PairManifest
-from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.calibration import Calibration
@@ -20,6 +19,7 @@ from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.pair import (
     DescribedViews,
     Matcher,
+    Method,
     Observation,
     PairDescriptors,
     PairMatches,
@@ -27,9 +27,11 @@ from homoreg.evaluation.pair import (
     describe_pair,
     evaluate_matches,
     match_described,
+    match_images,
     observe,
     oracle_matches,
 )
+from homoreg.evaluation.systems import System
 from homoreg.files import atomic_path, reading, write_json
 from homoreg.geometry import Estimator, folds
 from homoreg.matching import CachedDetector, Detector, RatioMatcher, ShiTomasi
@@ -37,6 +39,8 @@ from homoreg.metrics import ADDED_LATER, COLUMNS, METRICS
 
 log = logging.getLogger(__name__)
 
+# Whole numbers that may be missing: of a baseline, or of a system.
+WHOLE = dict.fromkeys(("seed", "keypoints_1", "keypoints_2", "repeatable"), "Int64")
 ORACLE = {"descriptor": "oracle", "regularizer": "", "seed": None}
 
 
@@ -45,8 +49,8 @@ class EvaluationProtocol:
     """How pairs are evaluated, the same for every descriptor.
 
     Attributes:
-        detector: keypoints of an image; detects once in each, whoever asks.
-        matcher: matches of two sets of descriptors.
+        detector: keypoints of an image; detects once in each, whoever asks. Systems have their own.
+        matcher: matches of two sets of descriptors; systems have their own.
         estimators: homographies from the same matches, by name.
     """
 
@@ -80,28 +84,30 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True)
 class PairEvaluation:
-    """What a descriptor's rows on one pair were computed from.
+    """What the rows of a descriptor or system on one pair were computed from.
 
     Attributes:
         model: ``descriptor``, ``regularizer`` and ``seed`` of its rows.
         pair: the views and the truth.
         observation: the keypoints.
-        descriptors: of these keypoints.
+        descriptors: of these keypoints; None for a system.
         matches: those that the rows are about.
         protocol: detector, matcher and estimators.
-        estimators: those of the protocol with the ratios of this descriptor.
+        estimators: those of the protocol with the ratios chosen for this model.
     """
 
     model: Mapping[str, Any]
     pair: ViewPair
     observation: Observation
-    descriptors: PairDescriptors
+    descriptors: PairDescriptors | None
     matches: PairMatches
     protocol: EvaluationProtocol
     estimators: Mapping[str, Estimator]
 
     def match(self, matcher: Matcher) -> PairMatches:
-        """Matches of the same descriptors by another matcher."""
+        """Matches of the same descriptors by another matcher; a system has no others."""
+        if self.descriptors is None:
+            return self.matches
         return match_described(self.descriptors, self.pair, self.observation, matcher)
 
 
@@ -118,7 +124,7 @@ class Recorder(Protocol):
 
 
 def evaluate_manifest(
-    descriptors: Descriptor | Sequence[Descriptor],
+    descriptors: Method | Sequence[Method],
     manifest: PairManifest | str | Path,
     protocol: EvaluationProtocol | None = None,
 ) -> pd.DataFrame:
@@ -127,7 +133,7 @@ def evaluate_manifest(
 
 
 def evaluate_benchmark(
-    descriptors: Descriptor | Sequence[Descriptor],
+    descriptors: Method | Sequence[Method],
     benchmark: Benchmark,
     protocol: EvaluationProtocol | None = None,
     recorders: Sequence[Recorder] = (),
@@ -136,13 +142,13 @@ def evaluate_benchmark(
     calibration: Calibration | None = None,
     journal: Journal | None = None,
 ) -> pd.DataFrame:
-    """Evaluate descriptors on every pair of a benchmark.
+    """Evaluate descriptors and systems on every pair of a benchmark.
 
     Each pair is read and detected in once, networks of one window share their patches, and a view
     that the next pairs have as well is described once.
 
     Args:
-        descriptors: one or several.
+        descriptors: one or several, systems included.
         benchmark: the pairs.
         protocol: detector, matcher and estimators; :meth:`EvaluationProtocol.default` by default.
         recorders: collect what the table has no column for; nothing is described again for them.
@@ -202,7 +208,7 @@ def evaluate_benchmark(
     return table
 
 
-def distinct_identities(descriptors: Sequence[Descriptor]) -> list[dict[str, Any]]:
+def distinct_identities(descriptors: Sequence[Method]) -> list[dict[str, Any]]:
     """The id columns of each descriptor; HomoregError for two that are the same."""
     models = [identity(descriptor) for descriptor in descriptors]
     for model in models:
@@ -212,16 +218,16 @@ def distinct_identities(descriptors: Sequence[Descriptor]) -> list[dict[str, Any
 
 
 def pair_evaluations(
-    descriptors: Sequence[Descriptor],
+    descriptors: Sequence[Method],
     pair: ViewPair,
     protocol: EvaluationProtocol,
     calibration: Calibration,
     views: DescribedViews,
 ) -> Iterator[PairEvaluation]:
-    """The matches of every descriptor on one pair, which is detected in once.
+    """The matches of every descriptor and system on one pair, which is detected in once.
 
     Args:
-        descriptors: with different names.
+        descriptors: with different names, systems included.
         pair: the views.
         protocol: detector, matcher and estimators.
         calibration: ratios of the estimators.
@@ -230,8 +236,12 @@ def pair_evaluations(
     observation = observe(pair, protocol.detector)
     for descriptor in descriptors:
         model = identity(descriptor)
-        described = describe_pair(descriptor, pair, observation, views)
-        matches = match_described(described, pair, observation, protocol.matcher)
+        described = None
+        if isinstance(descriptor, System):
+            matches = match_images(descriptor, pair)
+        else:
+            described = describe_pair(descriptor, pair, observation, views)
+            matches = match_described(described, pair, observation, protocol.matcher)
         estimators = calibration.estimators(label(model), protocol.estimators)
         yield PairEvaluation(model, pair, observation, described, matches, protocol, estimators)
 
@@ -258,7 +268,7 @@ def make_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """
     for row in rows:
         check_columns("a row", row, COLUMNS)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(WHOLE)
 
 
 def check_columns(what: str, columns: Any, required: Sequence[str]) -> None:
@@ -308,8 +318,8 @@ def ranked_pairs(table: pd.DataFrame, estimator: str) -> list[str]:
     return order.index.tolist()
 
 
-def identity(descriptor: Descriptor) -> dict[str, Any]:
-    """The id columns of a descriptor: only a trained network has a regularizer and a seed."""
+def identity(descriptor: Method) -> dict[str, Any]:
+    """The id columns of a descriptor or system; a trained network has a regularizer and a seed."""
     return {
         "descriptor": descriptor.name,
         "regularizer": getattr(descriptor, "regularizer", ""),
@@ -363,7 +373,7 @@ def write_summary(
 
 
 def read_evaluation(path: str | Path) -> pd.DataFrame:
-    """A table as it was written: ids stay text, empty names stay empty, seeds whole numbers.
+    """A table as it was written: ids stay text, empty names stay empty, counts are whole.
 
     An older table may lack the metrics of :data:`homoreg.metrics.ADDED_LATER`.
 
@@ -374,7 +384,7 @@ def read_evaluation(path: str | Path) -> pd.DataFrame:
     with reading(path, "an evaluation's table"):
         table = pd.read_csv(
             path,
-            dtype={name: str for name in COLUMNS if name not in numbers} | {"seed": "Int64"},
+            dtype={name: str for name in COLUMNS if name not in numbers} | WHOLE,
             keep_default_na=False,
             na_values={name: ["", "nan"] for name in numbers},
         )

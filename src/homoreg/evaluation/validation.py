@@ -18,11 +18,16 @@ import numpy as np
 from homoreg.aggregates import clipped_log10
 from homoreg.data.datamodule import validation_photos
 from homoreg.data.manifest import PairManifest
-from homoreg.descriptors.descriptor import Descriptor
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
 from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration, Key
 from homoreg.evaluation.journal import Journal
-from homoreg.evaluation.pair import DescribedViews, ViewPair, condition_estimate, estimate_from
+from homoreg.evaluation.pair import (
+    DescribedViews,
+    Method,
+    ViewPair,
+    condition_estimate,
+    estimate_from,
+)
 from homoreg.evaluation.table import (
     EvaluationProtocol,
     PairEvaluation,
@@ -43,7 +48,7 @@ Measured = list[tuple[str, str, list[Any]]]
 
 
 def calibrate_on_validation_photos(
-    descriptors: Sequence[Descriptor],
+    descriptors: Sequence[Method],
     data: Mapping[str, Any],
     count: int,
     protocol: EvaluationProtocol,
@@ -105,7 +110,7 @@ def _benchmark(
 
 
 def calibrate(
-    descriptors: Sequence[Descriptor],
+    descriptors: Sequence[Method],
     tuning: Benchmark,
     calibration: Benchmark,
     protocol: EvaluationProtocol,
@@ -119,7 +124,7 @@ def calibrate(
     that their bounds rest on all pairs.
 
     Args:
-        descriptors: those to be evaluated.
+        descriptors: those to be evaluated, systems included.
         tuning: pairs that choose the ratios.
         calibration: pairs of other photographs.
         protocol: detector, matcher and estimators of the evaluation.
