@@ -3,12 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from homoreg.geometry import (
-    conditioning,
-    corner_error_rms,
-    dlt_homography,
-    transform_points,
-)
+from homoreg.geometry import conditioning, corner_error_rms, dlt_homography, transform_points
 from homoreg.plotting import arm_styles
 from homoreg.study.conditioning import (
     PREDICTORS,

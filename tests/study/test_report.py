@@ -141,7 +141,7 @@ def test_a_run_without_evaluation_still_has_its_losses(tmp_path: Path, make_run:
     index = _report(run, run / "report")
     assert "run has no table of the benchmark" in Page(index).text
     assert {p.stem for p in index.parent.glob("tables/*")} == {
-        *("protocols", "runs", "cost", "training", "training_arms", "epochs", "loss"),
+        *("protocols", "runs", "cost", "training", "training_arms", "epochs", "loss")
     }
 
 

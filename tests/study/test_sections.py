@@ -241,7 +241,7 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     assert "Under dlt " in text
     assert f"rootsift {10 ** own['magsac', 'rootsift']:.2f} px" in text
     assert list(tables(section)["answer"].cells["model"]) == [
-        *("none", "l2", "dropout", "rootsift", "untrained"),
+        *("none", "l2", "dropout", "rootsift", "untrained")
     ]
     figure = figures(section)["primary"].draw()
     labels = figure.axes[0].get_legend_handles_labels()[1]

@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 
 from homoreg.study.analysis import analysis_of, primary_estimator
-from homoreg.study.arms import (
-    describe_settings,
-    distinguishing_settings,
-    name_arms,
-    sort_models,
-)
+from homoreg.study.arms import describe_settings, distinguishing_settings, name_arms, sort_models
 from homoreg.study.tables import over_seeds
 
 # Options of which several values are doses.
