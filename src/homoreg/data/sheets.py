@@ -15,6 +15,8 @@ from homoreg.plotting import ACCENT, INK, save_figure
 
 PAIRS = 6
 BARE: dict[str, Any] = {"xticks": [], "yticks": [], "frame_on": False}  # of axes
+# No layout engine, whatever the style asks for: engines measure every title, which takes longest.
+FIXED: dict[str, Any] = {"layout": "none"}
 
 
 def write_pair_sheet(path: Path, manifest: PairManifest, seed: int) -> None:
@@ -31,11 +33,10 @@ def write_pair_sheet(path: Path, manifest: PairManifest, seed: int) -> None:
     count = min(PAIRS, len(manifest))
     chosen = np.sort(keyed_rng(seed, "sheet").permutation(len(manifest))[:count])
     rows = max(1, -(-count // 2))
-    figure = Figure(figsize=(14, 2.9 * rows))
+    figure = Figure(figsize=(14, 2.9 * rows), **FIXED)
     axes = figure.subplots(rows, 4, squeeze=False, subplot_kw=BARE)
     for (left, right), index in zip(axes.reshape(-1, 2), chosen, strict=False):
         _draw_pair(left, right, manifest.pairs[index])
-    # Much faster than a layout that measures every title.
     figure.subplots_adjust(0.005, 0.01, 0.995, 0.94, wspace=0.02, hspace=0.2)
     save_figure(figure, path, dpi=90)
 
@@ -75,7 +76,7 @@ def patch_sheet(
         labels: ``(N,)``; > 0 for pairs that correspond.
         rows: rows of each kind, three pairs a row.
     """
-    figure = Figure(figsize=(11, 0.9 * rows + 0.5), dpi=80)
+    figure = Figure(figsize=(11, 0.9 * rows + 0.5), dpi=80, **FIXED)
     kinds = (("same place (+1)", INK, labels > 0), ("another place (−1)", ACCENT, labels <= 0))
     axes = figure.subplots(1, 2, subplot_kw=BARE)
     for axis, (title, color, chosen) in zip(axes, kinds, strict=True):
