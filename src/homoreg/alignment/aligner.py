@@ -17,6 +17,7 @@ from homoreg.evaluation.calibration import Bound
 from homoreg.evaluation.pair import (
     Matcher,
     PointMatches,
+    condition_estimate,
     describe_view,
     estimate_from,
     read_only,
@@ -24,7 +25,6 @@ from homoreg.evaluation.pair import (
 from homoreg.geometry import (
     Estimate,
     Estimator,
-    conditioning,
     quarter_turn,
     resized_covariance,
     resized_homography,
@@ -233,15 +233,7 @@ def _in_full(
     The noise of a keypoint is assumed to be of equal size in both photographs at the working size.
     """
     assert estimate.homography is not None
-    used = estimate.inliers
-    numbers = conditioning(
-        matches.points1[used],
-        matches.points2[used],
-        estimate.homography,
-        view1.working_size,
-        estimate.configuration,
-        estimate.covariance,
-    )
+    numbers = condition_estimate(matches, estimate, view1.working_size)
     sizes = (view1.working_size, view1.size, view2.working_size, view2.size)
     homography = resized_homography(estimate.homography, *sizes)
     covariance = resized_covariance(numbers.covariance, *sizes)

@@ -163,7 +163,7 @@ def _solve(
     factor: float,
 ) -> Solved:
     estimate = estimate_from(estimator, matches)
-    numbers = condition_estimate(pair, matches, estimate)
+    numbers = condition_estimate(matches, estimate, pair.size1)
     failure = "" if estimate.status == "ok" else estimate.status.replace("_", " ")
     if observation.lacks_keypoints and not matches.own_keypoints:
         failure = "no keypoints"

@@ -509,15 +509,16 @@ def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, 
     }
 
 
-def condition_estimate(pair: ViewPair, matches: PairMatches, estimate: Estimate) -> Conditioning:
-    """The conditioning of the points that the final solve used."""
+def condition_estimate(
+    matches: PointMatches, estimate: Estimate, size1: tuple[int, int]
+) -> Conditioning:
+    """The conditioning of the points that the final solve used; ``size1`` is that of view 1."""
     used = estimate.inliers
-    points1, points2 = matches.points1[used], matches.points2[used]
     return conditioning(
-        points1,
-        points2,
+        matches.points1[used],
+        matches.points2[used],
         estimate.homography,
-        pair.size1,
+        size1,
         estimate.configuration,
         estimate.covariance,
     )
@@ -538,7 +539,7 @@ def _estimate_columns(
 ) -> dict[str, Any]:
     """Errors, conditioning and pictures; an infinite error and NaN without an estimate."""
     H = estimate.homography
-    numbers = condition_estimate(pair, matches, estimate)
+    numbers = condition_estimate(matches, estimate, pair.size1)
     aligned = compare_aligned(pair.image1, pair.image2, H)
     return {
         "corner_error_px": corner_error(H, pair.homography, pair.size1),

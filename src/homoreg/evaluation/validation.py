@@ -191,7 +191,8 @@ def _scores(evaluation: PairEvaluation, estimator: Estimator) -> list[tuple[floa
     """True over predicted RMS corner error and the pair's photo; empty without a prediction."""
     pair = evaluation.pair
     estimate = estimate_from(estimator, evaluation.matches)
-    predicted = condition_estimate(pair, evaluation.matches, estimate).predicted_corner_error_px
+    numbers = condition_estimate(evaluation.matches, estimate, pair.size1)
+    predicted = numbers.predicted_corner_error_px
     if not 0 < predicted < math.inf:
         return []
     true = corner_error_rms(estimate.homography, pair.homography, pair.size1)

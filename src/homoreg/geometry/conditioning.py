@@ -64,7 +64,6 @@ class Conditioning:
         singular_values: ``(9,)`` of the Hartley-normalized matrix, descending.
         degeneracy: see :attr:`Configuration.degeneracy`.
         folds: the horizon of the homography touches view 1.
-        few_matches: N < 12, where 95 % ellipses with the normal quantile are too small.
         covariance: ``(9, 9)`` of h (H row by row, in the scale given), in the directions orthogonal
             to h.
         corner_covariances: ``(4, 2, 2)`` px² of view 1's corners in view 2.
@@ -81,7 +80,6 @@ class Conditioning:
     singular_values: Array
     degeneracy: Degeneracy
     folds: bool
-    few_matches: bool
     covariance: Array
     corner_covariances: Array
 
@@ -122,7 +120,7 @@ def conditioning(
         dop = predicted_px = np.inf
         if determined:
             noise_px = noise_level(matches.points1, matches.points2, homography, matches.weights)
-            unit = _unit_covariance(matches, homography)
+            unit = homography_covariance(matches, homography)
             dop = dilution_of_precision(corner_covariances(homography, unit, size1))
             plugin = covariance == "plugin"
             spread = noise_px**2 * unit if plugin else _sandwich_covariance(matches, homography)
@@ -143,7 +141,6 @@ def conditioning(
         singular_values=values,
         degeneracy=matches.degeneracy,
         folds=homography is not None and folds(homography, size1),
-        few_matches=count < FEW_MATCHES,
         covariance=spread,
         corner_covariances=corners,
     )
@@ -212,18 +209,14 @@ def noise_level(
     return float(correction * np.sqrt((scores**2).sum() / freedom) / slope)
 
 
-def homography_covariance(points1: ArrayLike, points2: ArrayLike, homography: ArrayLike) -> Array:
+@np.errstate(all="ignore")
+def homography_covariance(matches: Configuration, homography: ArrayLike) -> Array:
     """Covariance ``(9, 9)`` of h for one pixel of noise in each coordinate of both views.
 
     ``Q (Qᵀ M Q)⁻¹ Qᵀ`` with ``M = Σ Jᵢᵀ Sᵢ⁻¹ Jᵢ`` and Q the complement of h. M in pixels has a
     condition number near 1e12, so a square root of it is solved in normalized coordinates and the
     result transformed back.
     """
-    return _unit_covariance(Configuration(points1, points2), homography)
-
-
-@np.errstate(all="ignore")
-def _unit_covariance(matches: Configuration, homography: ArrayLike) -> Array:
     normalized = _normalized(matches, homography)
     # Residuals in normalized coordinates are those in pixels times the scale of transform2.
     whiteners = _whiteners(matches.points1, homography) / matches.view2[1][0, 0]
