@@ -221,6 +221,17 @@ def mean_matching_accuracy(errors: Sequence[ArrayLike], thresholds: Sequence[flo
     return np.mean(shares, axis=0).tolist()
 
 
+def finite_mean(values: ArrayLike) -> float:
+    """The mean of the values that are finite; NaN without any.
+
+    >>> finite_mean([1.0, float("nan"), 3.0])
+    2.0
+    """
+    array = np.asarray(values, np.float64)
+    finite = array[np.isfinite(array)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
 def quartiles(values: ArrayLike) -> tuple[float, float, float]:
     """First quartile, median and third quartile, linearly interpolated; infinities are numbers.
 

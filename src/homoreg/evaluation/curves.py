@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from homoreg.aggregates import mean_matching_accuracy
+from homoreg.aggregates import finite_mean, mean_matching_accuracy
 from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair
 from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, arm, label
 from homoreg.geometry import transform_points
@@ -156,8 +156,8 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
         "pairs": len(pairs),
         "nearest_neighbors": len(ratios),
         "mma": {f"{t}px": share for t, share in zip(MMA_THRESHOLDS_PX, mma, strict=True)},
-        "matching_score": _mean([pair.matching_score for pair in pairs]),
-        "repeatability": _mean([pair.repeatability for pair in pairs]),
+        "matching_score": finite_mean([pair.matching_score for pair in pairs]),
+        "repeatability": finite_mean([pair.repeatability for pair in pairs]),
         "average_precision": average_precision(ratios, correct, repeatable),
         "precision_at_recall": {
             f"{recall:g}": precision_at_recall(ratios, correct, repeatable, recall)
@@ -170,12 +170,6 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
             "matches": kept.tolist(),
         },
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    """The mean over the pairs for which the value is defined."""
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
 
 
 def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) -> float:

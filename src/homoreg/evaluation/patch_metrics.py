@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from torchmetrics.functional.classification import binary_average_precision
 
+from homoreg.aggregates import finite_mean
 from homoreg.descriptors.descriptor import Descriptor, keypoints_for
 from homoreg.descriptors.metrics import alignment, effective_rank, fpr_at_recall, uniformity
 from homoreg.errors import HomoregError
@@ -145,7 +146,7 @@ def patch_metrics(
         fpr95_other_photo=_fpr95(positive, other_photo),
         average_precision_same_photo=_average_precision(positive, same_photo),
         average_precision_other_photo=_average_precision(positive, other_photo),
-        nearest_neighbor_accuracy=_mean(nearest),
+        nearest_neighbor_accuracy=finite_mean(nearest),
         alignment=alignment(unit1, unit2).item(),
         uniformity=uniformity(unit1).item() if several else float("nan"),
         effective_rank=effective_rank(unit1).item() if several else float("nan"),
@@ -294,12 +295,6 @@ def _describe(
         same_photo=np.where(negatives >= 0, drawn, np.nan),
         nearest=nearest_is_right(distances, candidates),
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    """Of the values that exist; NaN without any."""
-    existing = values[np.isfinite(values)]
-    return float(existing.mean()) if existing.size else float("nan")
 
 
 def _fpr95(positive: np.ndarray, negative: np.ndarray) -> float:

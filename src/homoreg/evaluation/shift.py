@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from homoreg.aggregates import quartiles
+from homoreg.aggregates import finite_mean, quartiles
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.errors import HomoregError
 from homoreg.evaluation.patch_metrics import describe_finite, unit_length
@@ -123,7 +123,7 @@ def shift_response(
         images=len(at_points),
         points=sum(map(len, at_points)),
         shift_px=tuple(shifts.tolist()),
-        mean=tuple(float(row.mean()) if row.size else np.nan for row in existing),
+        mean=tuple(map(finite_mean, existing)),
         quartile_1=tuple(spread[0] for spread in spreads),
         median=tuple(spread[1] for spread in spreads),
         quartile_3=tuple(spread[2] for spread in spreads),
@@ -158,9 +158,9 @@ def _unrelated(at_points: list[np.ndarray]) -> float:
     if len(at_points) < 2:
         return float("nan")
     following = at_points[1:] + at_points[:1]
-    cosines = np.concatenate([(a @ b.T).ravel() for a, b in zip(at_points, following, strict=True)])
-    existing = cosines[np.isfinite(cosines)]
-    return float(existing.mean()) if existing.size else float("nan")
+    return finite_mean(
+        np.concatenate([(a @ b.T).ravel() for a, b in zip(at_points, following, strict=True)])
+    )
 
 
 def shift_figure(responses: Sequence[ShiftResponse]) -> Figure:
