@@ -72,6 +72,7 @@ class PairManifest:
         with reading(path, "a manifest of pairs"):
             data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
+        enabled = gc.isenabled()
         gc.disable()  # it would traverse the growing list again and again
         try:
             if data.lstrip()[:1] == b"[":
@@ -82,7 +83,8 @@ class PairManifest:
             pairs = _pairs(path, content["pairs"], warp.get("border", "reflect"))
             return cls(path, pairs, digest, content["seed"], warp)
         finally:
-            gc.enable()
+            if enabled:
+                gc.enable()
 
     def require_homographies(self) -> "PairManifest":
         """Return the manifest itself.
