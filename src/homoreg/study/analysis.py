@@ -52,7 +52,8 @@ class Analysis:
         protocol: under whose name the run counts.
         kappa: the column read as κ.
         error: the column read as the alignment error.
-        drop_failures: leave out pairs without an estimate, as the original study did.
+        drop_failures: leave out pairs without an estimate, as the original study did; it kept
+            estimates that fold the view, which it did not check.
         max_kappa: leave out pairs with a larger κ, as the original study did; ``None`` keeps all.
         estimators: in the order of their importance; the first one that was evaluated is primary.
         outcomes: in the order of their importance, keys of
@@ -84,7 +85,7 @@ class Analysis:
         """The rows that count; all of them under the corrected protocol."""
         keep = pd.Series(True, index=rows.index)
         if self.drop_failures:
-            keep &= rows["status"] == "ok"
+            keep &= rows["status"].isin(["ok", "folded"])
         if self.max_kappa is not None:
             keep &= ~(rows[self.kappa] > self.max_kappa)
         return rows[keep]
@@ -111,7 +112,7 @@ def left_out(analysis: Analysis, rows: pd.DataFrame) -> str:
     dropped = len(rows) - len(analysis.apply(rows))
     if not dropped:
         return ""
-    reasons = ["failures"] if analysis.drop_failures else []
+    reasons = ["pairs without an estimate"] if analysis.drop_failures else []
     if analysis.max_kappa is not None:
         reasons.append(f"κ > {analysis.max_kappa:.0e}".replace("e+0", "e"))
     return f"As in the study, {' and '.join(reasons)} are left out: {dropped} of {len(rows)} rows."
