@@ -191,6 +191,15 @@ def counted(count: int | str, noun: str) -> str:
     return f"{count} {noun}{'' if str(count) == '1' else 's'}"
 
 
+def listed(words: Iterable[str]) -> str:
+    """
+    >>> listed(["dlt"]), listed(["dlt", "magsac", "ransac"])
+    ('dlt', 'dlt, magsac and ransac')
+    """
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def span(counts: Iterable[int]) -> str:
     """The least and the greatest of several counts.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from homoreg.study.arms import order_arms, protocol_label
 from homoreg.study.comparisons import identify_pairs
 from homoreg.study.data import MANY_ARMS, StudyData
-from homoreg.study.document import Section, counted, escape, span
+from homoreg.study.document import Section, counted, escape, listed, span
 from homoreg.study.render import write_sections
 from homoreg.study.sections.accuracy import accuracy, best_epoch, stability, uncertainty
 from homoreg.study.sections.claims import claim_statements, claims
@@ -65,20 +65,20 @@ def lead(study: StudyData) -> str:
         by_seeds: dict[str, list[str]] = {}
         for arm in order_arms(done["arm"]):
             by_seeds.setdefault(seeds[arm], []).append(escape(arm))
-        listed = [
+        groups = [
             f"{', '.join(arms)} ({counted(count, 'seed')})" for count, arms in by_seeds.items()
         ]
-        text += f": {'; '.join(listed)}"
+        text += f": {'; '.join(groups)}"
     text += (
-        f", under {' and under '.join(map(protocol_label, study.protocols))}. An arm is a "
+        f", under {listed(map(protocol_label, study.protocols))}. An arm is a "
         "regularizer with its options; the arms of a seed are trained alike."
     )
     if len(rows):
+        pairs = rows.groupby("protocol")["pair_id"].nunique()
         text += (
             " They are compared by the homographies estimated from their matches, with "
-            f"{' and '.join(rows['estimator'].unique())}, on "
-            f"{counted(rows['pair_id'].nunique(), 'pair')} of the benchmark "
-            f"{', '.join(rows['benchmark'].unique())}."
+            f"{listed(rows['estimator'].unique())}, on {counted(span(pairs), 'pair')} of the "
+            f"benchmark {', '.join(rows['benchmark'].unique())}."
         )
     return text
 

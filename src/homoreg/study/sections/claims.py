@@ -101,7 +101,7 @@ def _notes(study: StudyData, whole: list[str], statements: pd.DataFrame) -> list
             else "all matches that the solve used, right or wrong"
         )
         notes.append(f"{text} κ is `{kappa}`, of {points}.")
-    for protocol in PROTOCOLS.keys() - set(map(base_protocol, whole)):
+    for protocol in PROTOCOLS.keys() - set(map(base_protocol, study.protocols)):
         name = {"corrected": "study"}.get(protocol, protocol)
         notes.append(
             f"{capitalized(PROTOCOLS[protocol])} has not been run here: `python -m homoreg.train "
