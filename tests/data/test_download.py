@@ -21,6 +21,8 @@ from homoreg.data.warp import Warp
 from homoreg.errors import HomoregError
 
 JPEG = encode_jpeg(chelsea(), 90)
+STALL_S = 3.0  # of a response that does not go on
+PATIENCE_S = 1.0  # long enough for a machine that is busy with other tests
 
 
 class Server:
@@ -104,7 +106,7 @@ class Server:
             request.end_headers()
             request.wfile.write(JPEG[:1000])
             request.wfile.flush()
-            time.sleep(1.0)
+            time.sleep(STALL_S)
         else:
             self.send(request, JPEG)
 
@@ -132,7 +134,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def download(server: Server, cache: Path, **options: float) -> Download:
-    quick = {"tries": 3, "timeout_s": 0.3, "backoff_s": 0.01} | options
+    quick = {"tries": 3, "timeout_s": 10.0, "backoff_s": 0.01} | options
     return Download(server.url, cache, **quick)  # type: ignore[arg-type]
 
 
@@ -148,7 +150,8 @@ def download(server: Server, cache: Path, **options: float) -> Download:
 )
 def test_the_whole_photo_arrives(server: Server, tmp_path: Path, kind: str, requests: int) -> None:
     name = f"{kind}-1.jpg"
-    assert download(server, tmp_path / "cache").read(name) == JPEG
+    options = {"timeout_s": PATIENCE_S} if kind == "stalled" else {}
+    assert download(server, tmp_path / "cache", **options).read(name) == JPEG
     assert server.asked[name] == requests
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [name]
     # It is not requested again.
@@ -225,7 +228,7 @@ def test_prepare_over_http(server: Server, tmp_path: Path) -> None:
         url=server.url,
         cache=str(tmp_path / "cache"),
         tries=2,
-        timeout_s=0.3,
+        timeout_s=PATIENCE_S,
         train_list=str(tmp_path / "train.txt"),
         eval_list=str(tmp_path / "eval.txt"),
     )
