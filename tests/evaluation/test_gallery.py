@@ -253,10 +253,15 @@ def test_headings_are_clicked_and_pairs_opened_stepped_and_closed(
         note("closed", !viewer.open + location.hash)
         const requests = performance.getEntriesByType("resource").map(entry => entry.name)
         note("requests", requests.join(" "))
-        location.hash = "pair-000003"
+        follow()
       },
-      () => note("linked", viewer.open + find("viewer-title").textContent),
     ]
+    // The event of closing may come late, and takes the pair out of the address.
+    const follow = () => {
+      if (viewer.open) return note("linked", find("viewer-title").textContent)
+      location.hash = "pair-000003"
+      setTimeout(follow, 50)
+    }
     const run = () => { const step = steps.shift(); if (step) { step(); setTimeout(run, 50) } }
     addEventListener("load", run)
     """
@@ -272,7 +277,7 @@ def test_headings_are_clicked_and_pairs_opened_stepped_and_closed(
     assert body["data-next"] == f"Pair {second}"
     assert body["data-closed"].startswith("true#")
     assert "pair-" not in body["data-closed"]
-    assert body["data-linked"] == "truePair 000003"
+    assert body["data-linked"] == "Pair 000003"
     assert all(name.startswith("file:") for name in body["data-requests"].split())
 
 
