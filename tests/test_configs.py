@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -202,7 +203,8 @@ def test_a_sweep_composes_each_override_beforehand_and_not_every_job() -> None:
     loader = SimpleNamespace(
         load_sweep_config=lambda master_config, sweep_overrides: tried.append(sweep_overrides)
     )
-    sweeper.hydra_context = SimpleNamespace(config_loader=loader)  # type: ignore[assignment]
+    context: Any = SimpleNamespace(config_loader=loader)
+    sweeper.hydra_context = context
     everything = jobs("study")
     sweeper.validate_batch_is_legal(everything)
     assert {option for job in tried for option in job} == {o for job in everything for o in job}

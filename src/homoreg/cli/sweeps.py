@@ -111,9 +111,9 @@ def jobs_in(folder: Path) -> Iterator[RunFolder]:
     """The jobs in a sweep's folder, of any start, but for those of another version."""
     for file in sorted(folder.glob("*/run.json")):
         run = RunFolder(file.parent)
-        with suppress(HomoregError):
-            run.record  # noqa: B018 (raises for another version)
-            yield run
+        with suppress(HomoregError):  # a record of another version
+            if run.record:
+                yield run
 
 
 def close_sweeps(sweeps: Iterable[SweepRecorder], errors: Iterable[Exception]) -> None:

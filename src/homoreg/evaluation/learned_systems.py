@@ -186,7 +186,8 @@ def read_weights(package: str, file: str) -> dict[str, Any]:
 def build_lightglue(features: str, state: dict[str, Any]) -> nn.Module:
     """kornia's LightGlue for one network's features, with weights of its authors' naming."""
     options = {k: v for k, v in feature.LightGlue.features[features].items() if k != "weights"}
-    lightglue = feature.LightGlue(None, **options)  # type: ignore[arg-type]  # no download
+    no_download: Any = None  # which kornia takes, although its annotation says otherwise
+    lightglue = feature.LightGlue(no_download, **options)
     renamed = {
         re.sub(r"^(self|cross)_attn\.(\d+)", r"transformers.\2.\1_attn", key): value
         for key, value in ((key.removeprefix("matcher."), value) for key, value in state.items())
