@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from skimage import data as photographs
 
 from homoreg.data import cut_patches
-from homoreg.data.device import cut_patches_on_device, resizing_weights
+from homoreg.data.device import cut_patches_on_device, packed, resizing_weights
 
 PHOTO = cv2.resize(photographs.astronaut(), (120, 90), interpolation=cv2.INTER_AREA)
 
 
 def on_device(points: np.ndarray, support: int, size: int) -> np.ndarray:
     """Cut from PHOTO, which lies behind some other pixels."""
-    pixels = torch.from_numpy(np.concatenate([np.arange(77, dtype=np.uint8), PHOTO.ravel()]))
+    before = np.arange(77 * 3, dtype=np.uint8).reshape(77, 3)
+    pixels = packed(torch.from_numpy(np.concatenate([before, PHOTO.reshape(-1, 3)])))
     slots = torch.tensor([[77, 120, 90]] * len(points))
     patches = cut_patches_on_device(
         pixels, slots, torch.from_numpy(points.astype(np.float32)), support=support, size=size

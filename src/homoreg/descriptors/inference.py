@@ -116,7 +116,9 @@ class NetworkDescriptor:
         # Passes of equal size: for one to three patches other kernels run, which round differently.
         parts = max(1, math.ceil(len(cut.patches) / per_pass))
         mixed = self.precision == "bf16-mixed"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+        # By default a GPU rounds float32 to TF32 in convolutions: 1e-4 of a descriptor.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with exact, torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             passes = [
                 self.network(to_network(part.to(self.device))).float().cpu()
                 for part in torch.from_numpy(cut.patches).tensor_split(parts)
