@@ -77,10 +77,10 @@ def describe_settings(settings: pd.DataFrame) -> list[str]:
     return [
         " ".join(
             f"{str(name).removeprefix('regularizer.')}={value}"
-            for name, value in row.items()
+            for name, value in zip(settings, row, strict=True)
             if value
         )
-        for row in settings.to_dict("records")
+        for row in settings.to_numpy()
     ]
 
 
