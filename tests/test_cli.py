@@ -305,3 +305,39 @@ def test_a_chain_of_errors_that_runs_in_a_circle_ends() -> None:
     assert one_line(first) == "a.ckpt: No space left on device"
     second.errno = None
     assert one_line(first) == "RuntimeError: first"
+
+
+FAILS = """if True:
+    from homoreg.errors import HomoregError, exit_with
+    from homoreg.progress import progress
+
+    def numbers():
+        for number in progress(range(3), "counting"):
+            yield number
+
+    def fail():
+        counted = numbers()
+        for number in counted:
+            raise HomoregError("a.csv: No space left on device")
+
+    try:
+        fail()
+    except HomoregError as error:
+        exit_with(error)
+"""
+
+
+def test_the_message_comes_last() -> None:
+    command = [sys.executable, "-c", FAILS]
+    ended = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "counting" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "homoreg: a.csv: No space left on device"
+
+
+def test_a_log_on_a_full_disk_keeps_the_exit_code() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-c", FAILS], stdout=full, stderr=full, check=False)
+    assert ended.returncode == 2

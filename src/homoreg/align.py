@@ -19,8 +19,8 @@ from homoreg.cli import command, given_options
 from homoreg.data.images import SUFFIXES, read_image
 from homoreg.errors import HomoregError
 from homoreg.evaluation.table import write_table
-from homoreg.files import atomic_path, write_json
-from homoreg.plotting import save_figure
+from homoreg.files import write_json
+from homoreg.plotting import save_figure, save_image
 from homoreg.runs.environment import environment_info
 
 
@@ -73,8 +73,7 @@ def align_two(cfg: DictConfig, folder: Path) -> None:
         print(f"no {cfg.panorama}: the alignment failed")
         return
     canvas = panorama(image1, image2, alignment.homography, cfg.panorama_side_px)
-    with atomic_path(str(cfg.panorama)) as temporary:
-        Image.fromarray(canvas).save(temporary, quality=95)
+    save_image(Image.fromarray(canvas), Path(str(cfg.panorama)), quality=95)
     print(f"wrote {cfg.panorama} ({canvas.shape[1]}×{canvas.shape[0]} px)")
 
 

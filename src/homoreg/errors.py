@@ -1,6 +1,7 @@
 """The error that a user can cause and mend, and one line for any error."""
 
 import errno
+import os
 import re
 import shlex
 import sys
@@ -29,7 +30,15 @@ def exit_with(error: BaseException) -> NoReturn:
     if _users_error(error) is None:
         traceback.print_exception(error)
         sys.exit(1)
-    print(f"homoreg: {one_line(error)}", file=sys.stderr)
+    text = one_line(error)
+    for link in _chain(error):
+        traceback.clear_frames(link.__traceback__)  # ends the progress bars that they hold
+    try:
+        print(f"homoreg: {text}", file=sys.stderr)
+        sys.stdout.flush()
+    except OSError:  # a log on the full disk: no word fits, but the exit code stays
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(2)
 
 

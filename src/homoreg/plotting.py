@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ParamSpec
 from zlib import crc32
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from PIL import Image
 
-from homoreg.files import atomic_path
+from homoreg.files import write_bytes
 
 P = ParamSpec("P")
 INK, GRAY, LIGHT_GRAY = "#222222", "#666666", "#e4e4e4"
@@ -59,9 +61,21 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
-    """Save a figure atomically; ``options`` are those of matplotlib's ``savefig``."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, **options)
+    """Save a figure atomically; ``options`` are those of matplotlib's ``savefig``.
+
+    It is encoded in memory: Pillow, which matplotlib uses, ignores that a full disk took only a
+    part of what it writes to a file.
+    """
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix.removeprefix("."), **options)
+    write_bytes(path, content.getvalue())
+
+
+def save_image(image: Image.Image, path: Path, **options: Any) -> None:
+    """Save an image atomically; ``options`` are those of Pillow's ``save``."""
+    content = BytesIO()
+    image.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
+    write_bytes(path, content.getvalue())
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The commands of homoreg in forked processes, which need no seconds to import torch."""
 
+import fcntl
 import importlib
 import os
 import resource
@@ -9,11 +10,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 COMMANDS = ("prepare", "train", "evaluate", "report", "align", "export")
 TIMEOUT_S = 120.0
+PIPE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,14 @@ class Process:
         file_limit: int | None = None,
         user: int | None = None,
     ) -> None:
-        self.log = folder / f".{command}.{time.monotonic_ns()}.log"
         module = importlib.import_module(f"homoreg.{command}")
         sys.stdout.flush()
         sys.stderr.flush()
-        output = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        # A pipe, since the limit would cut a log as well; large, since not all are read at once.
+        self.output, output = os.pipe()
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(self.output, False)
+        self.text = b""
         self.pid = os.fork()
         if self.pid:
             os.close(output)
@@ -90,11 +96,18 @@ class Process:
     def poll(self) -> Ended | None:
         """How it ended; None while it runs."""
         done, status = os.waitpid(self.pid, os.WNOHANG)
-        if not done:
-            return None
-        text = self.log.read_text(errors="replace")
-        self.log.unlink()
-        return Ended(os.waitstatus_to_exitcode(status), text)
+        self._read()
+        return self._ended(os.waitstatus_to_exitcode(status)) if done else None
+
+    def _read(self) -> None:
+        # A worker that outlives its command keeps the pipe open: what is there is all.
+        with suppress(BlockingIOError):
+            while part := os.read(self.output, PIPE_BYTES):
+                self.text += part
+
+    def _ended(self, code: int, remark: str = "") -> Ended:
+        os.close(self.output)
+        return Ended(code, self.text.decode(errors="replace") + remark)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> Ended:
         """Wait for its end; a process that hangs is killed, and ends with a text that says so."""
@@ -103,7 +116,8 @@ class Process:
             if time.monotonic() > deadline:
                 self.kill(signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-                return Ended(-9, f"{self.log.read_text(errors='replace')}\nno end in {timeout_s} s")
+                self._read()
+                return self._ended(-9, f"\nno end in {timeout_s} s")
             time.sleep(0.01)
         return ended
 

@@ -26,7 +26,7 @@ def build_trainer(
     max_epochs: PositiveInt,
     devices: PositiveInt = 1,
     strategy: Literal["auto", "ddp"] = "auto",
-    fast_dev_run: bool | PositiveInt = False,
+    fast_dev_run: bool = False,
     limit_train_batches: Batches = 1.0,
     limit_val_batches: Literal[0] | Batches = 1.0,
     check_val_every_n_epoch: PositiveInt = 1,
@@ -46,8 +46,8 @@ def build_trainer(
         max_epochs: epochs.
         devices: more than one share each batch and need the strategy ``"ddp"``.
         strategy: Lightning's; ``"auto"`` for one device.
-        fast_dev_run: one epoch of one batch (or so many), with everything that follows a training;
-            Lightning's own leaves out checkpoints and loggers.
+        fast_dev_run: one epoch of one batch, with everything that follows a training; Lightning's
+            own leaves out checkpoints and loggers.
         limit_train_batches: share or number of an epoch's batches.
         limit_val_batches: share or number of each validation set's batches.
         check_val_every_n_epoch: epochs between two validations.
@@ -68,7 +68,7 @@ def build_trainer(
     if devices > 1 and strategy == "auto":
         raise HomoregError(f"trainer.devices={devices}: more than one needs trainer=ddp")
     if fast_dev_run:
-        max_epochs, limit_train_batches, limit_val_batches = 1, int(fast_dev_run), int(fast_dev_run)
+        max_epochs, limit_train_batches, limit_val_batches = 1, 1, 1
     try:
         trainer = pl.Trainer(
             max_epochs=max_epochs,

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from homoreg.files import atomic_path, write_text
-from homoreg.plotting import plot_style, save_figure
+from homoreg.files import write_bytes, write_text
+from homoreg.plotting import plot_style, save_figure, save_image
 from homoreg.study.document import Figure, Part, Picture, Section, Table, escape
 
 FIGURE_DPI = 150
@@ -44,9 +44,9 @@ def write_sections(
     for section in sections:
         for name, frame in section.frames.items():
             text = frame.to_csv(index=False).encode()
-            with atomic_path(folder / csv_path(name)) as path:
-                # Without a time, so that the same rows give the same file.
-                path.write_bytes(gzip.compress(text, mtime=0) if name in COMPRESSED else text)
+            # Without a time, so that the same rows give the same file.
+            content = gzip.compress(text, mtime=0) if name in COMPRESSED else text
+            write_bytes(folder / csv_path(name), content)
         for part in section.parts:
             if isinstance(part, Table):
                 latex = latex_table(part)
@@ -168,8 +168,7 @@ def _save_picture(source: Path, folder: Path, name: str) -> dict[str, str]:
         small = image.convert("RGB")
     small.thumbnail((PICTURE_WIDTH_PX, 4 * PICTURE_WIDTH_PX))
     file = folder / "figures" / f"{name}.jpg"
-    with atomic_path(file) as path:
-        small.save(path, "JPEG", quality=85)
+    save_image(small, file, quality=85)
     return {f"figures/{name}.jpg": _data_address("image/jpeg", file.read_bytes())}
 
 
