@@ -71,7 +71,7 @@ class Process:
             os.dup2(output, 1)
             os.dup2(output, 2)
             # Of their own: the parent's may be files, in which one can seek.
-            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
             sys.argv = [command, *arguments]
             if file_limit is not None:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
