@@ -248,6 +248,26 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     assert [label.split(" ")[0] for label in labels] == ["rootsift", "untrained"]
 
 
+def test_a_screening_names_the_best_arm_of_each_regularizer(
+    tmp_path: Path, make_run: Callable
+) -> None:
+    make_run(tmp_path / "none", "none", 0, analysis=CORRECTED, error_px=1.5)
+    for place in range(14):
+        name, dose = ("l2", "weight_decay") if place % 2 else ("dropout", "dropout")
+        make_run(
+            tmp_path / str(place),
+            name,
+            0,
+            analysis=CORRECTED,
+            settings={f"regularizer.{dose}": place},
+            error_px=2.0 + place,
+        )
+    text = next(part for part in summary(gathered(tmp_path)).parts if isinstance(part, str))
+    named = re.findall(r"\*\*(.*?)\*\*", text)
+    assert named == ["dropout dropout=0", "l2 weight\\_decay=1"]
+    assert "14 arms, of which the best of each regularizer" in text
+
+
 @pytest.fixture(scope="module")
 def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A on 16 pairs; B on the first 10 of them, with another rate and a seed less for l2."""

@@ -221,7 +221,7 @@ def _remarks(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
             f"deviation of the seeds' differences is found with probability {power:.2f}, and a "
             "smaller one less often; the photos lower this further."
         )
-    skewed = own[own["skewness"].abs() > MAX_SKEWNESS]
+    skewed = own[(own["skewness"].abs() > MAX_SKEWNESS) & (own["seeds"] >= fewest_seeds(arms))]
     if len(skewed):
         short = skewed["metric"].map(LABELS).str.partition(" (")[0]
         which = ", ".join(map("{} in {}".format, skewed["arm"].map(escape), short))

@@ -11,7 +11,7 @@ from homoreg.study import seed_figures
 from homoreg.study.arms import protocol_label
 from homoreg.study.claims import MIN_SEEDS
 from homoreg.study.comparisons import OUTCOMES, Outcome
-from homoreg.study.data import BASELINE, StudyData
+from homoreg.study.data import BASELINE, MANY_ARMS, StudyData
 from homoreg.study.document import (
     SEEDS,
     Column,
@@ -150,8 +150,14 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
         "with 95 % intervals over seeds and photos."
     ]
     for verdict, words in VERDICTS.items():
-        alike = shown[shown["verdict"] == verdict].to_dict("records")
-        clauses = [f"**{escape(row['arm'])}** {effect(row, outcome)}" for row in alike]
+        alike = shown[shown["verdict"] == verdict]
+        if len(alike) > MANY_ARMS:
+            words += f", {len(alike)} arms, of which the best of each regularizer"
+            alike = alike.sort_values("difference", ascending=outcome.better == "lower")
+            alike = alike[~alike["arm"].str.partition(" ")[0].duplicated()]
+        clauses = [
+            f"**{escape(row['arm'])}** {effect(row, outcome)}" for row in alike.to_dict("records")
+        ]
         if clauses:
             text.append(f"{capitalized(words)}: {', '.join(clauses)}.")
     needed = fewest_seeds(len(shown))
