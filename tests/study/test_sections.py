@@ -12,6 +12,7 @@ from tests.study.conftest import CORRECTED, NOTEBOOK, write_run
 
 from homoreg.report import gather
 from homoreg.runs import find_runs
+from homoreg.study.arms import protocol_label
 from homoreg.study.data import StudyData
 from homoreg.study.document import Figure, Section, Table, as_text, number, probability
 from homoreg.study.sections.accuracy import accuracy, best_epoch, stability, uncertainty
@@ -341,10 +342,7 @@ def test_claims_show_both_protocols_and_every_estimator(sections: list[Section])
     for claim, row in enumerate(cells.to_dict("records"), start=1):
         for protocol in ("notebook", "corrected"):
             verdict, by = verdicts.loc[(protocol, claim), ["verdict", "by_estimator"]]
-            assert row[f"the {protocol}'s protocol".replace("corrected's", "corrected")] in (
-                verdict,
-                f"{verdict} ({by})",
-            )
+            assert row[protocol_label(protocol)] in (verdict, f"{verdict} ({by})")
             assert set(re.findall(r"(\w+):", by)) == {"dlt", "magsac"}
     assert len(by_id["statements"].frames["statements"]) == 2 * 2 * 26
     notes = " ".join(part for part in section.parts if isinstance(part, str))

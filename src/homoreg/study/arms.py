@@ -129,12 +129,15 @@ def base_protocol(key: str) -> str:
 def protocol_label(key: str) -> str:
     """A key of :func:`protocol_of` in words.
 
-    >>> protocol_label("corrected_strong@mine")
-    'the corrected protocol with recipe=strong, study mine'
+    >>> protocol_label("corrected"), protocol_label("corrected_strong@mine")
+    ('the corrected protocol with recipe=cosine',
+     'the corrected protocol with recipe=strong, study mine')
     """
-    _, _, recipe = key.partition("@")[0].partition("_")
-    study = key.partition("@")[2]
-    label = PROTOCOLS[base_protocol(key)] + (f" with recipe={recipe}" if recipe else "")
+    name, _, study = key.partition("@")
+    protocol, _, recipe = name.partition("_")
+    label = PROTOCOLS[protocol]
+    if protocol == "corrected":
+        label += f" with recipe={recipe or 'cosine'}"
     return label + (f", study {study}" if study else "")
 
 

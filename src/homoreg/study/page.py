@@ -53,6 +53,7 @@ def write_report(folder: Path, study: StudyData) -> Path:
     ``figures/`` hold the same. Files of an earlier report are replaced.
     """
     sections = [section for make in SECTIONS if (section := make(study)) is not None]
+    sections.sort(key=lambda section: not section.open)
     return write_sections(folder, study.title, lead(study), notes(study), sections)
 
 

@@ -30,8 +30,8 @@ from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, fewest_seeds
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
 LIMITS = (
-    "These runs do not show whether the same holds at another dose, after longer training, for "
-    "another network, or on other kinds of photographs."
+    "These runs do not show whether the same holds after longer training, for another network, or "
+    "on other kinds of photographs{}."
 )
 # The verdicts of a comparison in words, in the order in which the answer lists them.
 VERDICTS = {
@@ -53,7 +53,7 @@ def summary(study: StudyData) -> Section | None:
     shown = pd.concat([study.levels[name] for name in names])
     shown = shown.assign(failed_percent=100 * shown["failure_rate_mean"])
     parts = [part for name in names for part in _of_protocol(study, name, shown)]
-    parts.insert(1, LIMITS)
+    parts.insert(1, LIMITS.format("" if study.crowded() else ", or at another dose"))
     return Section("summary", "Summary", parts, {"levels": shown}, open=True)
 
 

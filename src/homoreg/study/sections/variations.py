@@ -100,7 +100,7 @@ def dose(study: StudyData) -> Section | None:
                 )
             )
     frames = {"dose": doses, "winners": pd.concat(best)}
-    return Section("dose", "Dose and response", parts, frames)
+    return Section("dose", "Dose and response", parts, frames, open=bool(study.crowded()))
 
 
 def _with_levels(study: StudyData, protocol: str) -> pd.DataFrame:
