@@ -12,7 +12,7 @@ from homoreg.study.tables import over_seeds
 
 # Options of which several values are doses.
 DOSED = re.compile(r"regularizer\.|augmentation$|optimizer\.lr$|data\.train_photos$")
-DOSE_METRICS = ["auc_5px", "match_count_median", "precision_3px_median", "recall_3px_median"]
+DOSE_METRICS = ["auc_5px", "match_count_median", "precision_3px_median"]
 ABLATION = ["precision_3px", "recall_3px", "auc_5px", "error", "kappa", "kept_percent"]
 
 
