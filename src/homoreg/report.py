@@ -24,7 +24,7 @@ from homoreg.files import reading
 from homoreg.runs import RunFolder, find_runs
 from homoreg.runs.evaluations import evaluated_runs, newest_first
 from homoreg.study.analysis import Analysis
-from homoreg.study.arms import name_arms, order_arms, order_protocols, protocol_of
+from homoreg.study.arms import name_arms, order_arms, order_protocols, protocol_label, protocol_of
 from homoreg.study.data import MANY_ARMS, StudyData
 from homoreg.study.page import write_report
 from homoreg.study.tables import gather_rows, read_epochs
@@ -80,7 +80,7 @@ def gather(
         folder: of the report, where its links start.
         benchmark: whose evaluation table is shown.
         evaluations: folders that ``evaluate`` wrote, preferred first; each protocol gets baselines
-            and controls of the first one that evaluated runs of it.
+            and controls of the first one that evaluated runs of it at their keypoints.
     """
     table = _run_table(runs, root).assign(
         evaluation_csv=[_link(run.evaluation_csv(benchmark), folder) for run in runs],
@@ -99,8 +99,7 @@ def gather(
             if file_of(run).is_file()
         }
         for name, rows in (extra or {}).items():
-            both = [found[name], same_pairs(rows, found[name])]
-            found[name] = pd.concat(both, join="inner")
+            found[name] = pd.concat([found[name], rows], join="inner")
         return gather_rows(found, table) if found else pd.DataFrame()
 
     def of_runs(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -129,28 +128,41 @@ def gather(
 def _baselines(evaluations: Sequence[Path], done: Done, benchmark: str) -> dict[str, pd.DataFrame]:
     """Rows of baselines and controls, by the run that they were evaluated beside."""
     known = {
-        run.path.resolve(): record
+        run.path.resolve(): (record, run)
         for record, run in done
         if run.evaluation_csv(benchmark).is_file()
     }
-    protocols = {record["protocol"] for record in known.values()}
+    protocols = {record["protocol"] for record, _ in known.values()}
     found: dict[str, tuple[str, pd.DataFrame]] = {}
     for folder in evaluations:
         if len(found) == len(protocols):
             break
         try:
-            records = [known.get(run.path.resolve()) for run in evaluated_runs(folder)]
-            first = next(filter(None, records), None)
-            if first and first["protocol"] not in found:
+            first: dict[str, tuple[dict[str, Any], RunFolder]] = {}
+            for evaluated in evaluated_runs(folder):
+                if pair := known.get(evaluated.path.resolve()):
+                    first.setdefault(pair[0]["protocol"], pair)
+            for protocol in [name for name in first if name not in found]:
+                record, run = first[protocol]
                 table = read_evaluation(folder / "evaluation" / f"{benchmark}.csv")
-                found[first["protocol"]] = first["run"], table[table["seed"].isna()]
+                rows = table[table["seed"].isna()]
+                kept = same_pairs(rows, read_evaluation(run.evaluation_csv(benchmark)))
+                if len(kept):
+                    found[protocol] = record["run"], kept
+                if len(kept) < len(rows):
+                    log.warning(
+                        "%s: %d of %d rows of baselines are left out: other pairs or keypoints",
+                        protocol_label(protocol),
+                        len(rows) - len(kept),
+                        len(rows),
+                    )
         except HomoregError as error:
             log.warning("the evaluation %s is left out: %s", folder, error)
     return dict(found.values())
 
 
 def same_pairs(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """The rows about pairs of another table, with the same pixels and keypoints there.
+    """The rows about pairs of another table with the same pixels, if all have the keypoints there.
 
     A system has keypoints of its own, which are not known.
     """
@@ -161,14 +173,10 @@ def same_pairs(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
         tables = (pd.MultiIndex.from_frame(table[columns]) for table in (rows, own))
         return next(tables).isin(next(tables))
 
-    kept = rows[known(keypoints) | (rows["keypoints_1"].isna() & known(pixels))]
-    if len(kept) < len(rows):
-        log.warning(
-            "%d of %d rows of baselines are left out: other pairs or keypoints",
-            len(rows) - len(kept),
-            len(rows),
-        )
-    return kept
+    shared, system = known(pixels), rows["keypoints_1"].isna()
+    # Another detector finds as many by chance in some pairs.
+    detected_alike = bool(known(keypoints)[shared & ~system].all())
+    return rows[shared & (system | detected_alike)]
 
 
 def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:

@@ -213,3 +213,28 @@ def test_a_browser_shows_all_of_it(page: Path, tmp_path: Path, width: int):
     assert f'data-images="{len(FIGURES) + 1}"' in dom
     assert 'data-broken="0"' in dom
     assert 'data-overflow="0"' in dom
+
+
+def test_baselines_stand_beside_runs_of_their_keypoints(
+    tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    strong, cosine = (
+        make_run(tmp_path / recipe, "none", 0, settings={"recipe": recipe}) / "evaluation"
+        for recipe in ("strong", "cosine")
+    )
+    rows = pd.read_csv(strong / "eval.csv", dtype=str, keep_default_na=False)
+    # Another detector, with as many keypoints in one pair by chance.
+    other = rows["repeatable"].where(rows["pair_id"] == rows["pair_id"][0], "1")
+    rows.assign(repeatable=other).to_csv(cosine / "eval.csv", index=False)
+    outputs = tmp_path / "outputs"
+    for folder in ("evaluation", ".hydra"):
+        (outputs / folder).mkdir(parents=True)
+    baseline = rows[rows["descriptor"] == "rootsift"].assign(descriptor="orb")
+    baseline.to_csv(outputs / "evaluation" / "eval.csv", index=False)
+    (outputs / ".hydra" / "config.yaml").write_text("runs: [cosine, strong]")
+    (outputs / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: '{tmp_path}'}}}}")
+    runs = find_runs([cosine.parent, strong.parent])
+    study = gather(runs, tmp_path, tmp_path / "report", evaluations=[outputs])
+    beside = study.rows[study.rows["descriptor"] == "orb"]
+    assert set(beside["protocol"]) == {"corrected_strong"}
+    assert len(beside) == len(baseline)

@@ -8,8 +8,8 @@ from torch import nn
 from homoreg.data.bank import PixelBank
 from homoreg.data.patches import MAX_LEVEL, Window
 
-# Windows cut at the same time: 17 MB of float32 at 64 pixels. A GPU takes more at its best.
-WINDOWS_AT_ONCE = {"cpu": 256, "cuda": 2048}
+# Windows cut at the same time: 17 MB of float32 at 64 pixels on a CPU, for its caches.
+WINDOWS_AT_ONCE, WINDOWS_AT_ONCE_GPU = 256, 2048
 # Samples per pixel of a patch along one side, in windows that follow keypoints.
 SAMPLES = 4
 
@@ -49,7 +49,8 @@ class DeviceBank:
         """
         fixed = self.window.window == "fixed"
         cut = self._cut_fixed if fixed else self._cut_along
-        at_once = WINDOWS_AT_ONCE[self.device.type] // (1 if fixed else 4)
+        at_once = WINDOWS_AT_ONCE if self.device.type == "cpu" else WINDOWS_AT_ONCE_GPU
+        at_once //= 1 if fixed else 4
         return torch.cat(list(map(cut, images.split(at_once), frames.split(at_once))))
 
     def _cut_fixed(self, images: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
