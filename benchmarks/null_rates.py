@@ -15,11 +15,17 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from benchmarks.simulated_study import study
-from homoreg.geometry import conformal_factor, measure_coverage
+from homoreg.geometry import conformal_factor
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.claims import evaluate_claims
 from homoreg.study.comparisons import compare_arms
-from homoreg.study.statistics import ALPHA, SeedValues, photo_sample, sign_flip_test
+from homoreg.study.statistics import (
+    ALPHA,
+    SeedValues,
+    photo_sample,
+    share_interval,
+    sign_flip_test,
+)
 
 
 @dataclass(frozen=True)
@@ -191,15 +197,14 @@ def next_pair(pairs: int, studies: int) -> Rate:
     return _hits("90 % bound holds for the next pair", world, true[:, -1] <= factors, 0.9)
 
 
-def coverage_interval(studies: int) -> Rate:
+def share_interval_by_photo(studies: int) -> Rate:
     """The interval of a measured coverage; the chance of a miss varies from photo to photo."""
     rng = np.random.default_rng(7)
     held = []
     for _ in range(studies):
         chances = rng.beta(4.5, 0.5, size=25).repeat(6)
-        misses = 2.0 * (rng.uniform(size=150) >= chances)
-        measured = measure_coverage(misses, np.ones(150), 1, np.arange(150) // 6)
-        held.append(measured.low <= 0.9 <= measured.high)
+        low, high = share_interval(rng.uniform(size=150) < chances, np.arange(150) // 6)
+        held.append(low <= 0.9 <= high)
     return _hits("95 % interval of a coverage holds 90 %", "25 photos, 6 pairs each", held, 0.935)
 
 
@@ -218,7 +223,7 @@ def all_rates() -> Iterator[Rate]:
     yield all_claims(60)
     for pairs in (9, 30, 100):
         yield next_pair(pairs, 20_000)
-    yield coverage_interval(2000)
+    yield share_interval_by_photo(2000)
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ from homoreg.runs import RunFolder, find_runs
 from homoreg.runs.seen import check_unseen
 from homoreg.runs.targets import check_targets
 from homoreg.study.conditioning import (
+    bound_coverage,
     calibration,
     calibration_figure,
     rank_correlation_figure,
@@ -170,7 +171,7 @@ def calibrate_all(
 
 
 def summarize_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dict[Any, Any]]]:
-    """Which number foretells the true corner error, and how well the prediction is calibrated."""
+    """Which number predicts the true corner error, how well, and how often its bound holds."""
     correlations, calibrated = rank_correlations(table), calibration(table)
     styles = arm_styles(correlations["arm"].unique())
     correlation = rank_correlation_figure(correlations, styles)
@@ -179,6 +180,7 @@ def summarize_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list
     return {
         "rank_correlations": correlations.to_dict("records"),
         "calibration": calibrated.to_dict("records"),
+        "coverage": bound_coverage(table).to_dict("records"),
     }
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from homoreg.geometry import conformal_factor, measure_coverage
+from homoreg.geometry import conformal_factor
 
 
 @given(st.integers(1, 200), st.floats(0.5, 0.99), st.integers(0, 2**32 - 1))
@@ -59,30 +59,3 @@ def test_failures_and_exact_predictions():
 def test_impossible_errors_are_rejected(true, predicted, coverage):
     with pytest.raises(ValueError, match="errors must|coverage must"):
         conformal_factor(true, predicted, coverage)
-
-
-def test_an_interval_of_independent_pairs_is_clopper_and_pearsons(rng):
-    true = np.repeat([0.5, 2.0], [90, 10])
-    measured = measure_coverage(true, np.ones(100), 1, [str(i) for i in range(100)])
-    assert (measured.share, measured.pairs) == (0.9, 100)
-    assert measured.low == pytest.approx(beta.ppf(0.025, 90, 11), abs=0.003)
-    assert measured.high == pytest.approx(beta.ppf(0.975, 91, 10), abs=0.003)
-    # Copies of a pair add nothing.
-    repeated = measure_coverage(true.repeat(5), np.ones(500), 1, np.arange(100).repeat(5))
-    assert repeated.low == pytest.approx(measured.low, abs=0.003)
-    assert repeated.high == pytest.approx(measured.high, abs=0.003)
-
-
-def test_clustered_intervals_hold_the_true_coverage():
-    rate = null_rates.coverage_interval(1500)
-    assert rate.holds, rate
-
-
-def test_an_interval_needs_two_photos_and_says_so_with_nan():
-    measured = measure_coverage([1, 3], [1, 1], 2, ["a", "a"])
-    assert (measured.share, measured.pairs) == (0.5, 2)
-    assert np.isnan([measured.low, measured.high]).all()
-    assert np.isnan(measure_coverage([np.inf], [np.nan], 2, ["a"]).share)
-    always = measure_coverage(np.zeros(40), np.ones(40), 1, np.arange(40) // 4)
-    assert (always.share, always.high) == (1, 1)
-    assert always.low == pytest.approx(0.025 ** (1 / 10))

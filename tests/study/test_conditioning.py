@@ -7,11 +7,13 @@ from homoreg.geometry import conditioning, corner_error_rms, dlt_homography, tra
 from homoreg.plotting import arm_styles
 from homoreg.study.conditioning import (
     PREDICTORS,
+    bound_coverage,
     calibration,
     calibration_figure,
     rank_correlation_figure,
     rank_correlations,
 )
+from homoreg.study.statistics import share_interval
 
 SIZE = (640, 480)
 
@@ -22,6 +24,7 @@ def table(predicted, actual, status="ok", arm="none", estimator="dlt") -> pd.Dat
             "arm": arm,
             "estimator": estimator,
             "pair_id": [f"{i:06d}" for i in range(1, len(actual) + 1)],
+            "photo": [f"{i}.jpg" for i in range(1, len(actual) + 1)],
             "status": status,
             "predicted_corner_error_px": np.asarray(predicted, float),
             "corner_error_rms_px": np.asarray(actual, float),
@@ -54,6 +57,7 @@ def simulated() -> pd.DataFrame:
                 "seed": None,
                 "estimator": "dlt",
                 "pair_id": f"{number:06d}",
+                "photo": f"{number}.jpg",
                 "status": "ok",
                 "match_count": count,
                 "corner_error_rms_px": corner_error_rms(estimate, truth, SIZE),
@@ -103,20 +107,20 @@ def test_the_predicted_error_leads_the_ranking(simulated: pd.DataFrame) -> None:
     assert (rho < table["high"]).all()
 
 
-def test_failures_rank_last_and_missing_numbers_are_counted() -> None:
+def test_failures_are_left_out_and_counted_and_rank_last_among_all_rows() -> None:
     rows = table(
-        predicted=[1, 2, 3, 4, np.nan, np.nan, np.nan],
+        predicted=[1, 2, 3, np.inf, np.nan, np.nan, np.nan],
         actual=[1, 3, 2, np.inf, np.inf, 9, np.nan],
-        status=["ok", "ok", "ok", "not_finite", "too_few_matches", "ok", "too_few_matches"],
+        status=["ok", "ok", "ok", "ok", "too_few_matches", "ok", "too_few_matches"],
     )
     (row,) = rank_correlations(rows).to_dict("records")
-    assert (row["rows"], row["n"], row["excluded"]) == (7, 4, 3)
-    assert row["reasons"] == "2 too_few_matches, 1 ok but undefined"
-    # Ranks 1 2 3 4 against 1 3 2 4: 1 − 6 · 2/(4 · 15).
-    assert row["spearman"] == pytest.approx(0.8)
-    # All rows: 1 2 3 4 6 6 6 against 1 3 2 6 6 4 6, by the formula for ties (Pearson of ranks).
+    assert (row["rows"], row["n"], row["excluded"]) == (7, 3, 4)
+    assert row["reasons"] == "2 too_few_matches, 1 folded, 1 ok but undefined"
+    # Ranks 1 2 3 against 1 3 2: 1 − 6 · 2/(3 · 8).
+    assert row["spearman"] == pytest.approx(0.5)
+    # All rows: 1 2 3 5½ 5½ 5½ 5½ against 1 3 2 6 6 4 6, by the formula for ties (Pearson of ranks).
     assert row["spearman_all"] == pytest.approx(
-        np.corrcoef([1, 2, 3, 4, 6, 6, 6], [1, 3, 2, 6, 6, 4, 6])[0, 1]
+        np.corrcoef([1, 2, 3, 5.5, 5.5, 5.5, 5.5], [1, 3, 2, 6, 6, 4, 6])[0, 1]
     )
 
 
@@ -127,11 +131,12 @@ def test_a_number_whose_worst_is_small_counts_as_small_where_it_is_missing() -> 
     assert by_predictor.to_dict() == {"predicted_corner_error_px": 1.0, "fit_gap": -1.0}
 
 
-def test_seeds_of_an_arm_add_no_certainty_about_its_pairs() -> None:
+def test_seeds_and_warps_of_a_photograph_add_no_certainty() -> None:
     rng = np.random.default_rng(0)
     one = table(rng.random(30), rng.random(30))
     single = rank_correlations(one).iloc[0]
-    pooled = rank_correlations(pd.concat([one, one, one])).iloc[0]
+    warps = one.assign(pair_id=one["pair_id"] + "b")
+    pooled = rank_correlations(pd.concat([one, one, warps])).iloc[0]
     assert (pooled["rows"], single["rows"]) == (90, 30)
     assert pooled["spearman"] == pytest.approx(single["spearman"])
     assert (pooled["low"], pooled["high"]) == pytest.approx((single["low"], single["high"]))
@@ -148,26 +153,43 @@ def test_too_few_or_constant_numbers_have_no_correlation() -> None:
 
 def test_calibration_by_hand() -> None:
     rows = table(
-        predicted=[1, 1, 2, 4, np.inf, np.inf, np.nan, 0],
-        actual=[0.5, 1, 5, 12, np.inf, 7, np.inf, 0],
-        status=["ok"] * 6 + ["degenerate", "ok"],
+        predicted=[1, 1, 2, 4, np.inf, np.nan, 0],
+        actual=[0.5, 1, 5, 12, np.inf, np.inf, 0],
+        status=["ok"] * 5 + ["degenerate", "ok"],
     )
     (row,) = calibration(rows).to_dict("records")
-    assert (row["rows"], row["n"], row["excluded"]) == (8, 7, 1)
-    assert row["reasons"] == "1 degenerate"
-    # Ratios: 0, 0.5, 1, 1 (infinite as predicted), 1 (exact), 2.5, 3.
-    assert [row[f"ratio_{q}"] for q in ("q1", "median", "q3")] == [0.75, 1, 1.75]
-    assert row["within_1x"] == row["within_2x"] == pytest.approx(5 / 7)
+    assert (row["rows"], row["n"], row["excluded"]) == (7, 5, 2)
+    assert row["reasons"] == "1 folded, 1 degenerate"
+    # Ratios: 0.5, 1, 1 (exact), 2.5, 3.
+    assert [row[f"ratio_{q}"] for q in ("q1", "median", "q3")] == [1, 1, 2.5]
+    assert row["within_1x"] == row["within_2x"] == pytest.approx(3 / 5)
     assert row["within_3x"] == 1
-    assert row["within_2x_of_all"] == pytest.approx(5 / 8)
+    assert row["within_2x_of_all"] == pytest.approx(3 / 7)
 
 
 def test_failures_are_no_success_of_a_prediction() -> None:
+    (row,) = calibration(table([np.inf, 1], [np.inf, np.inf])).to_dict("records")
+    assert (row["n"], row["ratio_median"], row["within_3x"]) == (1, np.inf, 0)
     (row,) = calibration(table([1, 1], [np.inf, np.nan])).to_dict("records")
     assert (row["n"], row["ratio_median"], row["within_3x"]) == (2, np.inf, 0)
     (row,) = calibration(table([np.nan] * 3, [np.inf] * 3, "degenerate")).to_dict("records")
     assert (row["n"], row["within_2x_of_all"]) == (0, 0)
     assert np.isnan([row["ratio_median"], row["within_2x"]]).all()
+
+
+def test_coverage_is_of_finite_bounds_with_an_interval_over_photos() -> None:
+    rows = table(predicted=np.ones(13), actual=[1.0] * 9 + [3.0, 1.0, np.inf, np.inf])
+    # The last three: too few pairs for a bound, a fold, and no estimate.
+    rows["bound_90_px"] = [2.0] * 10 + [np.inf, np.inf, np.nan]
+    rows["seed"] = 0
+    (row,) = bound_coverage(rows).to_dict("records")
+    assert (row["seeds"], row["n"], row["covered_mean"]) == (1, 10, 0.9)
+    interval = row["covered_low"], row["covered_high"]
+    assert interval == share_interval([True] * 9 + [False], np.arange(10))
+    seeds = pd.concat([rows, rows.assign(seed=1)])
+    (row,) = bound_coverage(seeds).to_dict("records")
+    assert (row["seeds"], row["n"], row["covered_mean"]) == (2, 20, 0.9)
+    assert row["covered_low"] < 0.9 < row["covered_high"]
 
 
 def test_arms_and_estimators_are_apart() -> None:

@@ -28,6 +28,7 @@ from homoreg.study.statistics import (
     holm,
     photo_sample,
     resampled_spearman,
+    share_interval,
     sign_flip_power,
     sign_flip_test,
 )
@@ -332,6 +333,21 @@ def test_protocols_and_estimators_are_apart():
     table = compare_arms(rows, draws=5)
     assert len(table.drop_duplicates(["protocol", "estimator"])) == 3
     assert not table.duplicated(["protocol", "estimator", "metric", "arm"]).any()
+
+
+def test_an_interval_of_a_share_of_independent_pairs_is_clopper_and_pearsons():
+    held = np.repeat([True, False], [90, 10])
+    exact = stats.binomtest(90, 100).proportion_ci()
+    assert share_interval(held, np.arange(100)) == pytest.approx(tuple(exact), abs=0.003)
+    # Copies of a pair add nothing.
+    copies = share_interval(held.repeat(5), np.arange(100).repeat(5))
+    assert copies == pytest.approx(tuple(exact), abs=0.003)
+    assert np.isnan(share_interval([True, False], ["a", "a"])).all()
+
+
+def test_clustered_intervals_hold_the_true_share():
+    rate = null_rates.share_interval_by_photo(1500)
+    assert rate.holds, rate
 
 
 @pytest.mark.slow

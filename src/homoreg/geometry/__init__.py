@@ -9,10 +9,8 @@ from homoreg.geometry.alignment import (
     rmse_notebook_gray,
 )
 from homoreg.geometry.calibration import (
-    Coverage,
     calibrated_ellipse,
     conformal_factor,
-    measure_coverage,
 )
 from homoreg.geometry.conditioning import (
     FEW_MATCHES,
@@ -59,7 +57,6 @@ __all__ = [
     "METHODS",
     "Conditioning",
     "Configuration",
-    "Coverage",
     "DltFit",
     "Estimate",
     "Estimator",
@@ -86,7 +83,6 @@ __all__ = [
     "kappa_notebook",
     "masked_rmse",
     "masked_ssim",
-    "measure_coverage",
     "overlap_fraction",
     "quarter_turn",
     "resized_covariance",

@@ -7,12 +7,8 @@ Shafer, *Algorithmic Learning in a Random World* (2005); Angelopoulos and Bates,
 prediction: a gentle introduction* (2023).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import beta, t
 
 from homoreg.geometry.conditioning import ellipse_outline
 from homoreg.geometry.homography import Array
@@ -55,75 +51,12 @@ def conformal_factor(
     return float(ratios[rank - 1]) if rank <= len(ratios) else float("inf")
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """How often a bound held.
-
-    Attributes:
-        share: of the pairs with a prediction, in [0, 1]; NaN without any.
-        low, high: confidence interval of the share, clustered by photo; NaN below two photos.
-        pairs: number of pairs with a prediction.
-    """
-
-    share: float
-    low: float
-    high: float
-    pairs: int
-
-
-def measure_coverage(
-    true_rms_px: ArrayLike,
-    predicted_px: ArrayLike,
-    factor: float,
-    photos: Sequence[str],
-    confidence: float = 0.95,
-) -> Coverage:
-    """The share of pairs with ``true ≤ factor · predicted``, with an interval clustered by photo.
-
-    The interval is Clopper and Pearson's at the effective number of pairs (Korn and Graubard,
-    Survey Methodology 1998), which is smaller than their number where pairs of one photo agree.
-    Where all pairs agree, each photo counts as one pair.
-
-    Args:
-        true_rms_px, predicted_px: ``(N,)``, as in :func:`conformal_factor`, of other pairs than
-            those that the factor comes from.
-        factor: of the bound.
-        photos: ``(N,)`` the photo of each pair.
-        confidence: of the interval, in (0, 1).
-
-    >>> measured = measure_coverage([1, 1, 3, 1], np.ones(4), 2, ["a", "a", "b", "c"])
-    >>> measured.share, measured.pairs
-    (0.75, 4)
-    """
-    known = ~np.isnan(np.asarray(predicted_px, np.float64))
-    held = _ratios(true_rms_px, predicted_px) <= factor
-    _, labels = np.unique(np.asarray(photos)[known], return_inverse=True)
-    pairs = np.bincount(labels)
-    count, clusters = len(held), len(pairs)
-    if clusters < 2:
-        return Coverage(float(held.mean()) if count else np.nan, np.nan, np.nan, count)
-    share = held.mean()
-    excess = np.bincount(labels, held) - share * pairs
-    variance = clusters / (clusters - 1) * (excess**2).sum() / count**2
-    tail = (1 - confidence) / 2
-    quantiles = t.ppf(tail, [count - 1, clusters - 1])
-    effective = clusters
-    if variance > 0:
-        effective = share * (1 - share) / variance * (quantiles[0] / quantiles[1]) ** 2
-    effective = min(effective, count)
-    hits = share * effective
-    low = beta.ppf(tail, hits, effective - hits + 1) if hits > 0 else 0.0
-    high = beta.ppf(1 - tail, hits + 1, effective - hits) if hits < effective else 1.0
-    return Coverage(float(share), float(low), float(high), count)
-
-
 def calibrated_ellipse(center: ArrayLike, covariance: ArrayLike, factor: float) -> Array:
     """The closed outline ``(65, 2)`` of a corner's ellipse at the calibrated factor, in pixels.
 
     The RMS distance of the outline from its center is ``factor`` times the corner's predicted RMS
     error. The four outlines thus show the bound on the RMS over the corners, which holds for the
-    stated share of pairs. How often a single corner lies inside its ellipse is another question,
-    and to be measured.
+    stated share of pairs.
 
     Args:
         center: ``(2,)``, such as a corner's place in view 2.

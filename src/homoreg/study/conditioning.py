@@ -1,8 +1,8 @@
 """Which conditioning number tracks the true error, and whether the predicted one is calibrated.
 
 Takes an evaluation's rows, with or without the column ``arm``. The true error is
-``corner_error_rms_px``, since the prediction is an RMS. A failed estimate has an infinite error,
-and rows without a number are counted with the reason.
+``corner_error_rms_px``, since the prediction is an RMS. Failed estimates have neither a true nor a
+predicted error that could be compared: they are left out and counted with the reason.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from homoreg.study.arms import order_arms
 from homoreg.study.comparisons import Outcome, levels
 from homoreg.study.document import span
 from homoreg.study.figures import interval_marks, legend_above, side_by_side
-from homoreg.study.statistics import spearman, spearman_interval
+from homoreg.study.statistics import share_interval, spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
 PREDICTED = "predicted_corner_error_px"
@@ -37,17 +37,18 @@ WITHIN = (1, 2, 3)
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
     """Spearman's ρ of each conditioning number with the true RMS corner error.
 
-    Failures rank last. The seeds of an arm are pooled; the interval's sample size is the number of
-    image pairs, which the seeds share.
+    The seeds of an arm are pooled; the interval's sample size is the number of photographs, since
+    the pairs of one photograph are not independent, and the seeds share them.
 
     Args:
-        rows: the evaluation's, of one benchmark.
+        rows: the evaluation's, of one benchmark, with ``photo``.
 
     Returns:
-        A row per estimator, arm and predictor: ``rows``; ``n`` that have the number, ``excluded``
-        that lack it and ``reasons`` (their number by status); ``spearman`` over the n with ``low``
-        and ``high``, its 95 % interval; ``spearman_all`` over all rows, a missing number counting
-        as the predictor's worst. NaN with fewer than three rows and where either is constant.
+        A row per estimator, arm and predictor: ``rows``; ``n`` that have the number and a finite
+        error, ``excluded``, the others, and ``reasons`` (their number by status); ``spearman`` over
+        the n with ``low`` and ``high``, its 95 % interval; ``spearman_all`` over all rows, in which
+        failures rank last and a missing number counts as the predictor's worst. NaN with fewer than
+        three rows and where either is constant.
     """
 
     records = []
@@ -55,10 +56,10 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
         error = _errors(group)
         for predictor in (name for name in PREDICTORS if name in group):
             values = group[predictor].to_numpy(float)
-            has = ~np.isnan(values)
+            has = np.isfinite(values) & np.isfinite(error)
             rho = spearman(values[has], error[has])
-            low, high = spearman_interval(rho, group.loc[has, "pair_id"].nunique())
-            worst = np.where(has, values, METRICS[predictor].failure or 0.0)
+            low, high = spearman_interval(rho, group.loc[has, "photo"].nunique())
+            worst = np.where(np.isnan(values), METRICS[predictor].failure or 0.0, values)
             numbers = {"spearman": rho, "low": low, "high": high}
             numbers |= {"spearman_all": spearman(worst, error)}
             records.append(about | {"predictor": predictor} | _counts(group, has) | numbers)
@@ -66,26 +67,25 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(rows: pd.DataFrame) -> pd.DataFrame:
-    """How the true RMS corner error compares with the predicted one, over all pairs.
+    """How the true RMS corner error compares with the predicted one.
 
     Where predictions are exact the ratio's mean square is 1 and its median a little lower: 0.84 in
-    600 simulated configurations with Gaussian noise. An infinite error, predicted as such, has the
-    ratio 1.
+    600 simulated configurations with Gaussian noise.
 
     Returns:
-        A row per estimator and arm: ``rows``; ``n`` with a prediction, ``excluded`` without one
-        and ``reasons`` (their number by status); ``ratio_q1``, ``ratio_median`` and ``ratio_q3`` of
-        actual over predicted; ``within_1x``, ``within_2x`` and ``within_3x``, the shares of the n
-        whose actual error is at most so many times the predicted one; ``within_2x_of_all``, the
-        second as a share of all rows.
+        A row per estimator and arm: ``rows``; ``n`` with a finite prediction, ``excluded``, the
+        others, and ``reasons`` (their number by status); ``ratio_q1``, ``ratio_median`` and
+        ``ratio_q3`` of true over predicted; ``within_1x``, ``within_2x`` and ``within_3x``, the
+        shares of the n whose true error is at most so many times the predicted one;
+        ``within_2x_of_all``, the second as a share of all rows.
     """
 
     records = []
     for about, group in _groups(rows):
-        has = group[PREDICTED].notna().to_numpy()
+        has = np.isfinite(group[PREDICTED].to_numpy(float))
         predicted, actual = group.loc[has, PREDICTED].to_numpy(float), _errors(group)[has]
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(actual == predicted, 1.0, actual / predicted)
+            ratios = np.where(actual == predicted, 1.0, actual / predicted)  # both may be 0
         spread = dict(zip(("ratio_q1", "ratio_median", "ratio_q3"), quartiles(ratios), strict=True))
         within = {f"within_{k}x": actual <= k * predicted for k in WITHIN}
         shares = {
@@ -100,28 +100,37 @@ def bound_coverage(rows: pd.DataFrame) -> pd.DataFrame:
     """How often the 90 % bound on the RMS corner error holds.
 
     Args:
-        rows: the evaluation's, of one protocol and benchmark, with ``arm``, ``photo`` and
-            :data:`BOUND`.
+        rows: the evaluation's, of one protocol and benchmark, with ``photo`` and :data:`BOUND`.
 
     Returns:
-        A row per estimator and arm that has bounds: ``seeds``, ``pairs``, ``n`` rows with an
-        estimate and a bound, and ``covered_mean``, the share of them whose error is at most the
-        bound, with its 95 % interval ``covered_low`` to ``covered_high`` over seeds and photos.
+        A row per estimator and arm that has bounds: ``seeds``, ``pairs``, ``n`` rows with a finite
+        bound, and ``covered_mean``, the share of them whose error is at most the bound, with its
+        95 % interval ``covered_low`` to ``covered_high`` over seeds and photos, or with one seed
+        over photos. A bound is infinite for an estimate that folds the view, and where too few
+        pairs calibrated it.
     """
-    has = rows[BOUND].notna() & (rows["status"] == "ok")
+    rows = _with_arms(rows)
+    has = pd.Series(np.isfinite(rows[BOUND].to_numpy(float)), rows.index)
     held = (rows[ERROR] <= rows[BOUND]).astype(float).where(has)
-    table = levels(rows.assign(covered=held), {"covered": COVERED})
-    counts = has.groupby([rows["estimator"], rows["arm"]]).sum().rename("n")
-    table = table.join(counts, on=["estimator", "arm"])
-    return table[table["n"] > 0].reset_index(drop=True)
+    table = levels(rows.assign(covered=held), {"covered": COVERED}).set_index(["estimator", "arm"])
+    table["n"] = has.groupby([rows["estimator"], rows["arm"]]).sum()
+    for key in table.index[(table["n"] > 0) & (table["seeds"] < 2)]:
+        own = rows[has & (rows["estimator"] == key[0]) & (rows["arm"] == key[1])]
+        within = own[ERROR] <= own[BOUND]
+        table.loc[key, ["covered_low", "covered_high"]] = share_interval(within, own["photo"])
+    return table[table["n"] > 0].reset_index()
+
+
+def _with_arms(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the column ``arm``; without it, what has a seed is its regularizer's."""
+    if "arm" in rows:
+        return rows
+    return rows.assign(arm=rows["regularizer"].where(rows["seed"].notna(), rows["descriptor"]))
 
 
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The rows of each estimator and arm; without arms, what has a seed is its regularizer's."""
-    if "arm" not in rows:
-        trained = rows["seed"].notna()
-        rows = rows.assign(arm=rows["regularizer"].where(trained, rows["descriptor"]))
-    for estimator, own in rows.groupby("estimator", sort=False):
+    """The rows of each estimator and arm."""
+    for estimator, own in _with_arms(rows).groupby("estimator", sort=False):
         for arm in order_arms(own["arm"]):
             yield {"estimator": estimator, "arm": arm}, own[own["arm"] == arm]
 
@@ -131,12 +140,13 @@ def _errors(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _counts(group: pd.DataFrame, has: np.ndarray) -> dict[str, Any]:
-    lacking = group.loc[~has, "status"].value_counts()
+    lacking = group[~has]
     # Four matches give an estimate without a residual to predict from.
-    reasons = [
-        f"{count} {'ok but undefined' if status == 'ok' else status}"
-        for status, count in lacking.items()
-    ]
+    status = lacking["status"].mask(
+        lacking["status"] == "ok",
+        np.where(np.isinf(_errors(lacking)), "folded", "ok but undefined"),
+    )
+    reasons = [f"{count} {reason}" for reason, count in status.value_counts().items()]
     numbers = {"rows": len(group), "n": int(has.sum()), "excluded": int((~has).sum())}
     return numbers | {"reasons": ", ".join(reasons)}
 
@@ -178,7 +188,8 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
 
     Every pair is a mark; a line joins an arm's medians over the bins of :data:`BIN_EDGES_PX` that
     hold at least five pairs. The black line is the identity, gray reaches from half to twice the
-    prediction. Errors and predictions beyond the axes, infinite ones too, are on their edge.
+    prediction. Errors and predictions beyond the axes are on their edge; pairs without a finite
+    prediction are left out.
 
     Args:
         rows: the evaluation's, of one benchmark.
@@ -192,6 +203,7 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
     for about, group in _groups(rows):
         ax, style = by_estimator[about["estimator"]], styles[about["arm"]]
         points = pd.DataFrame({"x": group[PREDICTED].to_numpy(float), "y": _errors(group)})
+        points = points[np.isfinite(points["x"])]
         look = {"marker": style.marker, "markeredgecolor": style.color, **OPEN_MARKS}
         ax.plot(points["x"].clip(*limits), points["y"].clip(*limits), **look)
         bins = points.groupby(pd.cut(points["x"], BIN_EDGES_PX, right=False), observed=True)

@@ -297,6 +297,44 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
+def share_interval(held: ArrayLike, photos: ArrayLike) -> tuple[float, float]:
+    """95 % confidence interval of the share of pairs for which something holds, by photo.
+
+    Clopper and Pearson's at the effective number of pairs (Korn and Graubard, Survey Methodology
+    1998), which is smaller than their number where pairs of one photo agree. Where all pairs agree,
+    each photo counts as one pair.
+
+    Args:
+        held: ``(N,)`` bool.
+        photos: ``(N,)`` the photo of each pair.
+
+    Returns:
+        Both ends, in [0, 1]; NaN below two photos.
+
+    >>> share_interval([True] * 40, np.arange(40) // 4)  # 0.025 ** (1 / 10) and 1
+    (0.6915..., 1.0)
+    """
+    held = np.asarray(held, bool)
+    _, labels = np.unique(np.asarray(photos), return_inverse=True)
+    pairs = np.bincount(labels)
+    count, clusters = len(held), len(pairs)
+    if clusters < 2:
+        return np.nan, np.nan
+    share = held.mean()
+    excess = np.bincount(labels, held) - share * pairs
+    variance = clusters / (clusters - 1) * (excess**2).sum() / count**2
+    tail = ALPHA / 2
+    effective = float(clusters)
+    if variance > 0:
+        quantiles = stats.t.ppf(tail, [count - 1, clusters - 1])
+        effective = share * (1 - share) / variance * (quantiles[0] / quantiles[1]) ** 2
+    effective = min(effective, count)
+    hits = share * effective
+    low = stats.beta.ppf(tail, hits, effective - hits + 1) if hits > 0 else 0.0
+    high = stats.beta.ppf(1 - tail, hits + 1, effective - hits) if hits < effective else 1.0
+    return float(low), float(high)
+
+
 def resampled_range(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The interquartile range of many samples of the same values, without interpolation.
 
