@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from benchmarks.__main__ import main
 from benchmarks.cross_check import Errors, rows
+from benchmarks.ellipses import inside
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,3 +64,15 @@ def test_rows_of_the_cross_check_have_aucs_and_differences_from_the_last() -> No
     assert ours.startswith("| sift | ours | 100.0 / 100.0 / 100.0 / 100.0 |")
     assert ours.count("+50.0 (+0.0 to +100.0)") == 4
     assert theirs.startswith("| sift | theirs | 50.0 / 50.0 / 50.0 / 50.0 |  |")
+
+
+def test_corners_inside_their_ellipses_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    covariances = np.array([[[4.0, 1.0], [1.0, 2.0]]] * 4)
+    offsets = rng.multivariate_normal([0, 0], covariances[0], (2000, 4))
+    found = np.array([inside(one, covariances, 10_000, np.sqrt(np.log(2))) for one in offsets])
+    by_noise, calibrated = found.mean(axis=(0, 2))
+    # Within a Mahalanobis distance r lie 1 - exp(-r^2 / 2): half at r = sqrt(2 log 2).
+    assert by_noise == pytest.approx(0.95, abs=0.01)
+    assert calibrated == pytest.approx(0.5, abs=0.02)
+    assert not inside(offsets[0], covariances, 10_000, float("nan"))[1].any()

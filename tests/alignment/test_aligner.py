@@ -320,5 +320,5 @@ def write_run(folder: Path) -> Path:
         torch.save(stored | {"homoreg": {}}, folder / "checkpoints" / f"{which}.ckpt")
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     key = "cnn l2 0", "ransac"
-    Calibration({}, {key: Bound(2.5, 80, 20)}).write(folder / "evaluation", None, None)
+    Calibration({}, {key: Bound(2.5, 80, 20)}).write(folder / "evaluation", None, None, {})
     return folder

@@ -15,6 +15,7 @@ from tests.baselines import RootSift
 
 from homoreg.evaluation import EvaluationProtocol, ViewPair, evaluate_pair
 from homoreg.evaluation.calibration import Bound, Calibration
+from homoreg.evaluation.drawing import ellipse_note
 from homoreg.evaluation.figures import card_figure, pair_figure
 from homoreg.evaluation.pair import match_pair, observe
 from homoreg.evaluation.table import identity, label
@@ -247,3 +248,15 @@ def test_a_card_has_a_row_for_each_estimator(factors: dict[str, float] | None) -
     assert len(figure.axes) == 1 + 2 * 3 + 1
     assert "dlt: RMSE" in texts(figure)
     assert "magsac: RMSE" in texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("factor", "matches", "note"),
+    [
+        (1.5, 12, "ellipses: calibrated 90 % bound on the RMS"),
+        (1.5, 11, "ellipses: calibrated 90 % bound on the RMS, from only 11 matches"),
+        (np.inf, 40, "ellipses: 95 % by the noise, not calibrated"),
+    ],
+)
+def test_ellipses_say_what_they_show(factor: float, matches: int, note: str) -> None:
+    assert ellipse_note(factor, matches) == note

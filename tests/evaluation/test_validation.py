@@ -10,7 +10,10 @@ import pytest
 from tests.baselines import RootSift
 
 from homoreg.data import PairManifest
-from homoreg.data.datamodule import validation_photos
+from homoreg.data.correspondences import PairSampling
+from homoreg.data.datamodule import PatchPairDataModule, validation_photos
+from homoreg.data.patches import Window
+from homoreg.descriptors.inference import Origin
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.calibration import Bound, Calibration
 from homoreg.evaluation.table import make_table
@@ -51,6 +54,15 @@ def test_the_halves_are_of_different_photos_that_were_not_trained_on(prepared: P
     assert not photos[0] & photos[1]
     everyone = {p.photo for p in PairManifest.load(prepared / "pairs_train.json").pairs}
     assert photos[0] | photos[1] == validation_photos(everyone, 0.6)
+    # What chooses the best epoch is measured on the photographs for tuning.
+    data = PatchPairDataModule(
+        prepared, Window(32, 16), PairSampling(), 0, 8, 4, validation_share=0.6
+    )
+    data.setup()
+    shown = {data.manifest.pairs[i].photo for i in data.validation_members}
+    assert shown == photos[0]
+    trained = {data.manifest.pairs[i].photo for i in data.train_members}
+    assert trained == everyone - photos[0] - photos[1]
     assert {len(tuning), len(calibration)} == {4}
     # A limit takes a pair of each photo first.
     few, _ = halves(prepared, count=4)
@@ -100,6 +112,10 @@ def test_the_bound_is_the_factor_times_the_prediction(
     assert found.bounds["rootsift", "dlt"] == Bound(np.inf, 4, 2)
     # Nothing of MAGSAC was chosen on the pairs for tuning, so it is calibrated on these as well.
     assert found.bounds["rootsift", "magsac"] == Bound(np.inf, 8, 4)
+    # Weights that were the best epoch on these pairs are calibrated on the others alone.
+    rootsift.origin = Origin(Path("checkpoints/best.ckpt"), {})
+    best = calibrate([rootsift], tuning, calibration, PROTOCOL)
+    assert best.bounds["rootsift", "magsac"] == Bound(np.inf, 4, 2)
     known = Calibration(found.max_ratios, {("rootsift", "magsac"): Bound(2.5, 60, 30)})
     benchmark = ManifestBenchmark(prepared / "pairs_eval.json")
     table = evaluate_benchmark(rootsift, benchmark, PROTOCOL, calibration=known)
@@ -109,11 +125,12 @@ def test_the_bound_is_the_factor_times_the_prediction(
     # The estimator took fewer matches; precision and counts are the matcher's.
     assert (dlt["inliers"] < dlt["match_count"]).all()
     assert (dlt["match_count"].to_numpy() == magsac["match_count"].to_numpy()).all()
-    known.write(tmp_path, PROTOCOL.detector, PROTOCOL.matcher)
+    known.write(tmp_path, **vars(PROTOCOL))
     written = json.loads((tmp_path / "calibration.json").read_text())
     assert written["coverage"] == 0.9
     assert "ShiTomasi" in written["detector"]
     assert "RatioMatcher" in written["matcher"]
+    assert written["estimators"] == {name: repr(e) for name, e in PROTOCOL.estimators.items()}
     entries = {entry["estimator"]: entry for entry in written["entries"]}
     assert entries["dlt"]["max_ratio"] == found.max_ratios["rootsift", "dlt"]
     assert entries["magsac"] == {

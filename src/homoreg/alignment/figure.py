@@ -98,7 +98,7 @@ def _draw_overlay(axis: Axes, image1: np.ndarray, image2: np.ndarray, found: Ali
         for corner, ellipse in zip(corners, ellipses, strict=True):
             axis.plot(*corner, "o", color=ACCENT, markersize=2.5)
             axis.plot(*(corner + times * ellipse).T, color=ACCENT, linewidth=1)
-        note = f"{ellipse_note(found.factor)}, ×{times:g}"
+        note = f"{ellipse_note(found.factor, found.inliers)}, ×{times:g}"
     margin = 0.08 * max(right - left, bottom - top)
     axis.set_xlim(left - margin, right + margin)
     axis.set_ylim(bottom + margin, top - margin)

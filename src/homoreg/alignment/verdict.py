@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from homoreg.evaluation.pair import PointMatches
-from homoreg.geometry import Estimate, Estimator, folds, transform_points
+from homoreg.geometry import FEW_MATCHES, Estimate, Estimator, folds, transform_points
 from homoreg.geometry.homography import Array, Size
 
 # A match agrees with a homography within this distance, pixels at the working size.
@@ -16,8 +16,6 @@ AGREE_PX = 3.0
 # With fewer agreeing matches, or with a smaller share of all matches, photographs are taken for
 # unrelated: so many agree by chance.
 CHANCE_MATCHES, CHANCE_SHARE = 8, 0.1
-# With fewer agreeing matches an alignment is uncertain.
-FEW_MATCHES = 12
 # With a larger error than this share of photograph 2's diagonal it is uncertain, too.
 MAX_ERROR_SHARE = 0.01
 

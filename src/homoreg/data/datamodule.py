@@ -145,9 +145,11 @@ class PatchPairDataModule(pl.LightningDataModule):
     """Patch pairs from ``root/pairs_train.json``, split into training and validation by photo.
 
     There are three validation sets, fixed by default. ``val`` is sampled as the training set, from
-    photos that training does not see. ``val_same_photo`` has the same photos, positives through H
-    and negatives from the same photo. ``train_eval`` is sampled as ``val`` from the training
-    photos, so that both losses of a run can be compared in evaluation mode.
+    photos that training does not see: half of those held out, where that leaves two or more, since
+    what chooses an epoch must not calibrate the bounds on errors. ``val_same_photo`` has the same
+    photos, positives through H and negatives from the same photo. ``train_eval`` is sampled as
+    ``val`` from the training photos, so that both losses of a run can be compared in evaluation
+    mode.
 
     Args:
         root: the folder that ``prepare`` wrote.
@@ -266,8 +268,11 @@ class PatchPairDataModule(pl.LightningDataModule):
         train = validation = {pair.photo for pair in pairs}
         share = 1 - self.validation_share
         if self.validation_split == "photo":
-            validation = validation_photos(train, self.validation_share)
-            train, share = train - validation, 1.0
+            held_out = validation_photos(train, self.validation_share)
+            tuning, _ = validation_halves(held_out)
+            # Negatives take a second photo.
+            validation = set(tuning) if len(tuning) > 1 else held_out
+            train, share = train - held_out, 1.0
         if self.train_photos:
             train = training_photos(train, self.train_photos)
         self.train_members, self.validation_members = (
@@ -377,6 +382,12 @@ def validation_photos(photos: set[str], share: float) -> set[str]:
         )
     count = min(max(round(share * len(photos)), 2), len(photos) - 2)
     return set(sorted(photos, key=lambda photo: keyed_seed("validation", photo))[:count])
+
+
+def validation_halves(photos: set[str]) -> tuple[list[str], list[str]]:
+    """The validation photos that choose epochs and ratios, and those that calibrate bounds."""
+    ordered = sorted(photos, key=lambda photo: keyed_seed("calibration", photo))
+    return ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
 
 
 def training_photos(photos: set[str], count: int) -> set[str]:

@@ -82,10 +82,14 @@ class Calibration:
             entries.append(entry)
         return entries
 
-    def write(self, folder: Path, detector: Any, matcher: Any) -> None:
-        """Write ``calibration.json`` into an evaluation's folder."""
+    def write(
+        self, folder: Path, detector: Any, matcher: Any, estimators: Mapping[str, Any]
+    ) -> None:
+        """Write ``calibration.json`` into an evaluation's folder, with all options of the steps."""
         content = {"coverage": COVERAGE, "detector": repr(detector), "matcher": repr(matcher)}
-        write_json(folder / "calibration.json", content | {"entries": self.entries()})
+        chosen = {name: repr(estimator) for name, estimator in estimators.items()}
+        content |= {"estimators": chosen, "entries": self.entries()}
+        write_json(folder / "calibration.json", content)
 
     @classmethod
     def read(cls, file: Path) -> "Calibration":

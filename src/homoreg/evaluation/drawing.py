@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from homoreg.data.images import limit_side
-from homoreg.geometry import calibrated_ellipse, ellipse_points
+from homoreg.geometry import FEW_MATCHES, calibrated_ellipse, ellipse_points
 from homoreg.plotting import ACCENT
 
 SMALL, TINY = 8.5, 7.5  # font sizes, points
@@ -84,11 +84,12 @@ def corner_ellipses(covariances: np.ndarray, factor: float, match_count: int) ->
     )
 
 
-def ellipse_note(factor: float) -> str:
-    """What the outlines of :func:`corner_ellipses` show."""
+def ellipse_note(factor: float, match_count: int) -> str:
+    """What the outlines of :func:`corner_ellipses` show, and whether few matches tell it."""
+    note = "ellipses: 95 % by the noise, not calibrated"
     if np.isfinite(factor):
-        return "ellipses: calibrated 90 % bound on the RMS"
-    return "ellipses: 95 % by the noise, not calibrated"
+        note = "ellipses: calibrated 90 % bound on the RMS"
+    return f"{note}, from only {match_count} matches" if match_count < FEW_MATCHES else note
 
 
 def magnification(vectors: Iterable[np.ndarray], size: float) -> float:

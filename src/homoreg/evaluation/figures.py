@@ -277,7 +277,7 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
         known = np.isfinite(outlines).all()
         notes.append(f"offsets{' and ellipses' if known else ''} ×{times:g}")
         if known:
-            notes.append(ellipse_note(solved.factor))
+            notes.append(ellipse_note(solved.factor, count))
         else:
             notes.append("no ellipses" + (" from 4 matches" if count == 4 else ""))
         outside = int(((estimated < low) | (estimated > high)).any(axis=1).sum())

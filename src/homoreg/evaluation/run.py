@@ -161,7 +161,9 @@ def evaluate_into(
     details: Details = {"matching": matching.entries(), "reruns": spread.entries()}
     write_evaluation(table, folder / "evaluation", benchmark.name, details)
     if calibration.entries():
-        calibration.write(folder / "evaluation", protocol.detector, protocol.matcher)
+        calibration.write(folder / "evaluation", **vars(protocol))
+    else:  # there may be one of an earlier evaluation, by other steps
+        (folder / "evaluation" / "calibration.json").unlink(missing_ok=True)
     return table, details
 
 

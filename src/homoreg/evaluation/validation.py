@@ -1,7 +1,7 @@
 """Choices made on validation pairs: each descriptor's ``max_ratio``, and bounds on corner errors.
 
 Tuning and calibration use different photographs, neither of which was trained on, and no pair of a
-benchmark.
+benchmark. The best epoch of a run was chosen on the photographs for tuning.
 """
 
 import logging
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from homoreg.aggregates import clipped_log10
-from homoreg.data.datamodule import validation_photos
+from homoreg.data.datamodule import validation_halves, validation_photos
 from homoreg.data.manifest import PairManifest
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
 from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration, Key
@@ -36,7 +36,6 @@ from homoreg.evaluation.table import (
     pair_evaluations,
 )
 from homoreg.geometry import Estimator, conformal_factor, corner_error, corner_error_rms
-from homoreg.keyed import keyed_seed
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +89,7 @@ def validation_benchmarks(
         log.info("no ratio is tuned and no bound calibrated: %s has no homographies", path)
         return None
     photos = {pair.photo for pair in manifest.pairs}
-    held_out = validation_photos(photos, data.get("validation_share", 0.1))
-    ordered = sorted(held_out, key=lambda photo: keyed_seed("calibration", photo))
-    halves = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
+    halves = validation_halves(validation_photos(photos, data.get("validation_share", 0.1)))
     tuning, calibration = (
         _benchmark(manifest, half, count // 2, name)
         for half, name in zip(halves, ("tuning", "calibration"), strict=True)
@@ -120,8 +117,8 @@ def calibrate(
 
     An estimator with ``max_ratio="auto"`` gets the ratio of :data:`RATIOS` with the lowest mean
     log10 corner error (:func:`~homoreg.aggregates.clipped_log10`), the stricter one if equal. Its
-    bound rests on the pairs of ``calibration`` alone. Nothing of the other estimators is chosen, so
-    that their bounds rest on all pairs.
+    bound rests on the pairs of ``calibration`` alone, as do all bounds of a best epoch's weights.
+    Otherwise nothing is chosen, and bounds rest on all pairs.
 
     Args:
         descriptors: those to be evaluated, systems included.
@@ -131,6 +128,11 @@ def calibrate(
         journal: keeps what each pair contributes, and has what was evaluated before.
     """
     models = distinct_identities(descriptors)
+    chosen_epochs = {
+        label(model)
+        for model, descriptor in zip(models, descriptors, strict=True)
+        if (origin := getattr(descriptor, "origin", None)) and origin.file.stem == "best"
+    }
     journal = journal or Journal()
     automatic = {
         name
@@ -153,7 +155,10 @@ def calibrate(
     first = partial(measure, known=Calibration(), tuned=automatic)
     for found in journal.evaluate(tuning, descriptors, first, models):
         for descriptor, name, values in found:
-            (errors if name in automatic else scores)[descriptor, name] += values
+            if name in automatic:
+                errors[descriptor, name] += values
+            elif descriptor not in chosen_epochs:
+                scores[descriptor, name] += values
     ratios = {
         key: RATIOS[int(clipped_log10(np.array(rows)).mean(0).argmin())]
         for key, rows in errors.items()

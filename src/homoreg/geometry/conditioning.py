@@ -34,8 +34,8 @@ from homoreg.geometry.homography import (
     transform_points,
 )
 
-# Below this many matches the noise is estimated so poorly that a 95 % ellipse with the normal
-# quantile covers clearly less than 95 % (0.75 at N = 5, 0.89 at 8, 0.93 at 12).
+# From fewer matches the noise is known poorly, so that figures and verdicts say so: a 95 % ellipse
+# with the normal quantile would hold for 75 % at 5 matches, 89 % at 8 and 93 % at 12.
 FEW_MATCHES = 12
 
 Covariance = Literal["plugin", "sandwich"]
