@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import count
 
 import numpy as np
@@ -195,7 +196,7 @@ def forward_passes(
     """Functions that time a pass; an evaluation uses the first one.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode, with channels last.
         batch: ``(N, 3, S, S)``.
         compiled: also with torch.compile, which takes a C++ compiler and tens of seconds.
     """
@@ -216,7 +217,12 @@ def forward_passes(
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated
         frozen = torch.jit.optimize_for_inference(torch.jit.trace(network, batch))
-    works = {"float32, eager": timed(network), "float32, frozen by torch.jit": timed(frozen)}
+    contiguous = deepcopy(network).to(memory_format=torch.contiguous_format)
+    works = {
+        "float32, eager": timed(network),
+        "float32, without channels last": timed(contiguous),
+        "float32, frozen by torch.jit": timed(frozen),
+    }
     if compiled:
         works["float32, torch.compile"] = timed(torch.compile(network))
     return works | {"bfloat16, eager": timed(in_bfloat16)}
