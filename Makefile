@@ -12,7 +12,7 @@ ARMS := none,l2,dropout,hybrid
 STUDY ?= study
 
 # The keypoints, windows and estimators of recipe=strong.
-AT_SIFT := detector=sift_weak estimators=[magsac_subpixel,dlt] patch.window=scaled model=spatial
+AT_SIFT := detector=sift_weak estimators=[magsac_weighted,dlt] patch.window=scaled model=spatial
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
 .PHONY: help demo test test-slow test-all lint prepare sweep study eval report compare notebooks dashboard bench docs torture clean

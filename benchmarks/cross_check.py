@@ -2,9 +2,8 @@
 
 PoseLib (``pip install poselib``) has a threshold of its search and a loss of its final bundle
 adjustment. The setting with the largest mean AUC over 1, 3, 5 and 10 px and over the descriptors
-is chosen on validation pairs. Then it gets the matches of held-out pairs, as do homoreg.evaluate's
-first robust estimator and the same with weights in its last step. The options are those of
-homoreg.evaluate:
+is chosen on validation pairs. Then it gets the matches of held-out pairs, as does the first robust
+estimator of homoreg.evaluate, whose options these are:
 
     python -m benchmarks.cross_check data.root=ROOT runs=RUN descriptors=[rootsift,untrained]
 """
@@ -12,7 +11,7 @@ homoreg.evaluate:
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, product
 from typing import Any
 
@@ -150,8 +149,7 @@ def main(overrides: Sequence[str]) -> None:
     held_out = instantiate(cfg.benchmark).manifest
     pairs = spread_over_photos(held_out.pairs, PAIRS, "cross-check")
     benchmark = ManifestBenchmark(PairManifest(held_out.path, pairs, held_out.hash))
-    weighted = replace(protocol.estimators[ours], refit="cauchy", refit_px="auto")
-    compared = {ours: protocol.estimators[ours], f"{ours}, weighted": weighted, "PoseLib": best}
+    compared = {ours: protocol.estimators[ours], "PoseLib": best}
     found = measure(descriptors, [benchmark], protocol, compared)
     print(f"PoseLib: {best}, chosen on {len(tuning.photos)} validation pairs")
     print(f"{len(found.photos)} held-out pairs of {len(set(found.photos))} photographs")
