@@ -33,7 +33,7 @@ class Window:
     support: Annotated[int, Field(ge=2, le=1024)] = 64
     size: Annotated[int, Field(ge=8)] = 32
     window: Literal["fixed", "scaled", "oriented"] = "fixed"
-    scale_factor: PositiveFloat = 7.0
+    scale_factor: PositiveFloat = 12.0
 
     def patches(self, image: np.ndarray | Sequence[np.ndarray], frames: np.ndarray) -> np.ndarray:
         """Cut a window around each keypoint and resize it to the patch.

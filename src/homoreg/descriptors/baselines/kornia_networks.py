@@ -44,7 +44,7 @@ class KorniaDescriptor(NetworkDescriptor):
         support: int = 64,
         device: str | torch.device | None = None,
         window: WindowKind = "fixed",
-        scale_factor: float = 7.0,
+        scale_factor: float = 12.0,
     ) -> None:
         check_support(name, support)
         built = getattr(feature, network_class)(pretrained=False)

@@ -27,7 +27,7 @@ class RawPatches:
         support: int = 64,
         size: int = 32,
         window: WindowKind = "fixed",
-        scale_factor: float = 7.0,
+        scale_factor: float = 12.0,
     ) -> None:
         check_support(self.name, support)
         self._window = Window(support, size, window, scale_factor)
