@@ -52,7 +52,7 @@ class KorniaDescriptor(NetworkDescriptor):
         # Gray in [0, 1]: TFeat and SOSNet normalize with a small constant that was trained for this
         # range, HyNet needs intensities that are not negative, and HardNet takes any.
         network = nn.Sequential(PatchInput(in_channels=1, normalization="none"), built)
-        cut = PatchWindow(support, _PATCH_PX, window, scale_factor)
+        cut = PatchWindow(support=support, size=_PATCH_PX, window=window, scale_factor=scale_factor)
         super().__init__(network, cut, name, device=device)
 
 

@@ -53,7 +53,7 @@ class OpenCvDescriptor:
         arguments = dict(options or {})
         arguments |= {key: support / divisor for key, divisor in (support_options or {}).items()}
         self._extractor = _function(name, extractor)(**arguments)
-        self._window = Window(support, window=window, scale_factor=window_per_size)
+        self._window = Window(support=support, window=window, scale_factor=window_per_size)
         self.wants_frames = window != "fixed"
         self._window_per_size = window_per_size
         self._octave = octave
