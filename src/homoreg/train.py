@@ -30,6 +30,7 @@ from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.descriptors.inference import check_precision, pick_device
+from homoreg.descriptors.losses import takes_batch
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
@@ -330,10 +331,20 @@ def silence_lightning() -> None:
 
 
 def build_module(cfg: DictConfig, config: Config) -> DescriptorModule:
-    """The network and everything that trains it; arms of one seed start with equal weights."""
+    """The network and everything that trains it; arms of one seed start with equal weights.
+
+    Raises:
+        HomoregError: the loss needs negatives and there are none.
+    """
+    loss = instantiate(cfg.loss)
+    if cfg.data.sampling.positive_share == 1 and not takes_batch(loss):
+        raise HomoregError(
+            f"loss._target_={cfg.loss._target_} compares positives with negatives, of which "
+            "data.sampling.positive_share=1 leaves none: give data=patch_pairs"
+        )
     return DescriptorModule(
         network=build_network(cfg.model, cfg.seed),
-        loss=instantiate(cfg.loss),
+        loss=loss,
         regularizer=instantiate(cfg.regularizer),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),

@@ -1,8 +1,14 @@
 """Recipes, and regularizers that choose in other groups: which choice wins."""
 
+from typing import Any
+
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from homoreg.cli import compose
+from homoreg.errors import HomoregError
+from homoreg.train import build_module
 
 STRONG = {
     "model": "spatial",
@@ -61,3 +67,15 @@ def test_decoupled_decay_survives_a_recipe() -> None:
     assert cfg.data.sampling.positive_share == 1
     assert (cfg.data.window.window, cfg.evaluation.patch.window) == ("scaled", "scaled")
     assert (cfg.data.keypoints.frame, cfg.detector.frame) == ("scale", "scale")
+
+
+def test_a_loss_that_needs_negatives_is_refused_where_there_are_none() -> None:
+    def loss(*overrides: str) -> torch.nn.Module:
+        cfg = compose("train", ["paths.run=x", "recipe=strong", *overrides])
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+        return build_module(cfg, config).loss
+
+    with pytest.raises(HomoregError, match=r"CosineEmbeddingLoss compares .*: give data=patch_pa"):
+        loss("loss=cosine")
+    assert isinstance(loss("loss=cosine", "data=patch_pairs"), torch.nn.CosineEmbeddingLoss)
+    assert loss("loss=info_nce").temperature == 0.07

@@ -30,10 +30,14 @@ def compute_loss(
     loss: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
 ) -> Tensor:
     """The loss of a batch in float32, whatever its third argument is."""
-    takes_batch = "batch" in inspect.signature(loss.forward).parameters
     with torch.autocast(descriptors1.device.type, enabled=False):
-        third: Any = batch if takes_batch else batch["label"]
+        third: Any = batch if takes_batch(loss) else batch["label"]
         return loss(descriptors1.float(), descriptors2.float(), third)
+
+
+def takes_batch(loss: nn.Module) -> bool:
+    """Whether a loss is called with the batch; others compare positives with negatives."""
+    return "batch" in inspect.signature(loss.forward).parameters
 
 
 def positives(
