@@ -1,4 +1,4 @@
-from math import sqrt
+from math import hypot, radians, sin, sqrt
 
 import pytest
 import torch
@@ -25,6 +25,17 @@ def places(count: int) -> dict[str, torch.Tensor]:
         "points1": zeros,
         "points2": zeros,
     }
+
+
+def at(*angles_deg: float) -> torch.Tensor:
+    """Descriptors of two numbers at these angles."""
+    angles = torch.tensor(angles_deg).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def chord(angle_deg: float) -> float:
+    """Distance of two such descriptors."""
+    return 2 * sin(radians(angle_deg) / 2)
 
 
 def test_a_plain_regularizer_adds_nothing() -> None:
@@ -56,10 +67,14 @@ def test_second_order_similarity_by_hand() -> None:
     all_places = SecondOrderSimilarity(name="sosr", neighbors=8)
     value = all_places.penalty(NETWORK, first, second, places(3)).item()
     assert value == pytest.approx(expected, rel=1e-5)
-    # The nearest place alone. View 1: 1→2, 2→1 or 3, 3→2; view 2: 1→2 or 3, 2→1, 3→1.
+    # The nearest place alone: at 0, 40, 100 degrees it is 1→2, 2→1, 3→2, at 0, 50, 90 degrees 1→2,
+    # 2→3, 3→2. So 1 and 3 are not compared, although their distance differs.
     nearest = SecondOrderSimilarity(name="sosr", neighbors=1)
-    value = nearest.penalty(NETWORK, first, second, places(3)).item()
-    assert value <= expected
+    gap12 = chord(50) - chord(40)
+    gap23 = chord(60) - chord(40)
+    expected = (gap12 + hypot(gap12, gap23) + gap23) / 3
+    value = nearest.penalty(NETWORK, at(0, 40, 100), at(0, 50, 90), places(3)).item()
+    assert value == pytest.approx(expected, rel=1e-5)
     described = first.clone().requires_grad_()
     all_places.penalty(NETWORK, described, described, places(3)).backward()
     assert torch.isfinite(described.grad).all()
