@@ -82,7 +82,8 @@ class PairSampling:
         same_photo_share: share of the negatives that come from the same photo.
         negative_radius_px: smallest distance of such a negative from the true correspondence.
         photos_per_batch: photos that a batch is drawn from, evenly, with one pair of views each;
-            None draws every sample from all pairs. With fewer photos, all are used.
+            None draws every sample from all pairs. With fewer photos, all are used. A last batch
+            that is shorter shows the first of its photos only.
         jitter_px: largest offset of the second patch's center, in x and in y.
         jitter_scale: largest change of the second patch's scale, in either direction, octaves.
         jitter_deg: largest rotation of the second patch, in either direction, degrees.
