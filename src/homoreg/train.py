@@ -228,7 +228,7 @@ def limit_resources(cfg: DictConfig) -> None:
 
 
 def check_options(cfg: DictConfig) -> None:
-    """HomoregError for what would be noticed only after the training."""
+    """HomoregError for what would be noticed only when keypoints are cut, or after the training."""
     Analysis(**cast(Config, OmegaConf.to_container(cfg.analysis)))
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
@@ -237,6 +237,16 @@ def check_options(cfg: DictConfig) -> None:
     if cfg.evaluation.checkpoint not in ("last", "best"):
         raise HomoregError(f"evaluation.checkpoint={cfg.evaluation.checkpoint}: give last or best")
     check_precision(cfg.evaluation.precision)
+    windows = {"data.keypoints": cfg.patch.window, "detector": cfg.evaluation.patch.window}
+    lacking = [
+        f"{detector}.frame=orientation"
+        for detector, window in windows.items()
+        if window == "oriented" and OmegaConf.select(cfg, f"{detector}.frame") in ("place", "scale")
+    ]
+    if lacking:
+        raise HomoregError(
+            f"patch.window=oriented: the keypoints have no orientation; give {' '.join(lacking)}"
+        )
 
 
 @contextmanager

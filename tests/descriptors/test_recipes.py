@@ -1,14 +1,19 @@
 """Recipes, and regularizers that choose in other groups: which choice wins."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import compose
-from homoreg.errors import HomoregError
-from homoreg.train import build_module
+from homoreg.data import PatchPairDataModule
+from homoreg.descriptors.window import PatchWindow
+from homoreg.errors import HomoregError, one_line
+from homoreg.train import build_module, check_options
 
 STRONG = {
     "model": "spatial",
@@ -79,3 +84,34 @@ def test_a_loss_that_needs_negatives_is_refused_where_there_are_none() -> None:
         loss("loss=cosine")
     assert isinstance(loss("loss=cosine", "data=patch_pairs"), torch.nn.CosineEmbeddingLoss)
     assert loss("loss=info_nce").temperature == 0.07
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["patch=scaled"],
+        ["patch=oriented"],
+        ["recipe=strong", "patch=oriented"],
+        ["recipe=strong", "patch=oriented", "detector.frame=orientation"],
+    ],
+)
+def test_windows_that_cannot_follow_the_keypoints_are_refused_with_advice_that_helps(
+    asked: list[str], prepared: Path
+) -> None:
+    def build(*overrides: str) -> tuple[DictConfig, PatchPairDataModule]:
+        """As far as ``train`` goes before it opens the pairs."""
+        options = [f"data.root={prepared}", "data.fill_bank=false", *overrides]
+        cfg = compose("train", options)
+        check_options(cfg)
+        return cfg, instantiate(cfg.data)
+
+    with pytest.raises(Exception, match=r"patch\.window=") as refused:
+        build(*asked)
+    advice = one_line(refused.value)
+    assert re.match(r"patch.window=(scaled|oriented)\b.* give ", advice)
+    cfg, data = build(*asked, *re.findall(r"[\w.@]+=\w+", advice))
+    data.setup()
+    assert len(data.train.cut(list(range(4)))["patches"]) == 8
+    image = data.train.bank.view1(0)
+    keypoints = instantiate(cfg.detector)(image)
+    assert len(PatchWindow(**cfg.evaluation.patch).cut(image, keypoints).patches)
