@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import compose
 from homoreg.data import PatchPairDataModule
+from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
 from homoreg.train import build_module, check_options
@@ -31,6 +32,12 @@ STRONG = {
 def choices(*overrides: str) -> dict[str, str]:
     cfg = compose("train", ["paths.run=x", *overrides], hydra_too=True)
     return dict(cfg.hydra.runtime.choices)
+
+
+def module(*overrides: str) -> DescriptorModule:
+    cfg = compose("train", ["paths.run=x", *overrides])
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return build_module(cfg, config)
 
 
 def test_the_default_recipe_is_the_study_s() -> None:
@@ -74,11 +81,20 @@ def test_decoupled_decay_survives_a_recipe() -> None:
     assert (cfg.data.keypoints.frame, cfg.detector.frame) == ("scale", "scale")
 
 
+def test_decoupled_decay_is_refused_where_the_optimizer_couples_it() -> None:
+    def optimizer(*overrides: str) -> torch.optim.Optimizer:
+        return module("recipe=cosine", *overrides).configure_optimizers()["optimizer"]
+
+    for name in ("adam", "adamw"):
+        assert optimizer("regularizer=adamw", f"optimizer={name}").defaults["weight_decay"] == 1e-2
+    assert optimizer("regularizer=l2", "optimizer=sgd").defaults["weight_decay"] == 1e-4
+    with pytest.raises(HomoregError, match=r"sgd\.SGD couples weight decay .* optimizer=adam"):
+        optimizer("regularizer=adamw", "optimizer=sgd")
+
+
 def test_a_loss_that_needs_negatives_is_refused_where_there_are_none() -> None:
     def loss(*overrides: str) -> torch.nn.Module:
-        cfg = compose("train", ["paths.run=x", "recipe=strong", *overrides])
-        config: Any = OmegaConf.to_container(cfg, resolve=True)
-        return build_module(cfg, config).loss
+        return module("recipe=strong", *overrides).loss
 
     with pytest.raises(HomoregError, match=r"CosineEmbeddingLoss compares .*: give data=patch_pa"):
         loss("loss=cosine")

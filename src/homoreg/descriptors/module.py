@@ -233,6 +233,11 @@ class DescriptorModule(pl.LightningModule):
             scheduler = self.make_scheduler(optimizer)
         except ValueError as error:
             raise HomoregError(f"optimizer or scheduler: {error}") from error
+        if self.regularizer.decoupled and not optimizer.defaults.get("decoupled_weight_decay"):
+            raise HomoregError(
+                f"regularizer.decoupled=true: {_name(optimizer)} couples weight decay into the "
+                "gradient; give optimizer=adam or optimizer=adamw"
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
