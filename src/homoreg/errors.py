@@ -26,6 +26,13 @@ class HomoregError(Exception):
     """
 
 
+class MissingError(HomoregError):
+    """What the machine lacks for a choice: a library, or a file of weights.
+
+    An evaluation goes on without that choice.
+    """
+
+
 def exit_with(error: BaseException) -> NoReturn:
     """End the process: one line and 2 for a user's error, the traceback and 1 for a bug."""
     if _users_error(error) is None:
