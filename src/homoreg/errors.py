@@ -7,6 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 # What a file system may refuse: no room, no permission, no such place.
@@ -22,6 +23,13 @@ class HomoregError(Exception):
 
     The commands print it without a traceback and end with exit code 2; inside a sweep the job
     fails and the others go on.
+    """
+
+
+class MissingError(HomoregError):
+    """What the machine lacks for a choice: a library, or a file of weights.
+
+    An evaluation goes on without that choice.
     """
 
 
@@ -64,6 +72,26 @@ def one_line(error: BaseException) -> str:
     else:
         text = str(cause)
     return " ".join(text.split())
+
+
+@contextmanager
+def options_of(place: str) -> Iterator[None]:
+    """Name a wrong option by its place in the config.
+
+    A class names its options alike wherever the config has it.
+
+    Args:
+        place: of the options, such as ``"systems.aliked"``.
+    """
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except Exception as error:
+        cause = _users_error(error)
+        if not isinstance(cause, ValidationError):
+            raise
+        raise HomoregError(one_line(cause).replace(cause.title, place, 1)) from error
 
 
 def _output_folder() -> str:

@@ -17,7 +17,7 @@ from homoreg.cli import command, given_options
 from homoreg.descriptors.descriptor import Descriptor
 from homoreg.descriptors.inference import check_precision, pick_device
 from homoreg.descriptors.loading import load_descriptor
-from homoreg.errors import HomoregError, one_line
+from homoreg.errors import HomoregError, MissingError, one_line, options_of
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import curves_figure
 from homoreg.evaluation.figures import pair_figure
@@ -294,10 +294,11 @@ def _available(cfg: DictConfig, group: str) -> Iterator[tuple[str, Any]]:
     """Names and objects of a group, without those that the machine lacks something for."""
     for name, options in (cfg.get(group) or {}).items():
         try:
-            built = instantiate(options)
+            with options_of(f"{group}.{name}"):
+                built = instantiate(options)
         except Exception as error:
             reason = error.__cause__ or error  # Hydra wraps what a constructor raises
-            if not isinstance(reason, (HomoregError, ImportError)):
+            if not isinstance(reason, (MissingError, ImportError)):
                 raise
             log.warning("%s %s is left out: %s", group.removesuffix("s"), name, one_line(reason))
             continue

@@ -30,6 +30,7 @@ from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
 from homoreg.descriptors.checkpoint import build_network, read_checkpoint
 from homoreg.descriptors.inference import check_precision, pick_device
+from homoreg.descriptors.losses import takes_batch
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
@@ -227,7 +228,7 @@ def limit_resources(cfg: DictConfig) -> None:
 
 
 def check_options(cfg: DictConfig) -> None:
-    """HomoregError for what would be noticed only after the training."""
+    """HomoregError for what would be noticed only when keypoints are cut, or after the training."""
     Analysis(**cast(Config, OmegaConf.to_container(cfg.analysis)))
     if not 0 <= cfg.seed < 2**32:
         raise HomoregError(f"seed={cfg.seed}: give a whole number from 0 to 2³² − 1")
@@ -236,6 +237,16 @@ def check_options(cfg: DictConfig) -> None:
     if cfg.evaluation.checkpoint not in ("last", "best"):
         raise HomoregError(f"evaluation.checkpoint={cfg.evaluation.checkpoint}: give last or best")
     check_precision(cfg.evaluation.precision)
+    windows = {"data.keypoints": cfg.patch.window, "detector": cfg.evaluation.patch.window}
+    lacking = [
+        f"{detector}.frame=orientation"
+        for detector, window in windows.items()
+        if window == "oriented" and OmegaConf.select(cfg, f"{detector}.frame") in ("place", "scale")
+    ]
+    if lacking:
+        raise HomoregError(
+            f"patch.window=oriented: the keypoints have no orientation; give {' '.join(lacking)}"
+        )
 
 
 @contextmanager
@@ -330,10 +341,20 @@ def silence_lightning() -> None:
 
 
 def build_module(cfg: DictConfig, config: Config) -> DescriptorModule:
-    """The network and everything that trains it; arms of one seed start with equal weights."""
+    """The network and everything that trains it; arms of one seed start with equal weights.
+
+    Raises:
+        HomoregError: the loss needs negatives and there are none.
+    """
+    loss = instantiate(cfg.loss)
+    if cfg.data.sampling.positive_share == 1 and not takes_batch(loss):
+        raise HomoregError(
+            f"loss._target_={cfg.loss._target_} compares positives with negatives, of which "
+            "data.sampling.positive_share=1 leaves none: give data=patch_pairs"
+        )
     return DescriptorModule(
         network=build_network(cfg.model, cfg.seed),
-        loss=instantiate(cfg.loss),
+        loss=loss,
         regularizer=instantiate(cfg.regularizer),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),

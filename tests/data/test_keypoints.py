@@ -165,6 +165,10 @@ def test_detectors_that_find_little_or_something_else(root: Path) -> None:
         bank, lambda image: np.full((int(image[0, 0, 0]) % 2 * 20, 2), 90.0), homographies
     )
     assert set(some.counts) == {0, 20}
+    unknown = np.where(np.eye(20, 3, dtype=bool), np.nan, 90.0)
+    most = view_keypoints(bank, lambda image: unknown, homographies)
+    assert set(most.counts) == {17}
+    assert (most.frames == 90).all()
     assert (some.counts[some.usable(np.arange(12))] >= MIN_KEYPOINTS).all()
     with pytest.raises(HomoregError, match="data.keypoints: no two views share"):
         view_keypoints(bank, lambda image: np.empty((0, 2)), homographies).usable(np.arange(12))

@@ -1,10 +1,13 @@
 import logging
+from contextlib import suppress
+from copy import deepcopy
 
 import pytest
 import torch
 from pydantic import ValidationError
 from pytorch_metric_learning import losses as library
 from pytorch_metric_learning.miners import TripletMarginMiner
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch.nn import functional as F
 
 from homoreg.descriptors.losses import (
@@ -14,7 +17,7 @@ from homoreg.descriptors.losses import (
     compute_loss,
     negatives,
 )
-from homoreg.errors import one_line
+from homoreg.errors import HomoregError, one_line
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -112,6 +115,49 @@ def test_metric_learning_is_the_library_s_loss_without_near_negatives(
     )
     ours = compute_loss(MetricLearning(contrastive), first, second, batch)
     assert ours.item() == pytest.approx(expected, rel=1e-4)
+
+
+def losses_of_the_library() -> dict[str, torch.nn.Module]:
+    """One of each that takes no arguments, or classes and a size alone."""
+    found = {}
+    for name, kind in vars(library).items():
+        if not isinstance(kind, type) or not issubclass(kind, library.BaseMetricLossFunction):
+            continue
+        for options in ({}, {"num_classes": 7, "embedding_size": 8}):
+            with suppress(TypeError, KeyError):
+                found[name] = kind(**options)
+                break
+    del found["BaseMetricLossFunction"]
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # in the library's HistogramLoss
+def test_a_loss_that_would_compare_near_places_or_has_weights_is_refused() -> None:
+    """The value of such a loss is the same with and without the near places, which look alike."""
+    torch.manual_seed(0)
+    looks = unit(3, 8).repeat_interleave(2, 0).repeat(2, 1)
+    embeddings, labels = F.normalize(looks + 0.1 * unit(12, 8)), torch.arange(6).repeat(2)
+    anchors1, matches, anchors2, others = get_all_pairs_indices(labels)
+    far = labels[anchors2] // 2 != labels[others] // 2
+    some = anchors1, matches, anchors2[far], others[far]
+    refused = []
+    for name, loss in losses_of_the_library().items():
+        try:
+            everything, apart = (
+                deepcopy(loss)(embeddings, labels, indices).item()
+                for indices in ((anchors1, matches, anchors2, others), some)
+            )
+        except ValueError:
+            everything = apart = 0.0
+        if everything != apart and not list(loss.parameters()):
+            MetricLearning(loss)
+            continue
+        refused.append(name)
+        with pytest.raises(HomoregError, match=rf"^loss\.loss={name} .*MultiSimilarityLoss$"):
+            MetricLearning(loss)
+    assert {"AngularLoss", "NCALoss", "VICRegLoss", "ArcFaceLoss", "ProxyAnchorLoss"} < {*refused}
+    with pytest.raises(HomoregError, match="CrossBatchMemory cannot leave out near negatives"):
+        MetricLearning(library.CrossBatchMemory(library.ContrastiveLoss(), embedding_size=8))
 
 
 def test_torch_s_own_losses_get_the_labels(batch: dict[str, torch.Tensor]) -> None:

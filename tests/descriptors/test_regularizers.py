@@ -1,10 +1,11 @@
-from math import sqrt
+from math import hypot, radians, sin, sqrt
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.regularizers import (
     Decorrelation,
     Regularizer,
@@ -25,6 +26,17 @@ def places(count: int) -> dict[str, torch.Tensor]:
         "points1": zeros,
         "points2": zeros,
     }
+
+
+def at(*angles_deg: float) -> torch.Tensor:
+    """Descriptors of two numbers at these angles."""
+    angles = torch.tensor(angles_deg).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def chord(angle_deg: float) -> float:
+    """Distance of two such descriptors."""
+    return 2 * sin(radians(angle_deg) / 2)
 
 
 def test_a_plain_regularizer_adds_nothing() -> None:
@@ -56,10 +68,14 @@ def test_second_order_similarity_by_hand() -> None:
     all_places = SecondOrderSimilarity(name="sosr", neighbors=8)
     value = all_places.penalty(NETWORK, first, second, places(3)).item()
     assert value == pytest.approx(expected, rel=1e-5)
-    # The nearest place alone. View 1: 1→2, 2→1 or 3, 3→2; view 2: 1→2 or 3, 2→1, 3→1.
+    # The nearest place alone: at 0, 40, 100 degrees it is 1→2, 2→1, 3→2, at 0, 50, 90 degrees 1→2,
+    # 2→3, 3→2. So 1 and 3 are not compared, although their distance differs.
     nearest = SecondOrderSimilarity(name="sosr", neighbors=1)
-    value = nearest.penalty(NETWORK, first, second, places(3)).item()
-    assert value <= expected
+    gap12 = chord(50) - chord(40)
+    gap23 = chord(60) - chord(40)
+    expected = (gap12 + hypot(gap12, gap23) + gap23) / 3
+    value = nearest.penalty(NETWORK, at(0, 40, 100), at(0, 50, 90), places(3)).item()
+    assert value == pytest.approx(expected, rel=1e-5)
     described = first.clone().requires_grad_()
     all_places.penalty(NETWORK, described, described, places(3)).backward()
     assert torch.isfinite(described.grad).all()
@@ -78,6 +94,27 @@ def test_decorrelation_by_hand() -> None:
     second = torch.tensor((alike + opposite) * 2)
     value = Decorrelation(name="d", weight=1.0).penalty(NETWORK, first, second, places(8)).item()
     assert value == pytest.approx(0.125, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [SpreadOut, Decorrelation])
+def test_a_penalty_is_computed_in_float32_under_autocast(kind: type[Regularizer]) -> None:
+    torch.manual_seed(0)
+    module = DescriptorModule(
+        network=NETWORK,
+        loss=torch.nn.CosineEmbeddingLoss(),
+        regularizer=kind(name="mine"),
+        optimizer=torch.optim.Adam,
+        scheduler=torch.optim.lr_scheduler.ConstantLR,
+        augmentation=torch.nn.Identity(),
+        seed=0,
+        identity={},
+    )
+    first, second = F.normalize(torch.randn(2, 40, 16), dim=2)
+    described = {"first": first, "second": second, **places(40)}
+    expected = module.regularizer.penalty(NETWORK, first, second, described)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.penalty_of(described) == expected
+        assert module.regularizer.penalty(NETWORK, first, second, described) != expected
 
 
 @pytest.mark.parametrize("option", [{"weight_decay": -1}, {"dropout": 1.0}, {"dropout": -0.1}])

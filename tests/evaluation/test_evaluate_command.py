@@ -13,9 +13,15 @@ from skimage import data as photographs
 from tests.commands import run, succeed
 
 from homoreg.cli import compose
-from homoreg.errors import HomoregError
-from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs
-from homoreg.evaluation import read_evaluation
+from homoreg.errors import HomoregError, one_line
+from homoreg.evaluate import (
+    adopt,
+    build_baselines,
+    build_systems,
+    finished_runs,
+    load_runs,
+)
+from homoreg.evaluation import EvaluationProtocol, read_evaluation
 from homoreg.files import write_text
 from homoreg.runs import RunFolder
 
@@ -76,6 +82,28 @@ def test_what_is_not_to_be_had_is_one_line_and_the_others_go_on(
     assert "\n" not in record.getMessage()
     assert "HYDRA_FULL_ERROR" not in record.getMessage()
     assert re.search(reason, record.getMessage())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ("descriptors.raw_patches.size=0", ": Input should be greater than or equal to 8"),
+        ("descriptors.rootsift.support=4000", ": Input should be less than or equal to 1024"),
+        ("descriptors.rootsift.support=4", "=4: give a window of 8 or more pixels"),
+        ("estimators.magsac.threshold_px=-1", ": Input should be greater than 0"),
+        ("systems.aliked.max_keypoints=0", ": Input should be greater than 0"),
+        ("+systems.aliked.top=3", ": Unexpected keyword argument"),
+    ],
+)
+def test_a_wrong_option_is_named_by_its_place_and_ends_the_evaluation(
+    wrong: str, problem: str
+) -> None:
+    chosen = ["descriptors=[raw_patches,rootsift]", "estimators=[dlt,magsac]", "systems=[aliked]"]
+    cfg = compose("evaluate", [*chosen, wrong])
+    option = wrong.strip("+").partition("=")[0]
+    with pytest.raises(Exception, match=option) as refused:
+        (build_baselines(cfg), EvaluationProtocol.from_config(cfg), build_systems(cfg))
+    assert one_line(refused.value).startswith(option + problem)
 
 
 def test_a_bug_is_not_hidden_and_what_cannot_describe_is_refused() -> None:

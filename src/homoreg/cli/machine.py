@@ -27,16 +27,20 @@ def usable_cores() -> int:
 def limit_threads(jobs: int) -> int:
     """Limit the threads of torch and OpenCV to this process's share, and use a single GPU if any.
 
+    Where ``OMP_NUM_THREADS`` is set to a smaller number, there are as many threads as it says.
+
     Args:
         jobs: processes that share the machine; below 1, one per core.
 
     Returns:
-        The number of threads.
+        The number of cores that are this process's share.
     """
     cores = usable_cores()
     share = max(1, cores // (jobs if jobs > 0 else cores))
-    torch.set_num_threads(share)
-    cv2.setNumThreads(share)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(share, max(1, int(asked))) if asked.isdecimal() else share
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     gpus = _visible_gpus()
     if gpus and not _acquired:
         os.environ["CUDA_VISIBLE_DEVICES"] = acquire_gpu(gpus, tempfile.gettempdir())

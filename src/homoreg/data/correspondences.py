@@ -82,10 +82,11 @@ class PairSampling:
         same_photo_share: share of the negatives that come from the same photo.
         negative_radius_px: smallest distance of such a negative from the true correspondence.
         photos_per_batch: photos that a batch is drawn from, evenly, with one pair of views each;
-            None draws every sample from all pairs. With fewer photos, all are used.
+            None draws every sample from all pairs. With fewer photos, all are used. A last batch
+            that is shorter shows the first of its photos only.
         jitter_px: largest offset of the second patch's center, in x and in y.
-        jitter_scale: largest change of the second patch's scale, in either direction, octaves.
-        jitter_deg: largest rotation of the second patch, in either direction, degrees.
+        jitter_scale: largest change of its keypoint's scale, in either direction, octaves.
+        jitter_deg: largest rotation of its keypoint, in either direction, degrees.
         correspondence: ``"homography"`` maps a point to view 2 through H. ``"same_coordinates"``
             is the study's flaw: whole windows inside the views, centered on whole pixels, the
             second one at the coordinates of the first plus the jitter. Its positives do not

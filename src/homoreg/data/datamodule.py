@@ -25,7 +25,7 @@ from homoreg.data.correspondences import (
 from homoreg.data.device import DeviceBank
 from homoreg.data.keypoints import Detector, view_keypoints
 from homoreg.data.manifest import Pair, PairManifest
-from homoreg.data.patches import Window
+from homoreg.data.patches import Window, detectors_for
 from homoreg.data.views import view2_around
 from homoreg.errors import HomoregError
 from homoreg.geometry import resized_homography
@@ -211,8 +211,8 @@ class PatchPairDataModule(pl.LightningDataModule):
         super().__init__()
         if self.window.window != "fixed" and self.keypoints is None:
             raise HomoregError(
-                f"patch.window={self.window.window} needs keypoints with a scale: give a detector, "
-                "such as detector@data.keypoints=sift"
+                f"patch.window={self.window.window} needs keypoints that it can follow: give "
+                f"detectors, {detectors_for(self.window.window)}"
             )
         if self.views == "on_the_fly" and self.squash is not None:
             raise HomoregError("data.views=on_the_fly: data.squash needs data.views=stored")

@@ -93,9 +93,10 @@ def _detected(bank: PixelBank, detector: Detector) -> tuple[np.ndarray, np.ndarr
 
     def detect(pair: int) -> np.ndarray:
         try:
-            return as_frames(detector(bank.view1(pair)))
+            keypoints = as_frames(detector(bank.view1(pair)))
         except (TypeError, ValueError) as error:
             raise HomoregError(f"data.keypoints: the detector returned {error}") from error
+        return keypoints[np.isfinite(keypoints).all(1)]
 
     found = [detect(pair) for pair in progress(pairs.tolist(), "detecting keypoints")]
     ends = np.cumsum([len(keypoints) for keypoints in found])

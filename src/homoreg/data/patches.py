@@ -64,7 +64,7 @@ class Window:
             lacking = "scale" if frames.shape[1] < 3 else "orientation"
             raise HomoregError(
                 f"patch.window={self.window}: the keypoints have no {lacking}; choose a detector "
-                f"that gives one, such as detector=sift detector.frame={lacking}"
+                f"that gives one, {detectors_for(self.window)}"
             )
         return self.scale_factor * frames[:, 2]
 
@@ -76,6 +76,15 @@ class Window:
         """``(N,)`` largest distance in x or y of a window's pixels from the keypoint, pixels."""
         angles = self.angles(frames)
         return self.sides(frames) / 2 * (np.abs(np.cos(angles)) + np.abs(np.sin(angles)))
+
+
+def detectors_for(window: str) -> str:
+    """For messages: options that choose detectors whose keypoints such windows can follow."""
+    frame = "scale" if window == "scaled" else "orientation"
+    return (
+        f"such as detector=sift detector.frame={frame}, for training also "
+        f"detector@data.keypoints=sift data.keypoints.frame={frame}"
+    )
 
 
 def cut_patches(

@@ -45,6 +45,7 @@ LAYOUT = {
     },
     "What does the regularizer do?": {
         "loss in training, with dropout": ["Multiline", ["^train/loss$"]],
+        "penalty": ["Multiline", ["^train/penalty"]],
         "weight norm": ["Multiline", ["^train/weight_norm"]],
     },
 }

@@ -41,7 +41,10 @@ def check_input(image: np.ndarray, keypoints: np.ndarray) -> None:
         given = f"{np.shape(image)} of {getattr(image, 'dtype', type(image).__name__)}"
         raise HomoregError(f"describe: the image is {given}; give (H, W, 3) uint8 RGB")
     if np.ndim(keypoints) != 2 or np.shape(keypoints)[1] not in (2, 3, 4):
-        raise HomoregError(f"describe: the keypoints are {np.shape(keypoints)}; give (N, 2) x, y")
+        raise HomoregError(
+            f"describe: the keypoints are {np.shape(keypoints)}; give (N, 2) x, y, or frames "
+            "(N, 3) or (N, 4)"
+        )
 
 
 def keypoints_for(descriptor: Descriptor, frames: np.ndarray) -> np.ndarray:

@@ -97,7 +97,8 @@ def set_dropout(
         probability: that a value is dropped while training, in [0, 1).
         place: ``"last"`` for the last dropout layer, ``"all"``, or a name on the way to the layers,
             such as ``"features"`` or ``"head"`` in the networks of homoreg.
-        spatial: drop whole channels of a map instead of single values (Tompson et al., CVPR 2015).
+        spatial: drop whole channels of a map instead of single values (Tompson et al., CVPR 2015);
+            for layers on maps, such as those at ``"features"``.
 
     Raises:
         HomoregError: the network has no dropout layer there.

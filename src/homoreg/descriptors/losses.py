@@ -8,6 +8,7 @@ labels alone.
 
 import inspect
 import logging
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, validate_call
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from homoreg.errors import HomoregError
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +30,14 @@ def compute_loss(
     loss: nn.Module, descriptors1: Tensor, descriptors2: Tensor, batch: Batch
 ) -> Tensor:
     """The loss of a batch in float32, whatever its third argument is."""
-    takes_batch = "batch" in inspect.signature(loss.forward).parameters
     with torch.autocast(descriptors1.device.type, enabled=False):
-        third: Any = batch if takes_batch else batch["label"]
+        third: Any = batch if takes_batch(loss) else batch["label"]
         return loss(descriptors1.float(), descriptors2.float(), third)
+
+
+def takes_batch(loss: nn.Module) -> bool:
+    """Whether a loss is called with the batch; others compare positives with negatives."""
+    return "batch" in inspect.signature(loss.forward).parameters
 
 
 def positives(
@@ -170,12 +177,26 @@ class MetricLearning(PositivesLoss):
         miner: chooses pairs or triplets; by default all pairs.
         negative_radius_px: see :class:`PositivesLoss`; nearer negatives are taken out of what the
             miner chose.
+
+    Raises:
+        HomoregError: the loss compares samples that ``indices_tuple`` leaves out, or has weights of
+            its own, which the optimizer does not get.
     """
 
     def __init__(
         self, loss: nn.Module, miner: nn.Module | None = None, negative_radius_px: float = 16.0
     ) -> None:
         super().__init__(negative_radius_px=negative_radius_px)
+        problem = ""
+        if next(loss.parameters(), None) is not None:
+            problem = "has weights of its own, which are not trained"
+        elif not leaves_out_pairs(loss):
+            problem = "cannot leave out near negatives"
+        if problem:
+            raise HomoregError(
+                f"loss.loss={type(loss).__name__} {problem}: give a loss of pairs or triplets, "
+                "such as MultiSimilarityLoss"
+            )
         self.loss = loss
         self.miner = miner
 
@@ -196,3 +217,27 @@ class MetricLearning(PositivesLoss):
             far = negative[anchors % count, others % count]
             indices = tuple(part[far] for part in indices)
         return self.loss(embeddings, labels, indices)
+
+
+def leaves_out_pairs(loss: nn.Module) -> bool:
+    """Whether a loss of pytorch-metric-learning compares only the pairs of ``indices_tuple``.
+
+    Tried on four places, near each other in twos, with all pairs and without the near negatives.
+    Samples occur equally often in both, so that a loss that only weights samples by how often they
+    occur gives the same value.
+    """
+    angles = torch.tensor([0.0, 1, 90, 91, 2, 3, 92, 93]).deg2rad()
+    embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
+    labels = torch.arange(4).repeat(2)
+    anchors1, matches, anchors2, others = get_all_pairs_indices(labels)
+    far = labels[anchors2] // 2 != labels[others] // 2
+    try:
+        with torch.no_grad():
+            # Copies, since some losses keep statistics.
+            everything = deepcopy(loss)(embeddings, labels, (anchors1, matches, anchors2, others))
+            apart = deepcopy(loss)(
+                embeddings, labels, (anchors1, matches, anchors2[far], others[far])
+            )
+    except (ValueError, RuntimeError):  # it takes no pairs
+        return False
+    return bool(everything != apart)

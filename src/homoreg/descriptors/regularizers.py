@@ -27,7 +27,7 @@ class Regularizer:
         dropout: probability that a value is dropped while training, in [0, 1).
         dropout_at: which dropout layers of the network, see
             :func:`~homoreg.descriptors.layers.set_dropout`.
-        spatial_dropout: drop whole channels.
+        spatial_dropout: drop whole channels, at layers on maps.
     """
 
     name: str

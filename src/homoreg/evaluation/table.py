@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from homoreg.aggregates import failed, summarize
 from homoreg.data.manifest import PairManifest
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, options_of
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.journal import Journal
@@ -75,8 +75,10 @@ class EvaluationProtocol:
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> "EvaluationProtocol":
         """From the groups ``detector``, ``matcher`` and ``estimators`` of a command's config."""
-        chosen = cfg.get("estimators") or {}
-        estimators = {name: instantiate(options) for name, options in chosen.items()}
+        estimators = {}
+        for name, options in (cfg.get("estimators") or {}).items():
+            with options_of(f"estimators.{name}"):
+                estimators[name] = instantiate(options)
         if not estimators:
             raise HomoregError("estimators=[]: choose at least one, as in estimators=[dlt]")
         return cls(instantiate(cfg["detector"]), instantiate(cfg["matcher"]), estimators)

@@ -42,7 +42,9 @@ def detect(detector: Detector, image: np.ndarray) -> np.ndarray:
         keypoints = as_frames(found)
     except (TypeError, ValueError) as error:
         what = error if isinstance(error, ValueError) else f"a {type(found).__name__}"
-        raise HomoregError(f"detector: it returned {what}; give (N, 2) x, y in pixels") from error
+        raise HomoregError(
+            f"detector: it returned {what}; give (N, 2) x, y in pixels, or frames (N, 3) or (N, 4)"
+        ) from error
     keypoints = keypoints[np.isfinite(keypoints).all(1)]
     keypoints.setflags(write=False)
     return keypoints

@@ -16,7 +16,7 @@ from homoreg.descriptors.baselines.opencv import WindowKind, check_support
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.layers import PatchInput
 from homoreg.descriptors.window import PatchWindow
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, MissingError
 
 _PATCH_PX = 32  # what all four networks were made for
 
@@ -33,7 +33,8 @@ class KorniaDescriptor(NetworkDescriptor):
         window, scale_factor: see :class:`~homoreg.data.patches.Window`.
 
     Raises:
-        HomoregError: there is no such file, or it does not hold this network's weights.
+        MissingError: there is no such file.
+        HomoregError: it does not hold this network's weights, or the window is too small.
     """
 
     def __init__(
@@ -52,16 +53,16 @@ class KorniaDescriptor(NetworkDescriptor):
         # Gray in [0, 1]: TFeat and SOSNet normalize with a small constant that was trained for this
         # range, HyNet needs intensities that are not negative, and HardNet takes any.
         network = nn.Sequential(PatchInput(in_channels=1, normalization="none"), built)
-        cut = PatchWindow(support, _PATCH_PX, window, scale_factor)
+        cut = PatchWindow(support=support, size=_PATCH_PX, window=window, scale_factor=scale_factor)
         super().__init__(network, cut, name, device=device)
 
 
 def _load_weights(network: nn.Module, name: str, weights: str | Path | None) -> None:
     option = f"descriptors.{name}.weights"
     if weights is None:
-        raise HomoregError(f"{option} is not set: give the file of the trained weights")
+        raise MissingError(f"{option} is not set: give the file of the trained weights")
     if not Path(weights).is_file():
-        raise HomoregError(f"{option}={weights}: there is no such file")
+        raise MissingError(f"{option}={weights}: there is no such file")
     try:
         stored: Any = torch.load(weights, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from homoreg.data.patches import Window, inside_image
 from homoreg.descriptors.descriptor import check_input
-from homoreg.errors import HomoregError
+from homoreg.errors import HomoregError, MissingError
 
 WindowKind = Literal["fixed", "scaled", "oriented"]
 
@@ -31,7 +31,8 @@ class OpenCvDescriptor:
             :class:`Sift` can do more than fixed ones.
 
     Raises:
-        HomoregError: the installed OpenCV lacks the function, or the window is too small.
+        MissingError: the installed OpenCV lacks the function.
+        HomoregError: the window is too small.
     """
 
     # Fewer bits than the extractor's bytes hold; None where all are used.
@@ -53,7 +54,7 @@ class OpenCvDescriptor:
         arguments = dict(options or {})
         arguments |= {key: support / divisor for key, divisor in (support_options or {}).items()}
         self._extractor = _function(name, extractor)(**arguments)
-        self._window = Window(support, window=window, scale_factor=window_per_size)
+        self._window = Window(support=support, window=window, scale_factor=window_per_size)
         self.wants_frames = window != "fixed"
         self._window_per_size = window_per_size
         self._octave = octave
@@ -167,7 +168,7 @@ def _function(name: str, function: str) -> Any:
     for module in (cv2, getattr(cv2, "xfeatures2d", None)):
         if hasattr(module, function):
             return getattr(module, function)
-    raise HomoregError(
+    raise MissingError(
         f"descriptor {name}: OpenCV {cv2.__version__} here lacks {function}; install "
         "opencv-contrib-python in place of opencv-python"
     )

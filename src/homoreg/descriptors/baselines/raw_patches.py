@@ -30,7 +30,7 @@ class RawPatches:
         scale_factor: float = 12.0,
     ) -> None:
         check_support(self.name, support)
-        self._window = Window(support, size, window, scale_factor)
+        self._window = Window(support=support, size=size, window=window, scale_factor=scale_factor)
         self.wants_frames = window != "fixed"
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
