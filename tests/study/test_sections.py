@@ -15,6 +15,7 @@ from homoreg.runs import find_runs
 from homoreg.study.arms import protocol_label
 from homoreg.study.data import StudyData
 from homoreg.study.document import Figure, Section, Table, as_text, number, probability
+from homoreg.study.page import notes
 from homoreg.study.sections.accuracy import accuracy, best_epoch, stability, uncertainty
 from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparisons import comparison, contrasts, studies
@@ -224,6 +225,23 @@ def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Ca
     [row] = section.frames["contrasts"].query("estimator == 'magsac'").to_dict("records")
     assert (row["seeds"], row["verdict"], row["best_verdict"]) == (6, "higher", "higher")
     assert row["p_holm"] == 2 / 2**6
+
+
+def test_a_contrast_at_another_dose_says_so(tmp_path: Path, make_run: Callable):
+    stated = [{"arm": arm, "against": "none"} for arm in ("l2", "dropout")]
+    analysis = CORRECTED | {"contrasts": stated}
+    for arm, options in {"none": {}, "l2": {}, "dropout": {"regularizer.dropout": 0.1}}.items():
+        make_run(tmp_path / arm, arm, 0, analysis=analysis, settings=options)
+    study = gathered(tmp_path)
+    changed = "dropout has dropout 0.1 instead of 0.3"
+    assert f"The arm {changed} of its file in conf/regularizer." in notes(study)
+    section = contrasts(study)
+    lines = section.parts[1].splitlines()
+    assert [f"Not as stated: {changed}." in line for line in lines] == [False, True]
+    verdicts = tables(section)["contrasts"].cells["verdict"]
+    assert list(verdicts) == ["too few seeds", "too few seeds, not as stated"]
+    make_run(tmp_path / "more", "dropout", 0, analysis=analysis)
+    assert gathered(tmp_path).changed == {}  # now the arms' names tell
 
 
 def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
@@ -116,10 +117,12 @@ def contrasts(study: StudyData) -> Section | None:
             outcome = OUTCOMES[own["metric"].iloc[0]]
             lines = [
                 f"{row['question']} {says(row, outcome, row['against'])}"
+                + f" Not as stated: {escape(row['not_as_stated'])}." * bool(row["not_as_stated"])
                 for row in own.to_dict("records")
             ]
             label = f"{capitalized(protocol_label(protocol))}:"
             parts += [label] * (len(study.protocols) > 1) + [bullets(lines)]
+    marks = np.where(shown["not_as_stated"] == "", "", ", not as stated")
     parts.append(
         Table(
             "contrasts",
@@ -127,7 +130,7 @@ def contrasts(study: StudyData) -> Section | None:
             "best epoch on validation patches. Other estimators, which are not part of the family, "
             "are in the CSV.",
             "contrasts",
-            shown,
+            shown.assign(verdict=shown["verdict"] + marks),
             CONTRAST_COLUMNS,
             by=["protocol"],
         )
