@@ -138,7 +138,7 @@ def scatter(
             look = OWN_LINE if other == arm else OTHER_LINE
             ax.plot(ends, line["slope"] * ends + line["intercept"], **look)
         line = by_arm[arm]
-        slope, rho = _signed(line["slope"]), _signed(line["spearman"])
+        slope, rho = signed(line["slope"]), signed(line["spearman"])
         panel_title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
 
     figure = panels(list(by_arm), panel, sharex=True)
@@ -154,7 +154,8 @@ def panel_title(ax: Axes, arm: str, detail: str) -> None:
     ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """With two decimals and the minus of the ticks; a dash for NaN."""
     return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
