@@ -81,8 +81,8 @@ def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[P
             Figure(
                 f"primary{suffix}",
                 f"{capitalized(outcome.label)}, {label}: difference of each arm from "
-                f"{BASELINE}, with its 95 % interval over n seeds and the photos; none with one "
-                f"seed. {'Left is better. ' if outcome.log10 else ''}"
+                f"{BASELINE}, with its 95 % interval over n seeds and the photos; no interval with "
+                f"one seed. {'Left is better. ' if outcome.log10 else ''}"
                 "Gray: within the margin of equivalence. Lines: baselines; a number in the legend "
                 "is that of one outside the axis.",
                 "comparisons",
@@ -106,9 +106,9 @@ def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[P
         Table(
             f"answer{suffix}",
             f"Arms and baselines, {estimator}, {label}, on n pairs each, with 95 % intervals over "
-            "seeds and photos (photos alone for what was not trained; none with one seed). Compare "
-            "arms by their differences, whose intervals are narrower. Other estimators are in the "
-            "CSV.",
+            "seeds and photos (photos alone for what was not trained; no interval with one seed). "
+            "Compare arms by their differences, whose intervals are narrower. Other estimators are "
+            "in the CSV.",
             "levels",
             levels,
             columns,
