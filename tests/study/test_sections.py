@@ -205,6 +205,23 @@ def test_few_seeds_are_said_once_and_tested_nowhere(sections: list[Section]):
     assert "at least 7 seeds" in text
 
 
+def test_nothing_to_see_has_no_panel(both: StudyData):
+    rows = both.rows.assign(precision_3px=0.0)  # at the floor in every arm
+    of_dropout = rows["arm"] == "dropout"
+    rows.loc[of_dropout & (rows["seed"] > 0), "kappa"] = np.nan
+    rows.loc[of_dropout & (rows["pair_id"] > "000002"), "kappa"] = np.nan
+    study = replace(both, rows=rows)
+    forest = figures(comparison(study))["forest_corrected"].draw()
+    titles = " ".join(ax.get_title(loc="left").replace("\n", " ") for ax in forest.axes)
+    assert "median recall at 3 px" in titles
+    assert "precision" not in titles
+    section = stability(study)
+    drawn = figures(section)["kappa_corner_corrected"].draw()
+    assert "dropout" not in {ax.get_title(loc="left") for ax in drawn.axes}
+    lines = section.frames["regression"].query("protocol == 'corrected' and arm == 'dropout'")
+    assert set(lines.loc[lines["x"] == "kappa", "n"]) <= {1, 2}  # the table has it
+
+
 def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Callable):
     question = "Does dropout matter?"
     stated = {"arm": "dropout", "against": "none", "question": question}

@@ -97,12 +97,16 @@ OWN_LINE: dict[str, Any] = {"color": "black", "linewidth": 2, "zorder": 3}
 OTHER_LINE: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
 
 
+FEWEST_POINTS = 3  # of a panel: as many as a line and a correlation take
+
+
 def scatter_caption(x: str, y: str, estimator: str, note: str = "") -> str:
     """The caption of :func:`scatter`."""
     return (
         f"{METRICS[y].heading} against {METRICS[x].heading}, {estimator}: a dot per pair, seeds "
         "pooled, with the arm's least-squares line in black and those of the other arms in gray. "
-        "ρ: Spearman's rank correlation; n: pairs with both values. "
+        "ρ: Spearman's rank correlation; n: pairs with both values; arms with fewer than "
+        f"{FEWEST_POINTS} have no panel. "
         f"{note}{' ' * bool(note)}Dots: `tables/evaluation.csv.gz`; lines:"
     )
 

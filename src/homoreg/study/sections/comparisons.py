@@ -181,14 +181,18 @@ def comparison(study: StudyData) -> Section | None:
             tables.append(own)
             lines += _remarks(study, protocol, own)
     table = pd.concat(tables)
-    for protocol, suffix, label, own in study.drawn(table):
+    informative = table.groupby(["protocol", "metric"])["verdict"].transform(
+        lambda verdicts: (verdicts != "not informative").any()
+    )
+    for protocol, suffix, label, own in study.drawn(table[informative]):
         rows, estimator = study.rows_of(protocol), study.primary[protocol]
         trained = rows[(rows["estimator"] == estimator) & (rows["run"] != "")]
         drawn.append(
             Figure(
                 f"forest{suffix}",
                 f"{label}{estimator}: difference of each arm from {BASELINE} with its 95 % "
-                "interval over seeds and photos. Gray: within the margin of equivalence. "
+                "interval over seeds and photos. Gray: within the margin of equivalence. Outcomes "
+                "that are not informative in any arm have no panel. "
                 f"{left_out(study.analyses[protocol], trained)}",
                 "comparisons",
                 partial(seed_figures.difference_figure, own, "metric", LABELS, study.styles),
