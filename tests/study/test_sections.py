@@ -284,6 +284,27 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     assert [label.split(" ")[0] for label in labels] == ["rootsift", "untrained"]
 
 
+def test_the_summary_ends_with_what_the_runs_do_not_show(both: StudyData):
+    texts = [part for part in summary(both).parts if isinstance(part, str)]
+    starts = ["### ", "These runs do not show", "Under the notebook's protocol (magsac, 4 seeds), "]
+    assert len(texts) == len(starts)
+    assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True))
+    levels = both.levels["notebook"].set_index(["estimator", "arm"])["log10_corner_error_mean"]
+    assert f"dropout {10 ** levels['magsac', 'dropout']:.2f} px" in texts[-1]
+
+
+def test_open_verdicts_come_with_the_seeds_that_they_take():
+    row = {"estimator": "magsac", "arm": "l2", "seeds": 16, "photos": 50, "pairs": 300}
+    row |= {"difference": 0.01, "low": -0.04, "high": 0.06, "margin": 0.05, "verdict": "open"}
+    own = pd.DataFrame([row]).assign(p_holm=1.0, skewness=0.0, mean_baseline=1.0)
+    levels = pd.DataFrame({"arm": ["none"], "seeds": [16], "log10_corner_error_mean": [1.0]})
+    decided = own.assign(verdict="equivalent")
+    both = pd.concat([decided, own.assign(estimator="dlt")])
+    texts = [answer(of, levels, "magsac", "log10_corner_error") for of in (decided, own, both)]
+    # The interval is twice as wide as the margin.
+    assert ["takes at least 64 seeds" in text for text in texts] == [False, True, True]
+
+
 def test_a_screening_names_the_best_arm_of_each_regularizer(
     tmp_path: Path, make_run: Callable
 ) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
+from homoreg.study.analysis import primary_estimator
 from homoreg.study.arms import protocol_label
 from homoreg.study.claims import MIN_SEEDS
 from homoreg.study.comparisons import OUTCOMES, Outcome
@@ -24,13 +26,14 @@ from homoreg.study.document import (
     escape,
     number,
     probability,
+    span,
     with_interval,
 )
 from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, fewest_seeds
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
 LIMITS = (
-    "These runs do not show whether the same holds after longer training, for another network, or "
+    "These runs do not show whether the same holds after longer training, for other networks, or "
     "on other kinds of photographs{}."
 )
 # The verdicts of a comparison in words, in the order in which the answer lists them.
@@ -52,9 +55,12 @@ def summary(study: StudyData) -> Section | None:
         return None
     shown = pd.concat([study.levels[name] for name in names])
     shown = shown.assign(failed_percent=100 * shown["failure_rate_mean"])
-    parts = [part for name in names for part in _of_protocol(study, name, shown)]
-    parts.insert(1, LIMITS.format("" if study.crowded() else ", or at another dose"))
-    return Section("summary", "Summary", parts, {"levels": shown}, open=True)
+    of_each = [_of_protocol(study, name, shown) for name in names]
+    crowded = study.crowded()
+    limits = LIMITS.format("" if crowded else ", or at another dose")
+    others = [name for name in study.evaluated if name not in {*names, *crowded}]
+    of_each[-1][1:1] = [limits, *(_beside(study, name, names[0]) for name in others)]
+    return Section("summary", "Summary", list(chain(*of_each)), {"levels": shown}, open=True)
 
 
 def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[Part]:
@@ -117,6 +123,18 @@ def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[P
     return parts
 
 
+def _beside(study: StudyData, protocol: str, main: str) -> str:
+    """The arms of another protocol under the estimator that the main one prefers."""
+    primary = study.analyses[protocol].outcomes[0]
+    estimator = primary_estimator(study.rows_of(protocol), study.analyses[main])
+    own = study.levels[protocol].query("estimator == @estimator")
+    means = zip(own["arm"], own[f"{primary}_mean"], strict=True)
+    listing = ", ".join(f"{escape(arm)} {_level(mean, OUTCOMES[primary])}" for arm, mean in means)
+    seeds = counted(span(own.loc[own["seeds"] > 0, "seeds"]), "seed")
+    label = protocol_label(protocol)
+    return f"Under {label} ({estimator}, {seeds}), {_name(OUTCOMES[primary])}: {listing}."
+
+
 def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str) -> str:
     """What differs, by how much, with what certainty, and what it would take to tell.
 
@@ -143,11 +161,10 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
         return " ".join([start, *end])
     shown = own[own["estimator"] == estimator]
     value = _level(shown.nlargest(1, "seeds")["mean_baseline"].iloc[0], outcome)
-    what = "geometric mean corner error" if outcome.log10 else outcome.label
     text = [
-        f"The {what} of {BASELINE} is {value} ({estimator}, {shown['pairs'].iloc[0]} pairs of "
-        f"{counted(shown['photos'].iloc[0], 'photo')}). The other arms are given relative to it, "
-        "with 95 % intervals over seeds and photos."
+        f"The {_name(outcome)} of {BASELINE} is {value} ({estimator}, {shown['pairs'].iloc[0]} "
+        f"pairs of {counted(shown['photos'].iloc[0], 'photo')}). The other arms are given relative "
+        "to it, with 95 % intervals over seeds and photos."
     ]
     for verdict, words in VERDICTS.items():
         alike = shown[shown["verdict"] == verdict]
@@ -168,7 +185,7 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
             f"take {MIN_SEEDS}."
         )
     if (shown["seeds"] >= needed).any():
-        text.append(_under_others(shown, own[own["estimator"] != estimator]))
+        text += [_under_others(shown, own[own["estimator"] != estimator]), _to_decide(own)]
         skewed = shown.loc[shown["skewness"].abs() > MAX_SKEWNESS, "arm"]
         if len(skewed):
             text.append(
@@ -176,6 +193,10 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
                 f"(beyond ±{MAX_SKEWNESS:g}): their p may be too small."
             )
     return " ".join(filter(None, [*text, *end]))
+
+
+def _name(outcome: Outcome) -> str:
+    return "geometric mean corner error" if outcome.log10 else outcome.label
 
 
 def _level(value: float, outcome: Outcome) -> str:
@@ -228,6 +249,24 @@ def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:
         text = f"verdicts differ: {'; '.join(found)}" if found else "the verdicts are the same"
         sentences.append(f"Under {estimator} {text}.")
     return " ".join(sentences)
+
+
+def _to_decide(own: pd.DataFrame) -> str:
+    """How many seeds it takes at least until no verdict of these comparisons is open.
+
+    Where the interval is no wider than the margin, it leaves out 0 or lies within the margin,
+    whatever the difference. Its width falls with the root of the seeds, and less by the photos'
+    share.
+    """
+    undecided = own[own["verdict"] == "open"]
+    if not len(undecided):
+        return ""
+    widths = (undecided["high"] - undecided["low"]) / undecided["margin"]
+    seeds = int(np.ceil((undecided["seeds"] * widths**2).max()))
+    return (
+        f"To decide what is open takes at least {seeds} seeds: then an interval is no wider than "
+        "the margin, and either leaves out 0 or lies within the margin."
+    )
 
 
 def _references(table: pd.DataFrame, primary: str) -> pd.DataFrame:
