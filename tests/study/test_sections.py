@@ -584,3 +584,8 @@ def test_arms_of_unequal_seeds_are_told_apart():
     assert "Too few seeds for a test: **sosr** 1.26 times (1 seed)." in text
     assert "takes at least 7 seeds" in text
     assert "tfeat 3.16 px" in text
+    for l2, easy in [(79.0, False), (81.0, True)]:
+        levels = pd.DataFrame({"arm": ["none", "l2"], "seeds": 7, "auc_1px_mean": [90.0, l2]})
+        levels = levels.assign(log10_corner_error_mean=0.0)
+        text = answer(own, levels, "magsac", "log10_corner_error")
+        assert ("these pairs are easy" in text) == easy
