@@ -30,6 +30,7 @@ from homoreg.study.document import (
     with_interval,
 )
 from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, fewest_seeds
+from homoreg.study.variations import PHOTOS
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
 LIMITS = (
@@ -153,8 +154,8 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
     trained = levels[levels["seeds"] > 0]
     if "auc_1px_mean" in levels and trained["auc_1px_mean"].min() > EASY_AUC:
         end.append(
-            f"AUC at 1 px exceeds {EASY_AUC:g} in every arm: these pairs are easy, and a harder warp "
-            "would tell the arms apart better."
+            f"AUC at 1 px exceeds {EASY_AUC:g} in every arm: these pairs are easy, and a harder "
+            "warp would tell the arms apart better."
         )
     if not len(own):
         start = f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
@@ -171,6 +172,7 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
         if len(alike) > MANY_ARMS:
             words += f", {len(alike)} arms, of which the best of each regularizer"
             alike = alike.sort_values("difference", ascending=outcome.better == "lower")
+            alike = alike[~alike["arm"].str.contains(f"{PHOTOS}=", regex=False)]
             alike = alike[~alike["arm"].str.partition(" ")[0].duplicated()]
         clauses = [
             f"**{escape(row['arm'])}** {effect(row, outcome)}" for row in alike.to_dict("records")
