@@ -203,6 +203,10 @@ def test_values_are_those_of_the_aggregates():
     aucs = [corner_error_auc(run["corner_error_px"], [5])[0] for _, run in own.groupby("seed")]
     assert table.loc["l2", "auc_5px_mean"] == pytest.approx(np.mean(aucs))
     assert table.loc["l2", "failure_rate_mean"] == (own["status"] != "ok").mean()
+    folded = rows.assign(status="ok")  # so a run's own table has estimates that fold the view
+    assert levels(folded, draws=2)["failure_rate_mean"].tolist() == [0.2] * 4
+    compared = compare_arms(folded, draws=2).query("metric == 'failure_rate'")
+    assert (compared["mean_arm"] == 0.2).all()
     errors = np.log10(own["corner_error_px"].clip(0.05, 100))
     assert table.loc["l2", "log10_corner_error_mean"] == pytest.approx(errors.mean())
     assert (errors == 2).sum() == (own["status"] != "ok").sum()  # failures count 100 px

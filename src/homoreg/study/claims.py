@@ -175,7 +175,7 @@ def evaluate_claims(
 
     Args:
         rows: the evaluation's, of one benchmark, with ``protocol``, ``estimator``, ``arm``,
-            ``seed``, ``pair_id``, ``photo``, ``status``, ``match_count``,
+            ``seed``, ``pair_id``, ``photo``, ``status``, ``match_count``, ``corner_error_px``,
             ``predicted_corner_error_px`` and the columns that the protocol's analysis names.
         training: ``protocol``, ``arm``, ``seed``, ``final_train_loss`` and ``final_val_loss``, both
             in evaluation mode.
