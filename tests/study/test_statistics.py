@@ -17,7 +17,8 @@ from statsmodels.stats.multitest import multipletests
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError, one_line
-from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName
+from homoreg.geometry import METHODS
+from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName, primary_estimator
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.comparisons import OUTCOMES, compare_arms, compare_contrasts, levels
 from homoreg.study.statistics import (
@@ -307,6 +308,9 @@ def test_analysis_options():
     assert Analysis(max_kappa=2e7).apply(rows).index.tolist() == [0, 2]
     assert NOTEBOOK.apply(rows).index.tolist() == [0, 1]
     assert ANALYSES["corrected"] == Analysis()
+    assert set(Analysis().estimators) == set(METHODS)
+    for evaluated, primary in {("dlt", "ransac"): "ransac", ("dlt_raw", "dlt"): "dlt"}.items():
+        assert primary_estimator(pd.DataFrame({"estimator": evaluated}), Analysis()) == primary
     assert get_args(OutcomeName) == tuple(OUTCOMES)
     with pytest.raises(ValidationError) as caught:
         Analysis(kappa="dop")

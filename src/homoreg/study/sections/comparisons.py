@@ -217,7 +217,8 @@ def _remarks(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
     analysis, estimator = study.analyses[protocol], study.primary[protocol]
     label = capitalized(protocol_label(protocol))
     outcomes = "; ".join(f"{n}. {LABELS[name]}" for n, name in enumerate(analysis.outcomes, 1))
-    others = ", ".join(name for name in analysis.estimators if name != estimator)
+    evaluated = set(study.rows_of(protocol)["estimator"]) - {estimator}
+    others = ", ".join(name for name in analysis.estimators if name in evaluated)
     rest = f"; then the first under {others}, if informative" if others else ""
     lines = [f"{label}: outcomes in the order fixed beforehand, {estimator}: {outcomes}{rest}."]
     arms, seeds = own["arm"].nunique(), int(own["seeds"].min())
