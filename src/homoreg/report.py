@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from homoreg.cli import command
 from homoreg.errors import HomoregError
 from homoreg.evaluation import read_evaluation
-from homoreg.files import reading
+from homoreg.files import conf_dir, reading
 from homoreg.runs import RunFolder, find_runs
 from homoreg.runs.evaluations import evaluated_runs, newest_first
 from homoreg.study.analysis import Analysis
@@ -212,6 +212,10 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     table["protocol"] = _protocols(table, [chosen.get("recipe") for chosen in choices])
     for _, of_protocol in table[table["status"] == "done"].groupby("protocol"):
         table.loc[of_protocol.index, "arm"] = name_arms(of_protocol)
+    table["changed"] = [
+        ", ".join(text for name, text in _changed(own).items() if f"{name}=" not in str(arm))
+        for own, arm in zip(table["settings"], table["arm"], strict=True)
+    ]
     if "weights_from" in table:  # the same arm and seed once more, as under another job's name
         done = table[table["status"] == "done"]
         twice = done[done.duplicated(["protocol", "arm", "seed"], keep=False)]
@@ -261,6 +265,22 @@ def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:
         for name, value in {**groups, **options}.items()
         if not any(name == part or name.startswith(f"{part}.") for part in NOT_COMPARED)
         and not (isinstance(value, str) and Path(value).is_absolute())
+    }
+
+
+def _changed(settings: Mapping[str, Any]) -> dict[str, str]:
+    """A run's options of its regularizer that the regularizer's file has otherwise, in words."""
+    folder = conf_dir() / "regularizer"
+    file = folder / f"{settings.get('regularizer')}.yaml"
+    if not file.is_file():  # one of your own
+        return {}
+    stated = OmegaConf.merge(*(OmegaConf.load(path) for path in (folder / "none.yaml", file)))
+    return {
+        name: f"{name} {settings[option]} instead of {stated[name]}"
+        for name in map(str, stated)
+        if (option := f"regularizer.{name}") in settings
+        and not OmegaConf.is_interpolation(stated, name)
+        and settings[option] != stated[name]
     }
 
 

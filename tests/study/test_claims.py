@@ -94,6 +94,16 @@ def test_estimators_that_disagree_are_both_shown():
         assert [*own["p_holm"], *own["p_opposite_holm"]] == pytest.approx(expected.tolist())
 
 
+def test_an_estimator_at_its_ceiling_contradicts_no_other():
+    rows = study(seeds=SEEDS, pairs=60, **FALSE)
+    other = study(seeds=SEEDS, pairs=60, error=dict.fromkeys(ORIGINAL_ARMS, 1000.0))
+    both = pd.concat([rows, other.assign(estimator="magsac")])
+    claims = evaluate_claims(both, losses())[0].set_index("claim")
+    assert claims.loc[3, "by_estimator"] == "dlt: refuted; magsac: not informative"
+    assert claims.loc[3, "verdict"] == "refuted"
+    assert claims.loc[1, "verdict"] == DEPENDS  # undecided is a verdict
+
+
 def test_few_seeds_decide_nothing():
     rows = study(seeds=MIN_SEEDS - 1, pairs=60, **TRUE)
     claims, statements = evaluate_claims(rows, losses(seeds=MIN_SEEDS - 1))

@@ -1,11 +1,13 @@
 """Figures carry the table's numbers, and an arm looks the same wherever it is drawn."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from homoreg.plotting import arm_styles
-from homoreg.study import figures
+from homoreg.study import figures, seed_figures
 from homoreg.study.tables import loss_table, regression
 
 
@@ -46,7 +48,7 @@ def test_scatter_draws_the_tables_line_and_points():
     table = rows("$a_b^ 100%$", [1.0] * 4, **columns)
     lines = regression(table, "kappa", "rmse_gray")
     figure = figures.scatter(table, lines, "kappa", "rmse_gray", arm_styles(table["arm"]))
-    figure.canvas.draw()  # a title taken for mathematics fails here
+    figure.draw_without_rendering()  # a title taken for mathematics fails here
     [ax] = figure.axes
     assert ax.collections[0].get_offsets().tolist() == [[0.0, 1.0], [1.0, 3.0], [2.0, 5.0]]
     assert ax.lines[0].get_xydata().ravel() == pytest.approx([0.0, 1.0, 2.0, 5.0])
@@ -68,3 +70,26 @@ def test_loss_curves_are_means_with_bands_over_seeds():
     [band] = ax.collections
     assert band.get_datalim(ax.transData).intervaly == pytest.approx([0.2, 0.6])
     assert ax.texts[0].get_text() == "n = 2 seeds"
+
+
+@pytest.mark.parametrize("panels", [2, 3, 5])
+def test_legends_of_the_primary_figure_lie_beside_each_other(panels: int):
+    estimators = ["magsac", "dlt", "ransac", "poselib", "usac_accurate"][:panels]
+    baselines = ["oracle", "untrained", "rootsift", "tfeat"]
+    by_estimator = pd.DataFrame({"estimator": estimators})
+    own = {"difference": 0.0, "low": -0.1, "high": 0.1, "margin": 0.05, "seeds": 16, "photos": 50}
+    figure = seed_figures.primary_figure(
+        by_estimator.merge(pd.DataFrame({"arm": ["l2", "dropout"]}), "cross").assign(**own),
+        by_estimator.merge(pd.DataFrame({"arm": baselines}), "cross").assign(difference=-1.17),
+        "error",
+        arm_styles(["l2", "dropout", *baselines]),
+    )
+    figure.draw_without_rendering()  # which lays it out
+    legends = [legend for ax in figure.axes if (legend := ax.get_legend())]
+    assert legends[0].get_texts()[0].get_text() == "oracle (−1.17)"
+    places = [legend.get_window_extent() for legend in legends]
+    assert len(places) == panels
+    whole = figure.bbox
+    assert all(whole.x0 <= place.x0 and place.x1 <= whole.x1 for place in places)
+    assert all(whole.y0 <= place.y0 and place.y1 <= whole.y1 for place in places)
+    assert not any(first.overlaps(second) for first, second in combinations(places, 2))

@@ -65,30 +65,25 @@ def check_intervals(folder: Path, rows: pd.DataFrame) -> None:
         of_arms = rows[(rows["protocol"] == protocol) & rows["arm"].isin(own["arm"])]
         again = levels(of_arms, shown)
         assert_published(again, own, ["estimator", "arm"])
-    if (folder / "comparisons.csv").exists():
-        published = read(folder / "comparisons.csv")
-        columns = [*("protocol", "estimator", "arm", "seed", "pair_id", "photo", "status")]
-        columns += ["kappa", "kappa_notebook", "manifest_hash", "corner_error_px"]
-        compared = rows.loc[rows["protocol"].isin(published["protocol"]), columns]
-        again = compare_arms(compared, analyses=analyses_of(folder))
-        again = again[~again["metric"].str.contains("kappa")].reset_index(drop=True)
-        assert_published(again, published, ["protocol", "estimator", "metric", "arm"])
+    published = read(folder / "comparisons.csv")
+    columns = [*("protocol", "estimator", "arm", "seed", "pair_id", "photo", "status")]
+    columns += ["kappa", "kappa_notebook", "manifest_hash", "corner_error_px"]
+    compared = rows.loc[rows["protocol"].isin(published["protocol"]), columns]
+    again = compare_arms(compared, analyses=analyses_of(folder))
+    again = again[~again["metric"].str.contains("kappa")].reset_index(drop=True)
+    assert_published(again, published, ["protocol", "estimator", "metric", "arm"])
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
 def test_published_tables_are_those_of_the_rows(folder: Path):
     rows = rows_of(folder)
     models = model_table(rows)
-    of_today = (folder / "levels.csv").exists()
-    if not of_today:  # in version 0.1.0 an estimate that folds the view was no failure
-        models = models.loc[:, ~models.columns.str.endswith("_percent")]
     keys = ["protocol", "estimator", "arm"]
     published = read(folder / "models.csv")
     assert len(models) == len(published)
     assert_published(models, published, [*keys, "seed", "run"])
     assert_published(arm_table(models), read(folder / "arms.csv"), [*keys, "pairs"])
-    if of_today:
-        check_intervals(folder, rows)
+    check_intervals(folder, rows)
 
 
 def test_committed_results_are_small():

@@ -15,6 +15,7 @@ from homoreg.runs import find_runs
 from homoreg.study.arms import protocol_label
 from homoreg.study.data import StudyData
 from homoreg.study.document import Figure, Section, Table, as_text, number, probability
+from homoreg.study.page import notes
 from homoreg.study.sections.accuracy import accuracy, best_epoch, stability, uncertainty
 from homoreg.study.sections.claims import claims
 from homoreg.study.sections.comparisons import comparison, contrasts, studies
@@ -204,6 +205,23 @@ def test_few_seeds_are_said_once_and_tested_nowhere(sections: list[Section]):
     assert "at least 7 seeds" in text
 
 
+def test_nothing_to_see_has_no_panel(both: StudyData):
+    rows = both.rows.assign(precision_3px=0.0)  # at the floor in every arm
+    of_dropout = rows["arm"] == "dropout"
+    rows.loc[of_dropout & (rows["seed"] > 0), "kappa"] = np.nan
+    rows.loc[of_dropout & (rows["pair_id"] > "000002"), "kappa"] = np.nan
+    study = replace(both, rows=rows)
+    forest = figures(comparison(study))["forest_corrected"].draw()
+    titles = " ".join(ax.get_title(loc="left").replace("\n", " ") for ax in forest.axes)
+    assert "median recall at 3 px" in titles
+    assert "precision" not in titles
+    section = stability(study)
+    drawn = figures(section)["kappa_corner_corrected"].draw()
+    assert "dropout" not in {ax.get_title(loc="left") for ax in drawn.axes}
+    lines = section.frames["regression"].query("protocol == 'corrected' and arm == 'dropout'")
+    assert set(lines.loc[lines["x"] == "kappa", "n"]) <= {1, 2}  # the table has it
+
+
 def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Callable):
     question = "Does dropout matter?"
     stated = {"arm": "dropout", "against": "none", "question": question}
@@ -224,6 +242,23 @@ def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Ca
     [row] = section.frames["contrasts"].query("estimator == 'magsac'").to_dict("records")
     assert (row["seeds"], row["verdict"], row["best_verdict"]) == (6, "higher", "higher")
     assert row["p_holm"] == 2 / 2**6
+
+
+def test_a_contrast_at_another_dose_says_so(tmp_path: Path, make_run: Callable):
+    stated = [{"arm": arm, "against": "none"} for arm in ("l2", "dropout")]
+    analysis = CORRECTED | {"contrasts": stated}
+    for arm, options in {"none": {}, "l2": {}, "dropout": {"regularizer.dropout": 0.1}}.items():
+        make_run(tmp_path / arm, arm, 0, analysis=analysis, settings=options)
+    study = gathered(tmp_path)
+    changed = "dropout has dropout 0.1 instead of 0.3"
+    assert f"The arm {changed} of its file in conf/regularizer." in notes(study)
+    section = contrasts(study)
+    lines = section.parts[1].splitlines()
+    assert [f"Not as stated: {changed}." in line for line in lines] == [False, True]
+    verdicts = tables(section)["contrasts"].cells["verdict"]
+    assert list(verdicts) == ["too few seeds", "too few seeds, not as stated"]
+    make_run(tmp_path / "more", "dropout", 0, analysis=analysis)
+    assert gathered(tmp_path).changed == {}  # now the arms' names tell
 
 
 def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
@@ -249,6 +284,27 @@ def test_the_summary_answers_in_words(tmp_path: Path, make_run: Callable):
     assert [label.split(" ")[0] for label in labels] == ["rootsift", "untrained"]
 
 
+def test_the_summary_ends_with_what_the_runs_do_not_show(both: StudyData):
+    texts = [part for part in summary(both).parts if isinstance(part, str)]
+    starts = ["### ", "These runs do not show", "Under the notebook's protocol (magsac, 4 seeds), "]
+    assert len(texts) == len(starts)
+    assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True))
+    levels = both.levels["notebook"].set_index(["estimator", "arm"])["log10_corner_error_mean"]
+    assert f"dropout {10 ** levels['magsac', 'dropout']:.2f} px" in texts[-1]
+
+
+def test_open_verdicts_come_with_the_seeds_that_they_take():
+    row = {"estimator": "magsac", "arm": "l2", "seeds": 16, "photos": 50, "pairs": 300}
+    row |= {"difference": 0.01, "low": -0.04, "high": 0.06, "margin": 0.05, "verdict": "open"}
+    own = pd.DataFrame([row]).assign(p_holm=1.0, skewness=0.0, mean_baseline=1.0)
+    levels = pd.DataFrame({"arm": ["none"], "seeds": [16], "log10_corner_error_mean": [1.0]})
+    decided = own.assign(verdict="equivalent")
+    both = pd.concat([decided, own.assign(estimator="dlt")])
+    texts = [answer(of, levels, "magsac", "log10_corner_error") for of in (decided, own, both)]
+    # The interval is twice as wide as the margin.
+    assert ["takes at least 64 seeds" in text for text in texts] == [False, True, True]
+
+
 def test_a_screening_names_the_best_arm_of_each_regularizer(
     tmp_path: Path, make_run: Callable
 ) -> None:
@@ -263,10 +319,12 @@ def test_a_screening_names_the_best_arm_of_each_regularizer(
             settings={f"regularizer.{dose}": place},
             error_px=2.0 + place,
         )
+    fewer = {"data.train_photos": 20}  # the best of all, and no regularizer
+    make_run(tmp_path / "few", "none", 0, analysis=CORRECTED, settings=fewer, error_px=0.1)
     text = next(part for part in summary(gathered(tmp_path)).parts if isinstance(part, str))
     named = re.findall(r"\*\*(.*?)\*\*", text)
     assert named == ["dropout dropout=0", "l2 weight\\_decay=1"]
-    assert "14 arms, of which the best of each regularizer" in text
+    assert "15 arms, of which the best of each regularizer" in text
 
 
 @pytest.fixture(scope="module")
@@ -490,9 +548,8 @@ def test_a_screening_has_doses_of_each_regularizer_and_numbers_of_photos(
     assert list(winners[chosen].drop_duplicates().itertuples(index=False, name=None)) == [
         ("l2", "weight_decay", "1e-05"),
         ("mild", "augmentation", "weak"),
-        ("none", "data.train_photos", "all"),
     ]
-    assert len(winners) == 6
+    assert len(winners) == 4
 
 
 def test_trials_of_a_search_are_ranked_by_the_table_of_runs(tmp_path: Path, make_run: Callable):
@@ -528,3 +585,8 @@ def test_arms_of_unequal_seeds_are_told_apart():
     assert "Too few seeds for a test: **sosr** 1.26 times (1 seed)." in text
     assert "takes at least 7 seeds" in text
     assert "tfeat 3.16 px" in text
+    for l2, easy in [(79.0, False), (81.0, True)]:
+        levels = pd.DataFrame({"arm": ["none", "l2"], "seeds": 7, "auc_1px_mean": [90.0, l2]})
+        levels = levels.assign(log10_corner_error_mean=0.0)
+        text = answer(own, levels, "magsac", "log10_corner_error")
+        assert ("these pairs are easy" in text) == easy

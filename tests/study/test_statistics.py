@@ -17,7 +17,8 @@ from statsmodels.stats.multitest import multipletests
 
 from homoreg.aggregates import corner_error_auc
 from homoreg.errors import HomoregError, one_line
-from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName
+from homoreg.geometry import METHODS
+from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName, primary_estimator
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.comparisons import OUTCOMES, compare_arms, compare_contrasts, levels
 from homoreg.study.statistics import (
@@ -204,6 +205,10 @@ def test_values_are_those_of_the_aggregates():
     aucs = [corner_error_auc(run["corner_error_px"], [5])[0] for _, run in own.groupby("seed")]
     assert table.loc["l2", "auc_5px_mean"] == pytest.approx(np.mean(aucs))
     assert table.loc["l2", "failure_rate_mean"] == (own["status"] != "ok").mean()
+    folded = rows.assign(status="ok")  # so a run's own table has estimates that fold the view
+    assert levels(folded, draws=2)["failure_rate_mean"].tolist() == [0.2] * 4
+    compared = compare_arms(folded, draws=2).query("metric == 'failure_rate'")
+    assert (compared["mean_arm"] == 0.2).all()
     errors = np.log10(own["corner_error_px"].clip(0.05, 100))
     assert table.loc["l2", "log10_corner_error_mean"] == pytest.approx(errors.mean())
     assert (errors == 2).sum() == (own["status"] != "ok").sum()  # failures count 100 px
@@ -304,6 +309,9 @@ def test_analysis_options():
     assert Analysis(max_kappa=2e7).apply(rows).index.tolist() == [0, 2]
     assert NOTEBOOK.apply(rows).index.tolist() == [0, 1]
     assert ANALYSES["corrected"] == Analysis()
+    assert set(Analysis().estimators) == set(METHODS)
+    for evaluated, primary in {("dlt", "ransac"): "ransac", ("dlt_raw", "dlt"): "dlt"}.items():
+        assert primary_estimator(pd.DataFrame({"estimator": evaluated}), Analysis()) == primary
     assert get_args(OutcomeName) == tuple(OUTCOMES)
     with pytest.raises(ValidationError) as caught:
         Analysis(kappa="dop")

@@ -56,6 +56,7 @@ class Analysis:
             estimates that fold the view, which it did not check.
         max_kappa: leave out pairs with a larger κ, as the original study did; ``None`` keeps all.
         estimators: in the order of their importance; the first one that was evaluated is primary.
+            By default every robust one comes before plain DLT.
         outcomes: in the order of their importance, keys of
             :data:`homoreg.study.statistics.OUTCOMES`; the first is the primary one.
         smallest_effect: the smallest difference of mean log10 errors that counts, above 0.
@@ -73,7 +74,10 @@ class Analysis:
     error: Literal["corner_error_px", "rmse_gray", "rmse_notebook_gray"] = "corner_error_px"
     drop_failures: bool = False
     max_kappa: Annotated[float, Field(gt=0)] | None = None
-    estimators: tuple[str, ...] = ("magsac", "dlt")
+    estimators: tuple[str, ...] = (
+        *("magsac", "poselib", "usac_accurate", "usac", "usac_fast", "prosac", "ransac", "lmeds"),
+        *("dlt", "dlt_raw"),
+    )
     outcomes: Annotated[tuple[OutcomeName, ...], Field(min_length=1)] = (
         *("log10_corner_error", "auc_1px", "auc_3px", "auc_5px"),
     )

@@ -3,7 +3,8 @@
 A claim is a conjunction of statements about a number per run (:func:`study_claims`). Each statement
 and its opposite are tested; under one protocol and estimator all these tests are one Holm family. A
 claim is supported where every statement holds, refuted where the opposite of one does, and
-undecided otherwise; where estimators disagree it depends on the estimator.
+undecided otherwise; where estimators under which it is informative disagree, it depends on the
+estimator.
 """
 
 from collections.abc import Mapping
@@ -48,13 +49,13 @@ MEASURES = {
     "correlation": "Spearman's ρ of κ and error over pairs",
     "loss_ratio": "log of validation over training loss",
 }
-DEPENDS = "depends on the estimator"
+DEPENDS, NOT_INFORMATIVE = "depends on the estimator", "not informative"
 VERDICTS = {
     "supported": "every statement holds, for these photos, this dose and this length of training",
     "refuted": "the opposite of at least one statement holds; the others may still hold",
     "undecided": "the data allow both, which is no evidence that there is no effect",
     DEPENDS: "the verdicts of the estimators differ, so that it says as much about them",
-    "not informative": "an outcome is at its floor or ceiling or infinite in the arms, so that "
+    NOT_INFORMATIVE: "an outcome is at its floor or ceiling or infinite in the arms, so that "
     "equal values mean nothing",
 }
 
@@ -174,7 +175,7 @@ def evaluate_claims(
 
     Args:
         rows: the evaluation's, of one benchmark, with ``protocol``, ``estimator``, ``arm``,
-            ``seed``, ``pair_id``, ``photo``, ``status``, ``match_count``,
+            ``seed``, ``pair_id``, ``photo``, ``status``, ``match_count``, ``corner_error_px``,
             ``predicted_corner_error_px`` and the columns that the protocol's analysis names.
         training: ``protocol``, ``arm``, ``seed``, ``final_train_loss`` and ``final_val_loss``, both
             in evaluation mode.
@@ -207,7 +208,9 @@ def evaluate_claims(
         protocol, number = cast(tuple[str, int], key)
         claim = study_claims(analyses[protocol].smallest_effect)[number]
         verdicts = own.groupby("estimator", sort=False)["says"].agg(_verdict)
-        verdict = verdicts.iloc[0] if verdicts.nunique() == 1 else DEPENDS
+        # An outcome that tells nothing under one estimator contradicts no other.
+        telling = verdicts[verdicts != NOT_INFORMATIVE].unique()
+        verdict = DEPENDS if len(telling) > 1 else [*telling, NOT_INFORMATIVE][0]
         by_estimator = "; ".join(f"{name}: {own}" for name, own in verdicts.items())
         claims.append((protocol, number, claim.text, verdict, by_estimator, claim.caveat))
     return pd.DataFrame(claims, columns=CLAIM_COLUMNS), statements
@@ -240,7 +243,7 @@ def _statements(rows: pd.DataFrame, training: pd.DataFrame, analysis: Analysis) 
     table["p_holm"], table["p_opposite_holm"] = np.split(adjusted, 2)
     table["says"] = np.select(
         [~table["informative"], table["p_holm"] <= ALPHA, table["p_opposite_holm"] <= ALPHA],
-        ["not informative", "holds", "opposite holds"],
+        [NOT_INFORMATIVE, "holds", "opposite holds"],
         "open",
     )
     if len(kept) < len(rows):
@@ -331,6 +334,6 @@ def _verdict(statements: pd.Series) -> str:
     says = set(statements)
     if "opposite holds" in says:
         return "refuted"
-    if "not informative" in says:
-        return "not informative"
+    if NOT_INFORMATIVE in says:
+        return NOT_INFORMATIVE
     return "supported" if says == {"holds"} else "undecided"

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from homoreg.aggregates import ERROR_RANGE_PX, resampled_auc, resampled_mean, resampled_median
+from homoreg.aggregates import (
+    ERROR_RANGE_PX,
+    failed,
+    resampled_auc,
+    resampled_mean,
+    resampled_median,
+)
 from homoreg.errors import HomoregError
 from homoreg.metrics import METRICS
 from homoreg.study.analysis import ANALYSES, Analysis
@@ -37,7 +43,7 @@ class Outcome:
 
     Attributes:
         label: its name in a heading, with the unit.
-        column: a metric, or ``failed``, 1 for a pair without an estimate.
+        column: a metric, or ``failed``, 1 for a pair without a usable estimate.
         statistic: values ``(P,)`` and counts ``(B, P)`` → the statistic of B samples in which each
             pair occurs so often.
         margin: arms that differ by less are equivalent; stated before any result was seen.
@@ -182,8 +188,9 @@ def compare_arms(
 
     Args:
         rows: of one benchmark, with ``protocol``, ``estimator``, ``arm``, ``seed``, ``pair_id``,
-            ``photo``, ``status`` and the columns of :data:`OUTCOMES`, as far as they are to be
-            compared; ``manifest_hash`` and ``rmse_identity_gray`` tell pairs apart.
+            ``photo``, ``status``, ``corner_error_px`` and the columns of :data:`OUTCOMES`, as far
+            as they are to be compared; ``manifest_hash`` and ``rmse_identity_gray`` tell pairs
+            apart.
         baseline: the arm to compare with.
         analyses: by protocol.
         draws: of the bootstrap over photos.
@@ -347,9 +354,7 @@ def protocol_groups(
         HomoregError: two runs with the same arm and seed, or an unknown protocol.
     """
     trained = rows[rows["seed"].notna()]
-    trained = trained.assign(
-        seed=trained["seed"].astype(int), failed=(trained["status"] != "ok").astype(float)
-    )
+    trained = trained.assign(seed=trained["seed"].astype(int), failed=failed(trained).astype(float))
     for (protocol, estimator), group in trained.groupby(["protocol", "estimator"], sort=False):
         if protocol not in analyses:
             raise HomoregError(f"protocol {protocol}: known are {', '.join(analyses)}")
@@ -369,7 +374,8 @@ def levels(
 
     Args:
         rows: of one protocol and benchmark, with ``estimator``, ``arm``, ``seed``, ``pair_id``,
-            ``photo`` and ``status``; each arm's numbers are of the pairs that it was evaluated on.
+            ``photo`` and ``corner_error_px``; each arm's numbers are of the pairs that it was
+            evaluated on.
         outcomes: to be shown.
         draws: of the bootstrap over photos.
 
@@ -377,7 +383,7 @@ def levels(
         A row per estimator and arm: ``seeds`` (0 for a baseline), ``pairs``, ``photos``, and
         ``_mean``, ``_low`` and ``_high`` of each outcome, within its range.
     """
-    rows = identify_pairs(rows.assign(failed=(rows["status"] != "ok").astype(float)))
+    rows = identify_pairs(rows.assign(failed=failed(rows).astype(float)))
     records = []
     for estimator, group in rows.groupby("estimator", sort=False):
         for arm in order_arms(group["arm"]):

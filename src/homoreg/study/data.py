@@ -35,9 +35,11 @@ class StudyData:
             :func:`~homoreg.study.arms.protocol_of`), ``arm``, the run's record flattened with dots
             (``training.epochs``, ``seconds.fit``), ``analysis`` (an
             :class:`~homoreg.study.analysis.Analysis`), ``settings`` (its resolved config and its
-            choices of config groups, by option), ``evaluation_csv``, ``metrics_csv`` and
-            ``config_yaml`` relative to the report's folder (empty where missing), and ``objective``
-            (of a search, else empty), ``objective_value`` and ``objective_direction``.
+            choices of config groups, by option), ``changed`` (options of its regularizer that the
+            file in ``conf/regularizer`` has otherwise and the arm's name does not tell, in words;
+            else empty), ``evaluation_csv``, ``metrics_csv`` and ``config_yaml`` relative to the
+            report's folder (empty where missing), and ``objective`` (of a search, else empty),
+            ``objective_value`` and ``objective_direction``.
         epochs: a row per epoch of the finished runs; may be empty.
         rows: a row per model, pair and estimator, with ``run``, ``protocol`` and ``arm``; may be
             empty.
@@ -171,17 +173,34 @@ class StudyData:
         return compare_studies(self.rows, self.matched_studies, self.analyses)
 
     @cached_property
+    def changed(self) -> dict[tuple[str, str], str]:
+        """What ``changed`` says of each protocol's arms at a dose that their names do not tell."""
+        arms = self.done[self.done["changed"] != ""].drop_duplicates(["protocol", "arm"])
+        return {(run["protocol"], run["arm"]): run["changed"] for run in arms.to_dict("records")}
+
+    @cached_property
     def contrasts(self) -> pd.DataFrame:
         """The contrasts that were stated beforehand, at the last epoch; may be empty.
 
-        ``best_difference``, ``best_low``, ``best_high``, ``best_p_holm`` and ``best_verdict`` are
-        of the best epoch, where that was evaluated.
+        An arm is stated at the dose of its file in ``conf/regularizer``: ``not_as_stated`` says
+        where its runs have another one. ``best_difference``, ``best_low``, ``best_high``,
+        ``best_p_holm`` and ``best_verdict`` are of the best epoch, where that was evaluated.
         """
         last, best = (
             compare_contrasts(rows, self.analyses) if len(rows) else pd.DataFrame()
             for rows in (self.rows, self.best_rows)
         )
-        if not len(last) or not len(best):
+        if not len(last):
+            return last
+        last["not_as_stated"] = [
+            "; ".join(
+                f"{arm} has {self.changed[protocol, arm]}"
+                for arm in arms
+                if (protocol, arm) in self.changed
+            )
+            for protocol, *arms in last[["protocol", "arm", "against"]].itertuples(index=False)
+        ]
+        if not len(best):
             return last
         keys = ["protocol", "estimator", "arm", "against"]
         best = best.set_index(keys)[["difference", "low", "high", "p_holm", "verdict"]]

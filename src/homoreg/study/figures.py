@@ -97,12 +97,16 @@ OWN_LINE: dict[str, Any] = {"color": "black", "linewidth": 2, "zorder": 3}
 OTHER_LINE: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
 
 
+FEWEST_POINTS = 3  # of a panel: as many as a line and a correlation take
+
+
 def scatter_caption(x: str, y: str, estimator: str, note: str = "") -> str:
     """The caption of :func:`scatter`."""
     return (
         f"{METRICS[y].heading} against {METRICS[x].heading}, {estimator}: a dot per pair, seeds "
         "pooled, with the arm's least-squares line in black and those of the other arms in gray. "
-        "ρ: Spearman's rank correlation; n: pairs with both values. "
+        "ρ: Spearman's rank correlation; n: pairs with both values; arms with fewer than "
+        f"{FEWEST_POINTS} have no panel. "
         f"{note}{' ' * bool(note)}Dots: `tables/evaluation.csv.gz`; lines:"
     )
 
@@ -138,7 +142,7 @@ def scatter(
             look = OWN_LINE if other == arm else OTHER_LINE
             ax.plot(ends, line["slope"] * ends + line["intercept"], **look)
         line = by_arm[arm]
-        slope, rho = _signed(line["slope"]), _signed(line["spearman"])
+        slope, rho = signed(line["slope"]), signed(line["spearman"])
         panel_title(ax, arm, f"n = {line['n']} of {line['pairs']}\nslope {slope}, ρ {rho}")
 
     figure = panels(list(by_arm), panel, sharex=True)
@@ -154,7 +158,8 @@ def panel_title(ax: Axes, arm: str, detail: str) -> None:
     ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """With two decimals and the minus of the ticks; a dash for NaN."""
     return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 

@@ -96,6 +96,10 @@ def notes(study: StudyData) -> list[str]:
         f"{run} has no table of the benchmark; homoreg.evaluate makes one."
         for run in done.loc[done["evaluation_csv"] == "", "run"]
     ]
+    notes += dict.fromkeys(
+        f"The arm {escape(arm)} has {escape(changed)} of its file in conf/regularizer."
+        for (_, arm), changed in study.changed.items()
+    )
     if len(study.rows):
         pairs = identify_pairs(study.rows).groupby(["protocol", "estimator", "arm", "run"])
         evaluated = pairs["pair_id"].agg(frozenset)

@@ -13,7 +13,7 @@ from homoreg.metrics import METRICS
 from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.document import span
-from homoreg.study.figures import interval_marks, legend_above, panels
+from homoreg.study.figures import COLUMNS, interval_marks, legend_above, panels, signed
 
 TITLE_WIDTH = 26  # characters over a panel
 
@@ -66,8 +66,11 @@ def primary_figure(
     photos = comparisons.groupby("estimator")["photos"].agg(span)
     titles = {str(name): f"{name}, {count} photos" for name, count in photos.items()}
     figure = difference_figure(comparisons, "estimator", titles, styles)
-    figure.set_size_inches(WIDTH_IN, 1.5 + 0.34 * comparisons["arm"].nunique())
-    for ax, estimator in zip(figure.axes, comparisons["estimator"].unique(), strict=False):
+    estimators = comparisons["estimator"].unique()
+    lines = -(-len(estimators) // COLUMNS)
+    figure.set_size_inches(WIDTH_IN, 0.6 + lines * (1.1 + 0.34 * comparisons["arm"].nunique()))
+    beside = 2 if len(estimators) < COLUMNS else 1  # references, as long as a panel is wide
+    for ax, estimator in zip(figure.axes, estimators, strict=False):
         low, high = ax.get_xlim()
         low, high = 2 * low - high, 2 * high - low  # twice as wide on either side
         for reference in references[references["estimator"] == estimator].to_dict("records"):
@@ -76,9 +79,9 @@ def primary_figure(
             if low < x < high:
                 ax.plot([x, x], ax.get_ylim(), label=reference["arm"], zorder=1, **line)
             else:
-                ax.plot([], [], label=f"{reference['arm']} ({x:+.2f})", **line)
+                ax.plot([], [], label=f"{reference['arm']} ({signed(x)})", **line)
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=7)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=beside, fontsize=7)
     figure.supxlabel(f"difference from none: {label}", fontsize=9)
     return figure
 

@@ -11,7 +11,8 @@ from homoreg.study.arms import describe_settings, distinguishing_settings, name_
 from homoreg.study.tables import over_seeds
 
 # Options of which several values are doses.
-DOSED = re.compile(r"regularizer\.|augmentation$|optimizer\.lr$|data\.train_photos$")
+PHOTOS = "data.train_photos"  # fewer of them are no dose of a regularizer
+DOSED = re.compile(rf"regularizer\.|augmentation$|optimizer\.lr$|{re.escape(PHOTOS)}$")
 DOSE_METRICS = ["auc_5px", "match_count_median", "precision_3px_median"]
 ABLATION = ["precision_3px", "recall_3px", "auc_5px", "error", "kappa", "kept_percent"]
 
@@ -135,12 +136,15 @@ def rank_doses(doses: pd.Series) -> pd.Series:
 def winners(doses: pd.DataFrame, outcome: str, better: Literal["lower", "higher"]) -> pd.DataFrame:
     """The best dose of each option of a regularizer: the best mean of an outcome over the seeds.
 
+    Arms that were trained on other numbers of photographs are no candidates.
+
     Args:
         doses: rows of :func:`dose_table` with ``<outcome>_mean``.
         outcome: the name of the outcome.
         better: ``lower`` or ``higher`` values are.
     """
-    finite = doses[np.isfinite(doses[f"{outcome}_mean"])]
+    of_photos = (doses["option"] == PHOTOS) | doses["arm"].str.contains(f"{PHOTOS}=", regex=False)
+    finite = doses[np.isfinite(doses[f"{outcome}_mean"]) & ~of_photos]
     ordered = finite.sort_values(f"{outcome}_mean", ascending=better == "lower", kind="stable")
     keys = ["protocol", "estimator", "regularizer", "option"]
     return sort_models(ordered.drop_duplicates(keys), keys)

@@ -76,10 +76,11 @@ def stability(study: StudyData) -> Section | None:
         own = rows[rows["estimator"] == estimator]
         for name, (x, y) in draw.RELATIONS.items():
             line = regression(own, x, y)
-            if (line["n"] >= 3).any():
+            drawn = line[line["n"] >= draw.FEWEST_POINTS]
+            if len(drawn):
                 lines.append(line)
                 caption = label + draw.scatter_caption(x, y, estimator)
-                figure = partial(draw.scatter, own, line, x, y, study.styles)
+                figure = partial(draw.scatter, own, drawn, x, y, study.styles)
                 parts.append(Figure(f"{name}{suffix}", caption, "regression", figure))
     frames = {"regression": pd.concat(lines)} if lines else {}
     return Section("stability", "Stability", parts, frames)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from homoreg.study.arms import PROTOCOLS, base_protocol, protocol_label, sort_models
-from homoreg.study.claims import DEPENDS, MIN_SEEDS, TESTS, VERDICTS, kappa_column
+from homoreg.study.claims import MIN_SEEDS, TESTS, VERDICTS, kappa_column
 from homoreg.study.data import StudyData
 from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
 from homoreg.study.statistics import sign_flip_power
@@ -26,8 +26,11 @@ def claims(study: StudyData) -> Section | None:
     reached = [verdict for verdict in VERDICTS if verdict in set(verdicts["verdict"])]
     estimators = ", ".join(statements["estimator"].unique())
     # A row per claim with each protocol's verdict, and its estimators' where they differ.
+    several = verdicts["by_estimator"].map(
+        lambda by: len({one.partition(": ")[2] for one in by.split("; ")}) > 1
+    )
     by_estimator = verdicts["verdict"] + " (" + verdicts["by_estimator"] + ")"
-    shown = verdicts["verdict"].where(verdicts["verdict"] != DEPENDS, by_estimator)
+    shown = verdicts["verdict"].mask(several, by_estimator)
     table = verdicts.assign(shown=shown).pivot(
         index=["claim", "text", "caveat"], columns="protocol", values="shown"
     )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
@@ -116,10 +117,12 @@ def contrasts(study: StudyData) -> Section | None:
             outcome = OUTCOMES[own["metric"].iloc[0]]
             lines = [
                 f"{row['question']} {says(row, outcome, row['against'])}"
+                + f" Not as stated: {escape(row['not_as_stated'])}." * bool(row["not_as_stated"])
                 for row in own.to_dict("records")
             ]
             label = f"{capitalized(protocol_label(protocol))}:"
             parts += [label] * (len(study.protocols) > 1) + [bullets(lines)]
+    marks = np.where(shown["not_as_stated"] == "", "", ", not as stated")
     parts.append(
         Table(
             "contrasts",
@@ -127,7 +130,7 @@ def contrasts(study: StudyData) -> Section | None:
             "best epoch on validation patches. Other estimators, which are not part of the family, "
             "are in the CSV.",
             "contrasts",
-            shown,
+            shown.assign(verdict=shown["verdict"] + marks),
             CONTRAST_COLUMNS,
             by=["protocol"],
         )
@@ -178,14 +181,18 @@ def comparison(study: StudyData) -> Section | None:
             tables.append(own)
             lines += _remarks(study, protocol, own)
     table = pd.concat(tables)
-    for protocol, suffix, label, own in study.drawn(table):
+    informative = table.groupby(["protocol", "metric"])["verdict"].transform(
+        lambda verdicts: (verdicts != "not informative").any()
+    )
+    for protocol, suffix, label, own in study.drawn(table[informative]):
         rows, estimator = study.rows_of(protocol), study.primary[protocol]
         trained = rows[(rows["estimator"] == estimator) & (rows["run"] != "")]
         drawn.append(
             Figure(
                 f"forest{suffix}",
                 f"{label}{estimator}: difference of each arm from {BASELINE} with its 95 % "
-                "interval over seeds and photos. Gray: within the margin of equivalence. "
+                "interval over seeds and photos. Gray: within the margin of equivalence. Outcomes "
+                "that are not informative in any arm have no panel. "
                 f"{left_out(study.analyses[protocol], trained)}",
                 "comparisons",
                 partial(seed_figures.difference_figure, own, "metric", LABELS, study.styles),
@@ -210,7 +217,8 @@ def _remarks(study: StudyData, protocol: str, own: pd.DataFrame) -> list[str]:
     analysis, estimator = study.analyses[protocol], study.primary[protocol]
     label = capitalized(protocol_label(protocol))
     outcomes = "; ".join(f"{n}. {LABELS[name]}" for n, name in enumerate(analysis.outcomes, 1))
-    others = ", ".join(name for name in analysis.estimators if name != estimator)
+    evaluated = set(study.rows_of(protocol)["estimator"]) - {estimator}
+    others = ", ".join(name for name in analysis.estimators if name in evaluated)
     rest = f"; then the first under {others}, if informative" if others else ""
     lines = [f"{label}: outcomes in the order fixed beforehand, {estimator}: {outcomes}{rest}."]
     arms, seeds = own["arm"].nunique(), int(own["seeds"].min())

@@ -35,14 +35,11 @@ def original_figures(study: StudyData) -> Section | None:
         )
         line = regression(kept, x, y)
         lines.append(line)
-        parts.append(
-            Figure(
-                f"study_scatter{suffix}",
-                label + draw.scatter_caption(x, y, estimator, note),
-                "study_regression",
-                partial(draw.scatter, kept, line, x, y, study.styles),
-            )
-        )
+        drawn = line[line["n"] >= draw.FEWEST_POINTS]
+        if len(drawn):
+            caption = label + draw.scatter_caption(x, y, estimator, note)
+            figure = partial(draw.scatter, kept, drawn, x, y, study.styles)
+            parts.append(Figure(f"study_scatter{suffix}", caption, "study_regression", figure))
     if not parts:
         return None
     lead = (

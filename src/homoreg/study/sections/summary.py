@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from homoreg.study import seed_figures
+from homoreg.study.analysis import primary_estimator
 from homoreg.study.arms import protocol_label
 from homoreg.study.claims import MIN_SEEDS
 from homoreg.study.comparisons import OUTCOMES, Outcome
@@ -24,13 +26,15 @@ from homoreg.study.document import (
     escape,
     number,
     probability,
+    span,
     with_interval,
 )
 from homoreg.study.statistics import ALPHA, MAX_SKEWNESS, fewest_seeds
+from homoreg.study.variations import PHOTOS
 
 EASY_AUC = 80.0  # of AUC at 1 px: above this, a harder warp tells arms apart better
 LIMITS = (
-    "These runs do not show whether the same holds after longer training, for another network, or "
+    "These runs do not show whether the same holds after longer training, for other networks, or "
     "on other kinds of photographs{}."
 )
 # The verdicts of a comparison in words, in the order in which the answer lists them.
@@ -52,9 +56,12 @@ def summary(study: StudyData) -> Section | None:
         return None
     shown = pd.concat([study.levels[name] for name in names])
     shown = shown.assign(failed_percent=100 * shown["failure_rate_mean"])
-    parts = [part for name in names for part in _of_protocol(study, name, shown)]
-    parts.insert(1, LIMITS.format("" if study.crowded() else ", or at another dose"))
-    return Section("summary", "Summary", parts, {"levels": shown}, open=True)
+    of_each = [_of_protocol(study, name, shown) for name in names]
+    crowded = study.crowded()
+    limits = LIMITS.format("" if crowded else ", or at another dose")
+    others = [name for name in study.evaluated if name not in {*names, *crowded}]
+    of_each[-1][1:1] = [limits, *(_beside(study, name, names[0]) for name in others)]
+    return Section("summary", "Summary", list(chain(*of_each)), {"levels": shown}, open=True)
 
 
 def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[Part]:
@@ -81,8 +88,8 @@ def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[P
             Figure(
                 f"primary{suffix}",
                 f"{capitalized(outcome.label)}, {label}: difference of each arm from "
-                f"{BASELINE}, with its 95 % interval over n seeds and the photos; none with one "
-                f"seed. {'Left is better. ' if outcome.log10 else ''}"
+                f"{BASELINE}, with its 95 % interval over n seeds and the photos; no interval with "
+                f"one seed. {'Left is better. ' if outcome.log10 else ''}"
                 "Gray: within the margin of equivalence. Lines: baselines; a number in the legend "
                 "is that of one outside the axis.",
                 "comparisons",
@@ -106,15 +113,27 @@ def _of_protocol(study: StudyData, protocol: str, table: pd.DataFrame) -> list[P
         Table(
             f"answer{suffix}",
             f"Arms and baselines, {estimator}, {label}, on n pairs each, with 95 % intervals over "
-            "seeds and photos (photos alone for what was not trained; none with one seed). Compare "
-            "arms by their differences, whose intervals are narrower. Other estimators are in the "
-            "CSV.",
+            "seeds and photos (photos alone for what was not trained; no interval with one seed). "
+            "Compare arms by their differences, whose intervals are narrower. Other estimators are "
+            "in the CSV.",
             "levels",
             levels,
             columns,
         )
     )
     return parts
+
+
+def _beside(study: StudyData, protocol: str, main: str) -> str:
+    """The arms of another protocol under the estimator that the main one prefers."""
+    primary = study.analyses[protocol].outcomes[0]
+    estimator = primary_estimator(study.rows_of(protocol), study.analyses[main])
+    own = study.levels[protocol].query("estimator == @estimator")
+    means = zip(own["arm"], own[f"{primary}_mean"], strict=True)
+    listing = ", ".join(f"{escape(arm)} {_level(mean, OUTCOMES[primary])}" for arm, mean in means)
+    seeds = counted(span(own.loc[own["seeds"] > 0, "seeds"]), "seed")
+    label = protocol_label(protocol)
+    return f"Under {label} ({estimator}, {seeds}), {_name(OUTCOMES[primary])}: {listing}."
 
 
 def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str) -> str:
@@ -133,27 +152,27 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
     )
     end = [f"For comparison: {baselines}."] if baselines else []
     trained = levels[levels["seeds"] > 0]
-    if "auc_1px_mean" in levels and (trained["auc_1px_mean"] > EASY_AUC).any():
+    if "auc_1px_mean" in levels and trained["auc_1px_mean"].min() > EASY_AUC:
         end.append(
-            f"AUC at 1 px exceeds {EASY_AUC:g}: these pairs are easy, and a harder warp would tell "
-            "the arms apart better."
+            f"AUC at 1 px exceeds {EASY_AUC:g} in every arm: these pairs are easy, and a harder "
+            "warp would tell the arms apart better."
         )
     if not len(own):
         start = f"There is no comparison of arms: it takes runs of `{BASELINE}` and of another arm."
         return " ".join([start, *end])
     shown = own[own["estimator"] == estimator]
     value = _level(shown.nlargest(1, "seeds")["mean_baseline"].iloc[0], outcome)
-    what = "geometric mean corner error" if outcome.log10 else outcome.label
     text = [
-        f"The {what} of {BASELINE} is {value} ({estimator}, {shown['pairs'].iloc[0]} pairs of "
-        f"{counted(shown['photos'].iloc[0], 'photo')}). The other arms are given relative to it, "
-        "with 95 % intervals over seeds and photos."
+        f"The {_name(outcome)} of {BASELINE} is {value} ({estimator}, {shown['pairs'].iloc[0]} "
+        f"pairs of {counted(shown['photos'].iloc[0], 'photo')}). The other arms are given relative "
+        "to it, with 95 % intervals over seeds and photos."
     ]
     for verdict, words in VERDICTS.items():
         alike = shown[shown["verdict"] == verdict]
         if len(alike) > MANY_ARMS:
             words += f", {len(alike)} arms, of which the best of each regularizer"
             alike = alike.sort_values("difference", ascending=outcome.better == "lower")
+            alike = alike[~alike["arm"].str.contains(f"{PHOTOS}=", regex=False)]
             alike = alike[~alike["arm"].str.partition(" ")[0].duplicated()]
         clauses = [
             f"**{escape(row['arm'])}** {effect(row, outcome)}" for row in alike.to_dict("records")
@@ -168,7 +187,7 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
             f"take {MIN_SEEDS}."
         )
     if (shown["seeds"] >= needed).any():
-        text.append(_under_others(shown, own[own["estimator"] != estimator]))
+        text += [_under_others(shown, own[own["estimator"] != estimator]), _to_decide(own)]
         skewed = shown.loc[shown["skewness"].abs() > MAX_SKEWNESS, "arm"]
         if len(skewed):
             text.append(
@@ -176,6 +195,10 @@ def answer(own: pd.DataFrame, levels: pd.DataFrame, estimator: str, primary: str
                 f"(beyond ±{MAX_SKEWNESS:g}): their p may be too small."
             )
     return " ".join(filter(None, [*text, *end]))
+
+
+def _name(outcome: Outcome) -> str:
+    return "geometric mean corner error" if outcome.log10 else outcome.label
 
 
 def _level(value: float, outcome: Outcome) -> str:
@@ -228,6 +251,24 @@ def _under_others(primary: pd.DataFrame, others: pd.DataFrame) -> str:
         text = f"verdicts differ: {'; '.join(found)}" if found else "the verdicts are the same"
         sentences.append(f"Under {estimator} {text}.")
     return " ".join(sentences)
+
+
+def _to_decide(own: pd.DataFrame) -> str:
+    """How many seeds it takes at least until no verdict of these comparisons is open.
+
+    Where the interval is no wider than the margin, it leaves out 0 or lies within the margin,
+    whatever the difference. Its width falls with the root of the seeds, and less by the photos'
+    share.
+    """
+    undecided = own[own["verdict"] == "open"]
+    if not len(undecided):
+        return ""
+    widths = (undecided["high"] - undecided["low"]) / undecided["margin"]
+    seeds = int(np.ceil((undecided["seeds"] * widths**2).max()))
+    return (
+        f"To decide what is open takes at least {seeds} seeds: then an interval is no wider than "
+        "the margin, and either leaves out 0 or lies within the margin."
+    )
 
 
 def _references(table: pd.DataFrame, primary: str) -> pd.DataFrame:

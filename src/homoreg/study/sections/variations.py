@@ -74,19 +74,21 @@ def dose(study: StudyData) -> Section | None:
         columns = [Column(name, name) for name in ("option", "dose", "other settings", "seeds")]
         columns += [with_interval(name, label, 2) for name, label in metrics.items()]
         shown = best[-1][best[-1]["estimator"] == estimator]
-        parts.append(
-            Table(
-                f"winners_{protocol}",
-                f"The best dose of each regularizer, {where}: the best mean over the seeds of "
-                f"the config's first outcome ({metrics[primary]}, {outcome.better} is better). "
-                "This is a choice and not a test; the number of the chosen dose is too good by the "
-                f"choice. Without regularization: {number(2)(reference.get(primary, np.nan))}.",
-                "winners",
-                shown,
-                columns,
-                by=["regularizer"],
+        if len(shown):
+            parts.append(
+                Table(
+                    f"winners_{protocol}",
+                    f"The best dose of each regularizer, {where}: the best mean over the seeds of "
+                    f"the config's first outcome ({metrics[primary]}, {outcome.better} is better). "
+                    "This is a choice and not a test; the number of the chosen dose is too good by "
+                    "the choice. Without regularization: "
+                    f"{number(2)(reference.get(primary, np.nan))}.",
+                    "winners",
+                    shown,
+                    columns,
+                    by=["regularizer"],
+                )
             )
-        )
         own = of_protocol[of_protocol["estimator"] == estimator]
         for key, part in own.groupby(["regularizer", "option"], sort=False):
             regularizer, option = map(str, key)
