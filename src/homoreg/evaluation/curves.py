@@ -248,5 +248,6 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
     pairs = max((entry["pairs"] for entry in entries), default=0)
     where = f"ratio {ratio:g}" if ratio else "no ratio test"
     figure.suptitle(f"{title}: matches of {pairs} pairs, pooled; marks at {where}", fontsize=11)
-    figure.legend(loc="outside right upper", fontsize=8)
+    if entries:
+        figure.legend(loc="outside right upper", fontsize=8)
     return figure
