@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+from tests.baselines import Pairs
 
 from homoreg.evaluation import EvaluationProtocol, evaluate_benchmark
 from homoreg.evaluation.curves import (
@@ -28,7 +29,6 @@ SHIFT = np.array([[1.0, 0, 30.0], [0, 1, 0], [0, 0, 1]])
 KEYPOINTS1 = np.array([[10.0, 10.0], [50.0, 60.0], [110.0, 50.0], [20.0, 80.0]])
 # Where the first belongs; 4 px beside the second's place; outside view 1 (x - 30 < 0); far off.
 KEYPOINTS2 = np.array([[40.0, 10.0], [84.0, 60.0], [5.0, 5.0], [90.0, 90.0]])
-NOTHING = EvaluationProtocol(lambda image: KEYPOINTS1, RatioMatcher(), {"dlt": Estimator()})
 
 
 def shifted_pair(pair_id: str = "1", group: str = "") -> ViewPair:
@@ -52,13 +52,6 @@ class Scripted:
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         return np.array(self.values[int(image[0, 0, 0])], np.float32)[:, None]
-
-
-class Pairs(list[ViewPair]):
-    name = "made"
-
-    def pair(self, pair_id: str) -> ViewPair:
-        return self[0]
 
 
 def evaluated(descriptors: Any, pairs: Pairs) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data as photographs
 from sklearn.metrics import average_precision_score, roc_curve
-from tests.baselines import Orb, RawPatches, RootSift
+from tests.baselines import Constant, Orb, RawPatches, RootSift, Silent
 
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.patch_metrics import (
@@ -57,14 +57,6 @@ class Oracle:
         raise AssertionError("an image of no pair")
 
 
-class Constant:
-    name = "constant"
-    metric = "l2"
-
-    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        return np.ones((len(keypoints), 4), np.float32)
-
-
 class Noise:
     """Says something else every time."""
 
@@ -85,11 +77,6 @@ class HalfBlind(Oracle):
         described = super().describe(image, keypoints)
         described[keypoints[:, 0] < SIZE[0] / 2] = np.nan
         return described
-
-
-class Silent(Constant):
-    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        return np.full((len(keypoints), 4), np.nan, np.float32)
 
 
 def test_a_perfect_descriptor_is_perfect() -> None:

@@ -1,22 +1,16 @@
 """Estimators: accuracy, reproducibility, and a status where there is no estimate."""
 
-import importlib.util
-import warnings
-
 import numpy as np
 import pytest
 from hydra.utils import instantiate
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from scipy.optimize import minimize
+from tests.geometry.test_random_matches import HAS_POSELIB, INSTALLED, METHODS
 
 from homoreg import HomoregError
 from homoreg.cli import compose
 from homoreg.files import conf_dir
 from homoreg.geometry import (
-    METHODS,
     Estimator,
     conditioning,
     corner_error,
@@ -29,8 +23,6 @@ from homoreg.geometry import (
 )
 
 SIZE = (640, 480)
-HAS_POSELIB = importlib.util.find_spec("poselib") is not None
-INSTALLED = [method for method in METHODS if method != "poselib" or HAS_POSELIB]
 ROBUST = [method for method in INSTALLED if not method.startswith("dlt")]
 
 
@@ -292,33 +284,6 @@ def test_a_map_that_folds_the_view_is_an_estimate_and_infinitely_wrong():
 def test_points_that_overflow_are_not_finite():
     huge = SCATTERED * 1e300
     assert_failed(estimate_homography(huge, huge, "dlt_raw"), "not_finite", 12)
-
-
-@given(
-    hnp.arrays(
-        np.float64,
-        st.tuples(st.integers(0, 12), st.just(4)),
-        elements=st.floats(width=64) | st.integers(-3, 3).map(float),
-    )
-)
-@settings(max_examples=150, deadline=None)
-def test_no_matches_of_any_kind_crash_or_leave_a_half_estimate(rows):
-    points1, points2 = rows[:, :2], rows[:, 2:]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for method in ("dlt", "dlt_raw", "magsac"):
-            estimate = estimate_homography(points1, points2, method)
-            assert estimate.inliers.shape == (len(rows),)
-            assert (estimate.status == "ok") == (estimate.homography is not None)
-            if estimate.homography is not None:
-                assert np.isfinite(estimate.homography).all()
-                assert estimate.inliers.sum() >= 4
-                used = estimate.inliers
-                numbers = conditioning(points1[used], points2[used], estimate.homography, SIZE)
-                assert numbers.kappa >= 1
-                assert not numbers.dop < 0
-                assert not np.isnan(corner_errors(estimate.homography, np.eye(3), SIZE)).any()
-        conditioning(points1, points2, None, SIZE)
 
 
 def test_ten_thousand_matches(rng, perspective):

@@ -30,7 +30,6 @@ from homoreg.geometry.dlt import (
     hartley_normalization,
 )
 from homoreg.geometry.estimators import (
-    METHODS,
     Estimate,
     Estimator,
     Spread,
@@ -56,7 +55,6 @@ from homoreg.geometry.homography import (
 
 __all__ = [
     "FEW_MATCHES",
-    "METHODS",
     "Conditioning",
     "Configuration",
     "Coverage",
