@@ -22,9 +22,8 @@ from homoreg.evaluation import (
     evaluate_manifest,
     read_evaluation,
     summarize,
-    write_evaluation,
 )
-from homoreg.evaluation.table import PairEvaluation, make_table
+from homoreg.evaluation.table import PairEvaluation, make_table, write_summary, write_table
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi, image_key
 from homoreg.metrics import COLUMNS
@@ -74,9 +73,8 @@ def test_evaluated_alone_a_descriptor_gets_the_same_rows(
 
 
 def test_a_table_survives_its_file(table: pd.DataFrame, tmp_path: Path) -> None:
-    path = write_evaluation(table, tmp_path, "eval")
-    assert path == tmp_path / "eval.csv"
-    again = read_evaluation(path)
+    write_table(table, tmp_path / "eval.csv")
+    again = read_evaluation(tmp_path / "eval.csv")
     assert again["pair_id"].tolist() == table["pair_id"].tolist()
     assert (again["regularizer"] == "").all()
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
@@ -255,11 +253,8 @@ def test_a_truth_that_folds_the_view_is_told(caplog: pytest.LogCaptureFixture) -
     assert table["corner_error_px"].tolist() == [np.inf]
 
 
-def test_details_go_into_the_summary_and_the_table_is_the_only_csv(
-    table: pd.DataFrame, tmp_path: Path
-) -> None:
-    write_evaluation(table, tmp_path, "eval", {"matching": [{"mma": {"1px": 0.5}}]})
-    assert {file.name for file in tmp_path.iterdir()} == {"eval.csv", "summary.json"}
+def test_details_go_into_the_summary(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_summary(table, tmp_path, "eval", {"matching": [{"mma": {"1px": 0.5}}]})
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["benchmark"] == "eval"
     assert summary["matching"] == [{"mma": {"1px": 0.5}}]

@@ -17,7 +17,7 @@ from homoreg.evaluation.patch_metrics import describe_finite, unit_length
 from homoreg.evaluation.table import arm, identity, label
 from homoreg.keyed import keyed_rng
 from homoreg.matching import Detector, ShiTomasi, detect, image_key
-from homoreg.plotting import GRAY, arm_styles, plot_style
+from homoreg.plotting import GRAY, arm_styles, styled
 
 SHIFTS_PX = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -154,6 +154,7 @@ def _unrelated(at_points: list[np.ndarray]) -> float:
     )
 
 
+@styled
 def shift_figure(responses: Sequence[ShiftResponse]) -> Figure:
     """Mean cosine over the shift, a line a descriptor; thin bars are the quartiles.
 
@@ -167,9 +168,8 @@ def shift_figure(responses: Sequence[ShiftResponse]) -> Figure:
     x = np.arange(len(shifts))
     end = len(shifts) + 0.5
     styles = arm_styles(arm(vars(response)) for response in responses)
-    with plot_style():
-        figure = Figure(figsize=(8.5, 4.5))
-        axis = figure.subplots()
+    figure = Figure(figsize=(8.5, 4.5))
+    axis = figure.subplots()
     for number, response in enumerate(responses):
         style = styles[arm(vars(response))]
         line: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 5}

@@ -1,7 +1,6 @@
 """Keypoints and matches: detect, match, and tell correct matches from wrong ones by the truth."""
 
 from homoreg.matching.correctness import match_errors, repeatable_count, true_matches
-from homoreg.matching.curves import precision_recall, ratio_precision
 from homoreg.matching.detection import (
     CachedDetector,
     Detector,
@@ -28,8 +27,6 @@ __all__ = [
     "image_key",
     "match_descriptors",
     "match_errors",
-    "precision_recall",
-    "ratio_precision",
     "repeatable_count",
     "true_matches",
 ]
