@@ -15,7 +15,6 @@ from homoreg.geometry.calibration import (
     measure_coverage,
 )
 from homoreg.geometry.conditioning import (
-    FEW_MATCHES,
     Conditioning,
     conditioning,
     ellipse_points,
@@ -54,7 +53,6 @@ from homoreg.geometry.homography import (
 )
 
 __all__ = [
-    "FEW_MATCHES",
     "Conditioning",
     "Configuration",
     "Coverage",

@@ -11,14 +11,13 @@ from homoreg.matching.detection import (
     detect,
     image_key,
 )
-from homoreg.matching.nearest import Matches, Metric, RatioMatcher, match_descriptors
+from homoreg.matching.nearest import Matches, RatioMatcher, match_descriptors
 
 __all__ = [
     "CachedDetector",
     "Detector",
     "FastKeypoints",
     "Matches",
-    "Metric",
     "OrbKeypoints",
     "RatioMatcher",
     "ShiTomasi",
