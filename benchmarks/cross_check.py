@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from hydra.utils import instantiate
 
-from homoreg.aggregates import corner_error_auc, resampled_auc
+from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, resampled_auc
 from homoreg.cli import compose
 from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
@@ -33,7 +33,6 @@ from homoreg.geometry import Estimate, corner_error
 from homoreg.study.statistics import photo_sample
 
 PAIRS = 150  # of either kind, at most
-AUC_PX = (1, 3, 5, 10)
 SEARCH_PX = (1.0, 2.0, 3.0)
 # Of the final bundle adjustment: the loss and its scale in pixels.
 LOSSES = [
@@ -83,7 +82,7 @@ class Errors:
     px: Mapping[tuple[str, Any], list[float]]
 
     def auc(self, descriptor: str, estimator: Any) -> np.ndarray:
-        return np.array(corner_error_auc(self.px[descriptor, estimator], AUC_PX))
+        return np.array(corner_error_auc(self.px[descriptor, estimator], AUC_THRESHOLDS_PX))
 
 
 def measure(
@@ -117,7 +116,7 @@ def rows(errors: Errors, estimators: Sequence[Any]) -> Iterator[str]:
         for key in estimators:
             aucs = " / ".join(f"{auc:.1f}" for auc in errors.auc(name, key))
             differences = []
-            for t in AUC_PX:
+            for t in AUC_THRESHOLDS_PX:
                 own, last = (
                     resampled_auc(np.array(errors.px[name, one]), counts, t)
                     for one in (key, estimators[-1])
@@ -125,7 +124,7 @@ def rows(errors: Errors, estimators: Sequence[Any]) -> Iterator[str]:
                 low, high = np.quantile(own[1:] - last[1:], [0.025, 0.975])
                 differences.append(f"{own[0] - last[0]:+.1f} ({low:+.1f} to {high:+.1f})")
             if key == estimators[-1]:
-                differences = [""] * len(AUC_PX)
+                differences = [""] * len(AUC_THRESHOLDS_PX)
             yield f"| {name} | {key} | {aucs} | " + " | ".join(differences) + " |"
 
 
@@ -153,7 +152,7 @@ def main(overrides: Sequence[str]) -> None:
     found = measure(descriptors, [benchmark], protocol, compared)
     print(f"PoseLib: {best}, chosen on {len(tuning.photos)} validation pairs")
     print(f"{len(found.photos)} held-out pairs of {len(set(found.photos))} photographs")
-    heads = ["matches of", "estimator", "AUC", *(f"at {t} px" for t in AUC_PX)]
+    heads = ["matches of", "estimator", "AUC", *(f"at {t} px" for t in AUC_THRESHOLDS_PX)]
     print("| " + " | ".join(heads) + " |")
     print("| --- " * len(heads) + "|")
     for row in rows(found, [*compared]):

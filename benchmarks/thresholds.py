@@ -1,8 +1,8 @@
 """``python -m benchmarks.thresholds``: the table behind the thresholds in ``conf/estimators``.
 
 Matches of several descriptors on validation pairs go through MAGSAC and RANSAC at a grid of
-thresholds of the search and of the final least squares, and through PoseLib (where installed) with
-and without that refit. The AUC is the mean over descriptors and matchers; the threshold to take is
+thresholds of the search and of the final least squares, and through PoseLib, where installed, with
+the same refit. The AUC is the mean over descriptors and matchers; the threshold to take is
 the one with the largest mean over 1, 3, 5 and 10 px.
 
     python -m homoreg.prepare source=folder source.root=PHOTOS warp.repeats=4 data.root=ROOT
@@ -10,7 +10,6 @@ the one with the largest mean over 1, 3, 5 and 10 px.
 """
 
 import argparse
-import importlib
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,18 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from hydra.utils import instantiate
 
-from homoreg.aggregates import corner_error_auc
+from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc
 from homoreg.cli import compose
-from homoreg.data.images import read_image
-from homoreg.data.manifest import PairManifest
+from homoreg.evaluate import build_baselines
+from homoreg.evaluation import ManifestBenchmark
+from homoreg.evaluation.pair import describe_pair, match_described, observe
 from homoreg.geometry import Estimator, corner_error
 from homoreg.matching import RatioMatcher, ShiTomasi
 from homoreg.progress import progress
 
 SEARCH_PX = REFIT_PX = (1.0, 1.5, 2.0, 3.0)
-AUC_PX = (1, 3, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -46,25 +44,18 @@ class Matched:
 def match_all(manifests: list[Path], overrides: list[str]) -> Iterator[Matched]:
     """Matches at a ratio of 0.8, with and without the mutual check, of every descriptor."""
     cfg = compose("evaluate", ["descriptors=[rootsift,untrained,tfeat]", *overrides])
-    descriptors = {name: instantiate(options) for name, options in cfg.descriptors.items()}
+    descriptors = build_baselines(cfg)
     matchers = {"ratio": RatioMatcher(0.8), "mutual": RatioMatcher(0.8, mutual=True)}
-    detector = ShiTomasi()
     for manifest in manifests:
-        for pair in progress(PairManifest.load(manifest).pairs, f"matching {manifest}"):
-            image1, image2 = read_image(pair.img1), read_image(pair.img2)
-            keypoints1, keypoints2 = detector(image1), detector(image2)
-            for name, descriptor in descriptors.items():
-                view1 = descriptor.describe(image1, keypoints1)
-                view2 = descriptor.describe(image2, keypoints2)
+        for pair in progress(ManifestBenchmark(manifest), f"matching {manifest}"):
+            observation = observe(pair, ShiTomasi())
+            for descriptor in descriptors:
+                described = describe_pair(descriptor, pair, observation)
                 for kind, matcher in matchers.items():
-                    rows1, rows2 = matcher(view1, view2, descriptor.metric).indices.T
-                    yield Matched(
-                        f"{name}, {kind}",
-                        keypoints1[rows1],
-                        keypoints2[rows2],
-                        np.asarray(pair.homography),
-                        (image1.shape[1], image1.shape[0]),
-                    )
+                    found = match_described(described, pair, observation, matcher)
+                    source = f"{descriptor.name}, {kind}"
+                    truth = pair.homography, pair.size1
+                    yield Matched(source, found.points1, found.points2, *truth)
 
 
 def estimators() -> dict[tuple[str, float, float], Estimator]:
@@ -78,16 +69,6 @@ def estimators() -> dict[tuple[str, float, float], Estimator]:
     }
 
 
-def poselib_alone(matched: Matched, threshold_px: float) -> float:
-    """The corner error of PoseLib's own solution, which is not refitted."""
-    poselib = importlib.import_module("poselib")
-    if len(matched.points1) < 4:
-        return float("inf")
-    options = {"max_reproj_error": threshold_px, "success_prob": 0.999, "max_iterations": 10_000}
-    found, _ = poselib.estimate_homography(matched.points1, matched.points2, options, {})
-    return corner_error(found, matched.homography, matched.size1)
-
-
 def measure(matches: list[Matched]) -> pd.DataFrame:
     """One row for each source of matches and setting, with its AUCs in percent."""
     sources = np.array([matched.source for matched in matches])
@@ -98,17 +79,13 @@ def measure(matches: list[Matched]) -> pd.DataFrame:
         ]
         for setting, estimate in estimators().items()
     }
-    if importlib.util.find_spec("poselib"):
-        for search in (0.5, *SEARCH_PX):
-            setting = "poselib alone", search, np.nan
-            errors[setting] = [poselib_alone(m, search) for m in matches]
     rows = []
     for (method, search, refit), values in errors.items():
         for source in np.unique(sources):
-            aucs = corner_error_auc(np.array(values)[sources == source], AUC_PX)
+            aucs = corner_error_auc(np.array(values)[sources == source], AUC_THRESHOLDS_PX)
             rows.append(
                 {"source": source, "method": method, "search_px": search, "refit_px": refit}
-                | {f"auc_{t}px": auc for t, auc in zip(AUC_PX, aucs, strict=True)}
+                | {f"auc_{t}px": auc for t, auc in zip(AUC_THRESHOLDS_PX, aucs, strict=True)}
             )
     return pd.DataFrame(rows)
 
@@ -127,7 +104,7 @@ def main() -> None:
     if asked.out:
         table.to_csv(asked.out, index=False)
     settings = ["method", "search_px", "refit_px"]
-    mean = table.drop(columns="source").groupby(settings, dropna=False).mean()
+    mean = table.drop(columns="source").groupby(settings).mean()
     mean["mean"] = mean.mean(axis=1)
     print(mean.sort_values("mean", ascending=False).round(1).to_string())
 

@@ -1,4 +1,4 @@
-"""Baselines that tests evaluate, on a window of their own, and a system."""
+"""Baselines that tests evaluate, on a window of their own, stand-ins for others, and a system."""
 
 from functools import partial
 
@@ -6,9 +6,36 @@ import cv2
 import numpy as np
 
 from homoreg.descriptors.baselines import RawPatches, baseline_descriptor
+from homoreg.evaluation import ViewPair
 
 RootSift = partial(baseline_descriptor, "rootsift")
 Orb = partial(baseline_descriptor, "orb")
+
+
+class Constant:
+    """Sees no difference between keypoints."""
+
+    name = "constant"
+    metric = "l2"
+
+    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+        return np.ones((len(keypoints), 4), np.float32)
+
+
+class Silent(Constant):
+    """Can describe nothing."""
+
+    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+        return np.full((len(keypoints), 4), np.nan, np.float32)
+
+
+class Pairs(list[ViewPair]):
+    """A benchmark of given pairs."""
+
+    name = "made"
+
+    def pair(self, pair_id: str) -> ViewPair:
+        return self[0]
 
 
 class SiftSystem:
@@ -29,4 +56,4 @@ class SiftSystem:
         return [points1, [found2[match.trainIdx].pt for match in matches]]
 
 
-__all__ = ["Orb", "RawPatches", "RootSift", "SiftSystem"]
+__all__ = ["Constant", "Orb", "Pairs", "RawPatches", "RootSift", "SiftSystem", "Silent"]

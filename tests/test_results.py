@@ -1,10 +1,9 @@
 """The table of arms that trainings leave on the terminal."""
 
-import io
 import json
 from pathlib import Path
 
-from rich.console import Console
+import pytest
 
 from homoreg.cli.results import print_results
 from homoreg.cli.sweeps import jobs_in
@@ -23,17 +22,14 @@ def run(folder: Path, name: str, error: float, **fields: object) -> RunFolder:
     return RunFolder(folder / name)
 
 
-def printed(runs: list[RunFolder], folder: Path) -> list[str]:
-    console = Console(file=io.StringIO(), width=100)
-    print_results(runs, folder, console)
-    return [line.strip() for line in console.file.getvalue().splitlines()]
-
-
-def test_arms_stand_beside_their_control(tmp_path: Path) -> None:
+def test_arms_stand_beside_their_control(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [run(tmp_path, f"regularizer-none+seed-{seed}", 0.1 * seed) for seed in (0, 2)]
     runs += [run(tmp_path, f"regularizer-l2+seed-{seed}", 0.1 * seed + 0.3) for seed in (0, 2)]
     runs.append(run(tmp_path, "regularizer-l2+seed-3", 0.0, metrics=None))  # failed
-    lines = printed(runs, tmp_path)
+    print_results(runs, tmp_path)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines[:-2])) <= 100
     cells = {
         line.split()[0]: line.split()[1:] for line in lines if line.startswith(("none ", "l2 "))
@@ -46,10 +42,14 @@ def test_arms_stand_beside_their_control(tmp_path: Path) -> None:
     assert [line.split()[3] for line in lines[-2:]] == ["homoreg.report", "homoreg.evaluate"]
 
 
-def test_a_single_run_is_its_regularizer_and_none_is_nothing(tmp_path: Path) -> None:
-    [line] = [ln for ln in printed([run(tmp_path, "12-00", 0.0)], tmp_path) if ln.startswith("l2 ")]
-    assert line.split()[1:4] == ["1", "1.00", "–"]
-    assert printed([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path) == []
+def test_a_single_run_is_its_regularizer_and_none_is_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_results([run(tmp_path, "12-00", 0.0)], tmp_path)
+    rows = map(str.split, capsys.readouterr().out.splitlines())
+    assert [row[1:4] for row in rows if row[:1] == ["l2"]] == [["1", "1.00", "–"]]
+    print_results([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_sweep_s_folder_may_hold_jobs_of_other_starts_and_versions(tmp_path: Path) -> None:

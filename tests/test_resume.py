@@ -70,6 +70,8 @@ def test_an_interrupted_evaluation_goes_on(
     said = succeed(tmp_path, "train", *options).stdout
     assert sum(map(int, re.findall(r"(\d+) of \d+ pairs were evaluated before", said))) == 3
     assert_same_run(trained, tmp_path / "broken")
+    before, after = (RunFolder(path).record for path in (trained, tmp_path / "broken"))
+    assert (after["status"], after["training"]) == ("done", before["training"])
 
 
 @pytest.mark.slow

@@ -145,22 +145,6 @@ def test_one_batch_can_be_learned_by_heart(prepared: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_run_that_broke_in_its_evaluation_is_completed(
-    prepared: Path, trained: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(trained, out, ignore=shutil.ignore_patterns("evaluation"))
-    record = json.loads((out / "run.json").read_text())
-    nobody = 2**22 + 1  # above the largest number that Linux gives a process
-    (out / "run.json").write_text(json.dumps(record | {"status": "running", "process": nobody}))
-    succeed(tmp_path, "train", *DEBUG, f"data.root={prepared}", "hydra.run.dir=out")
-    again = json.loads((out / "run.json").read_text())
-    assert (again["status"], again["training"]) == ("done", record["training"])
-    assert again["metrics"]["dlt/corner_error_px"] == record["metrics"]["dlt/corner_error_px"]
-    assert_same_run(trained, out)
-
-
-@pytest.mark.slow
 class TestReadingApartFromTraining:
     def test_another_reading_evaluates_again_and_trains_nothing(
         self, prepared: Path, trained: Path, tmp_path: Path

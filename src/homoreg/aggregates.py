@@ -55,20 +55,19 @@ def clipped_log10(errors_px: ArrayLike) -> np.ndarray:
     return np.log10(np.clip(np.nan_to_num(np.asarray(errors_px, float), nan=high), low, high))
 
 
-def summarize(table: pd.DataFrame, by: Sequence[str] = MODEL_COLUMNS) -> list[dict[str, Any]]:
+def summarize(table: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry for each descriptor and estimator of a table.
 
     Args:
         table: rows of :data:`homoreg.metrics.COLUMNS`; a metric may be absent.
-        by: columns whose values tell the entries apart.
 
     Returns:
-        Plain values: the columns ``by`` and :func:`summarize_rows`. ``groups`` has the same of the
-        pairs of each group, for a benchmark that has groups.
+        Plain values: descriptor, regularizer, seed and estimator, and :func:`summarize_rows`.
+        ``groups`` has the same of the pairs of each group, for a benchmark that has groups.
     """
     entries = []
-    for key, rows in table.groupby(list(by), dropna=False, sort=False):
-        model = dict(zip(by, cast(tuple[Any, ...], key), strict=True))
+    for key, rows in table.groupby(list(MODEL_COLUMNS), dropna=False, sort=False):
+        model = dict(zip(MODEL_COLUMNS, cast(tuple[Any, ...], key), strict=True))
         groups = rows[rows["group"].fillna("") != ""].groupby("group")
         entries.append(
             {name: None if pd.isna(value) else value for name, value in model.items()}

@@ -129,7 +129,7 @@ def main(cfg: DictConfig) -> None:
         log.info("wrote %s", folder / "evaluation" / f"{benchmark.name}.csv")
 
         details |= summarize_conditioning(table, figures)
-        if cfg.patch_pairs:
+        if cfg.patch_pairs and descriptors:
             pairs = list(islice(benchmark, cfg.patch_pairs))
             details |= evaluate_patches(descriptors, pairs, protocol, figures)
         write_summary(table, folder / "evaluation", benchmark.name, details)

@@ -22,12 +22,10 @@ ID_COLUMNS = (
     "photo",
     "group",
     "estimator",
-    "status",
+    "status",  # "ok", or why there is no estimate, such as "too_few_matches"
 )
 # Descriptors that learned nothing, or that know the truth.
 CONTROLS = ("untrained", "raw_patches", "oracle")
-# Why there is no estimate; "ok" where there is one.
-FAILURES = ("no_keypoints", "too_few_matches", "degenerate", "not_finite")
 
 
 @dataclass(frozen=True)

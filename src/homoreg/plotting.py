@@ -5,7 +5,6 @@ arms without color.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
@@ -44,17 +43,12 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def plot_style() -> AbstractContextManager[None]:
-    """A context in which figures are created and saved in the common style."""
-    return rc_context(STYLE)
-
-
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw a figure in the common style."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plot_style():
+        with rc_context(STYLE):
             return draw(*args, **kwargs)
 
     return drawn

@@ -1,13 +1,12 @@
 import cv2
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as photographs
 
 from homoreg.data import cut_patches
-from homoreg.data.device import cut_patches_on_device, packed, resizing_weights
+from homoreg.data.device import cut_patches_on_device, packed
 
 PHOTO = cv2.resize(photographs.astronaut(), (120, 90), interpolation=cv2.INTER_AREA)
 
@@ -35,8 +34,3 @@ def test_the_device_cuts_what_opencv_cuts(x: float, y: float, support: int, size
     expected = cut_patches(PHOTO, points, support=support, size=size).astype(int)
     levels = 1 if size <= support else 2
     assert np.abs(on_device(points, support, size) - expected).max() <= levels
-
-
-@pytest.mark.parametrize(("old", "new"), [(64, 32), (50, 32), (128, 128), (20, 32)])
-def test_weights_keep_a_flat_image_flat(old: int, new: int) -> None:
-    torch.testing.assert_close(resizing_weights(old, new).sum(1), torch.ones(new))

@@ -182,8 +182,8 @@ def test_limit_side_keeps_the_shape_and_the_picture(cat: np.ndarray) -> None:
     assert small.shape == (133, 200, 3)  # 300×451
     # Area averaging keeps the mean color; picking pixels would not to this accuracy.
     assert np.abs(small.mean((0, 1)) - cat.mean((0, 1))).max() < 0.3
-    assert limit_side(cat, 451) is cat
-    assert limit_side(cat, None) is cat
+    assert limit_side(cat, 200, of=min).shape == (200, 301, 3)
+    assert limit_side(cat, 451) is limit_side(cat, 300, of=min) is limit_side(cat, None) is cat
 
 
 def view(data: bytes, max_side: int | None = 640) -> bytes:

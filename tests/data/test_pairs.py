@@ -344,24 +344,6 @@ def test_the_source_recommends_a_number_of_views(
     assert json.loads((tmp_path / "prepare.json").read_text())["warp"]["repeats"] == repeats
 
 
-@pytest.mark.parametrize(
-    ("source", "counts", "warp", "moves"),
-    [
-        ("sample", (None, 3, 8), "default", (0.15, 0.05)),
-        ("folder", (None, None, 1), "default", (0.15, 0.05)),
-        ("coco", (1000, 200, 1), "notebook", (0.3, 0.0)),
-    ],
-)
-def test_every_config_makes_its_object(
-    source: str, counts: tuple, warp: str, moves: tuple, tmp_path: Path
-) -> None:
-    cfg = compose("prepare", [f"source={source}", f"warp={warp}", f"data.root={tmp_path}"])
-    made, options = instantiate(cfg.source), instantiate(cfg.warp)
-    assert made.record()["kind"] == source
-    assert (made.train, made.eval, made.repeats) == counts
-    assert (options.shift, options.corner_jitter) == moves
-
-
 def test_the_default_config_is_the_default_of_the_class() -> None:
     warp = instantiate(compose("prepare", ["source=folder"]).warp)
     for option, value in vars(Warp()).items():

@@ -24,9 +24,10 @@ from homoreg.descriptors.exported import (
     INCLUDED,
     describing_metadata,
     export_safetensors,
+    read_safetensors,
+    write_safetensors,
 )
 from homoreg.descriptors.inference import NetworkDescriptor, Origin
-from homoreg.descriptors.safetensors import read_safetensors, write_safetensors
 from homoreg.descriptors.window import PatchWindow
 from homoreg.evaluation.benchmarks import ManifestBenchmark
 from homoreg.evaluation.table import identity, label

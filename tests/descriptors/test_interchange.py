@@ -15,8 +15,12 @@ from tests.descriptors.test_exported import trained
 
 from homoreg import load_descriptor
 from homoreg.cli import compose
-from homoreg.descriptors.exported import describing_metadata, export_onnx, export_safetensors
-from homoreg.descriptors.safetensors import read_safetensors
+from homoreg.descriptors.exported import (
+    describing_metadata,
+    export_onnx,
+    export_safetensors,
+    read_safetensors,
+)
 
 PHOTO = photographs.astronaut()
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from pydantic import ValidationError
 from skimage import data as photographs
 
 import homoreg
@@ -69,9 +68,6 @@ def test_windows_may_be_sliced_on_whole_pixels_as_the_study_did() -> None:
     np.testing.assert_allclose(described[[0, 1, 3]], expected, atol=1e-5)
     # A slice that would leave the image is not taken.
     assert np.isnan(described[[2, 4]]).all()
-    for option in ({"keypoint_rounding": "round"}, {"border": "reflect"}):
-        with pytest.raises(ValidationError, match="evaluation.patch"):
-            PatchWindow(16, 16, **option)
 
 
 def test_many_keypoints_are_described_as_few_are() -> None:

@@ -1,31 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_curve
 from torch.nn import functional as F
 
 from homoreg.descriptors.metrics import (
     alignment,
     effective_rank,
-    fpr_at_recall,
     nearest_accuracy,
     uniformity,
     weight_norm,
 )
-
-
-@pytest.mark.parametrize("recall", [0.5, 0.95, 1.0])
-def test_fpr_at_recall_agrees_with_the_roc_curve(recall: float) -> None:
-    torch.manual_seed(0)
-    labels = torch.where(torch.rand(999) < 0.4, 1, -1)
-    similarities = torch.randn(999) + labels
-    fpr, tpr, _ = roc_curve(labels.numpy(), similarities.numpy(), drop_intermediate=False)
-    expected = fpr[np.argmax(tpr >= recall)]
-    assert fpr_at_recall(similarities, labels, recall).item() == pytest.approx(expected)
-
-
-def test_fpr_without_negatives_is_undefined() -> None:
-    assert torch.isnan(fpr_at_recall(torch.rand(5), torch.ones(5)))
 
 
 def test_alignment_of_opposite_descriptors_is_four() -> None:

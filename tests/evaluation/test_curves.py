@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, precision_recall_curve
+from tests.baselines import Pairs
 
 from homoreg.evaluation import EvaluationProtocol, evaluate_benchmark
 from homoreg.evaluation.curves import (
@@ -15,6 +16,8 @@ from homoreg.evaluation.curves import (
     average_precision,
     curves_figure,
     matching_score,
+    precision_recall,
+    ratio_precision,
     repeatability,
     without_ratio_test,
 )
@@ -28,7 +31,6 @@ SHIFT = np.array([[1.0, 0, 30.0], [0, 1, 0], [0, 0, 1]])
 KEYPOINTS1 = np.array([[10.0, 10.0], [50.0, 60.0], [110.0, 50.0], [20.0, 80.0]])
 # Where the first belongs; 4 px beside the second's place; outside view 1 (x - 30 < 0); far off.
 KEYPOINTS2 = np.array([[40.0, 10.0], [84.0, 60.0], [5.0, 5.0], [90.0, 90.0]])
-NOTHING = EvaluationProtocol(lambda image: KEYPOINTS1, RatioMatcher(), {"dlt": Estimator()})
 
 
 def shifted_pair(pair_id: str = "1", group: str = "") -> ViewPair:
@@ -52,13 +54,6 @@ class Scripted:
 
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         return np.array(self.values[int(image[0, 0, 0])], np.float32)[:, None]
-
-
-class Pairs(list[ViewPair]):
-    name = "made"
-
-    def pair(self, pair_id: str) -> ViewPair:
-        return self[0]
 
 
 def evaluated(descriptors: Any, pairs: Pairs) -> list[dict[str, Any]]:
@@ -146,6 +141,42 @@ def test_average_precision_is_scikit_learn_s(pairs: list[tuple[int, bool]], miss
         assert found == pytest.approx(reference)
     else:
         assert found == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1))
+def test_precision_recall_agrees_with_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
+    ratios, correct = np.array([(ratio / 8, right) for ratio, right in pairs]).T
+    correct[0] = True
+    # scikit-learn thresholds a score from below, ends at (1, 0), and counts all that is right.
+    expected = precision_recall_curve(correct, -ratios)
+    precision, recall = precision_recall(ratios, correct, int(correct.sum()))
+    np.testing.assert_allclose(precision, expected[0][-2::-1])
+    np.testing.assert_allclose(recall, expected[1][-2::-1])
+
+
+def test_ratio_precision_is_that_of_the_matcher_at_each_threshold() -> None:
+    rng = np.random.default_rng(0)
+    view1 = rng.normal(size=(200, 8))
+    view2 = view1 + rng.normal(0, 0.4, view1.shape)
+    everything = match_descriptors(view1, view2, ratio=None)
+    correct = everything.indices[:, 0] == everything.indices[:, 1]
+    thresholds = np.array([0.9, 0.5, 0.7])
+    precision, kept = ratio_precision(everything.ratios, correct, thresholds)
+    for threshold, one_precision, one_kept in zip(thresholds, precision, kept, strict=True):
+        matches = match_descriptors(view1, view2, ratio=float(threshold))
+        assert len(matches) == one_kept
+        assert np.mean(matches.indices[:, 0] == matches.indices[:, 1]) == pytest.approx(
+            one_precision
+        )
+
+
+def test_curves_of_no_matches_are_empty_and_say_so() -> None:
+    none, no_answers = np.empty(0), np.empty(0, bool)
+    precision, kept = ratio_precision(none, no_answers, np.array([0.8]))
+    assert np.isnan(precision).all()
+    assert kept.tolist() == [0]
+    assert all(len(part) == 0 for part in precision_recall(none, no_answers, 5))
+    assert np.isnan(precision_recall(np.array([0.5]), np.array([False]), 0)[1]).all()
 
 
 def test_the_matcher_keeps_its_other_options_without_the_ratio_test() -> None:

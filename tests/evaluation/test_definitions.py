@@ -8,7 +8,7 @@ below the threshold (here: in view 2, at most the threshold), and weights its DL
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from skimage import data as photographs
 from tests.baselines import RootSift
@@ -39,9 +39,11 @@ def loftr_error_auc(errors: list[float], threshold: float) -> float:
     st.lists(st.floats(0, 50) | st.just(float("inf")), min_size=1, max_size=60),
     st.sampled_from([1, 3, 5, 10]),
 )
-def test_auc_is_loftr_s(errors: list[float], threshold: int) -> None:
-    expected = 100 * loftr_error_auc(errors, threshold)
-    assert corner_error_auc(errors, [threshold]) == [pytest.approx(expected, abs=1e-9)]
+@example([0.0], 5.5)  # widths and threshold round differently
+def test_auc_is_loftr_s(errors: list[float], threshold: float) -> None:
+    [auc] = corner_error_auc(errors, [threshold])
+    assert auc == pytest.approx(100 * loftr_error_auc(errors, threshold), abs=1e-9)
+    assert 0 <= auc <= 100
 
 
 def homogeneous(points: np.ndarray, H: np.ndarray) -> np.ndarray:

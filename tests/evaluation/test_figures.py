@@ -84,7 +84,7 @@ def with_estimator(estimator: object) -> EvaluationProtocol:
 
 def test_a_row_for_each_descriptor_with_the_numbers_of_the_table() -> None:
     descriptors = [RootSift(support=32), ORACLE]
-    figure = pair_figure(PAIR, descriptors, PROTOCOL, "magsac")
+    figure = pair_figure(PAIR, descriptors, PROTOCOL)
     assert drawn(figure).std() > 10
     assert len(figure.axes) == 2 * 4 + 1  # and the color bar
     text = texts(figure)
@@ -142,8 +142,9 @@ def test_of_many_matches_some_are_drawn_and_the_title_says_so() -> None:
 )
 @pytest.mark.parametrize("estimator", ["dlt", "magsac"])
 def test_each_failure_has_its_picture(pair, descriptor, matcher, said, estimator) -> None:
-    protocol = replace(PROTOCOL, matcher=matcher or PROTOCOL.matcher)
-    figure = pair_figure(pair, [descriptor], protocol, estimator)
+    chosen = {estimator: PROTOCOL.estimators[estimator]}
+    protocol = EvaluationProtocol(ShiTomasi(), matcher or RatioMatcher(), chosen)
+    figure = pair_figure(pair, [descriptor], protocol)
     drawn(figure)
     assert f"{estimator}: {said}" in texts(figure)
     assert "corner error ∞ px" in texts(figure)

@@ -5,19 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from skimage import data as photographs
 from tests.baselines import RootSift
 
 from homoreg.errors import HomoregError
 from homoreg.evaluation import HPatchesBenchmark, evaluate_benchmark, summarize
-from homoreg.evaluation.hpatches import (
-    find_pairs,
-    limit_short_side,
-    read_homography,
-    sequence_group,
-)
+from homoreg.evaluation.hpatches import find_pairs, read_homography
 from homoreg.geometry import transform_points
 
 PHOTO = cv2.resize(photographs.astronaut(), (320, 240), interpolation=cv2.INTER_AREA)
@@ -85,14 +78,6 @@ def test_light_and_viewpoint_are_summarized_apart(tmp_path: Path) -> None:
     assert entry["groups"]["i"]["median"]["kappa"] == light["kappa"].median()
 
 
-@pytest.mark.parametrize(
-    ("sequence", "group"),
-    [("i_day", "i"), ("hpatches-release/v_graf", "v"), ("graf", ""), ("vi_x", ""), ("v_a/b", "")],
-)
-def test_the_group_is_in_the_sequences_name(sequence: str, group: str) -> None:
-    assert sequence_group(sequence) == group
-
-
 def test_a_resized_pair_keeps_its_truth(tmp_path: Path) -> None:
     """Blobs painted at points that match by H are found where the resized H says."""
     centers = np.array([[200.0, 180.0], [1100.0, 300.0], [400.0, 760.0], [1000.0, 900.0]])
@@ -129,18 +114,6 @@ def peaks(image: np.ndarray) -> np.ndarray:
     x, y = np.meshgrid(np.arange(gray.shape[1]), np.arange(gray.shape[0]))
     weights = [gray * (labels == k) for k in range(1, 5)]
     return np.array([[(w * x).sum() / w.sum(), (w * y).sum() / w.sum()] for w in weights])
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40))
-def test_resizing_never_enlarges_and_maps_corners_to_corners(w: int, h: int, short: int) -> None:
-    image, scaling = limit_short_side(np.zeros((h, w, 3), np.uint8), short)
-    assert min(image.shape[:2]) == min(w, h, short)
-    # The outer corners of the pixel squares, half a pixel beyond the centers, coincide.
-    outer = np.array([[-0.5, -0.5], [w - 0.5, h - 0.5]])
-    new_h, new_w = image.shape[:2]
-    expected = [[-0.5, -0.5], [new_w - 0.5, new_h - 0.5]]
-    assert transform_points(outer, scaling) == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize(

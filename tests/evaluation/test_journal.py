@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.baselines import Orb, RawPatches
+from tests.baselines import Orb, Pairs, RawPatches
 from tests.commands import TIMES, succeed
 
 from homoreg.evaluation import ViewPair, read_evaluation
@@ -67,13 +67,6 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_table(
     for name in ("summary.json", "calibration.json"):
         one, two = (json.loads((folder / name).read_text()) for folder in (whole, resumed))
         assert json.dumps(without_times(one)) == json.dumps(without_times(two))
-
-
-class Pairs(list[ViewPair]):
-    name = "made"
-
-    def pair(self, pair_id: str) -> ViewPair:
-        return self[0]
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 40, 50, 3), np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data as photographs
-from tests.baselines import Orb, RawPatches, RootSift
+from tests.baselines import Constant, Orb, RawPatches, RootSift, Silent
 
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.window import PatchWindow
@@ -36,23 +36,6 @@ class Oracle:
     def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         places = keypoints if image is PHOTO else transform_points(keypoints, self.back)
         return places.astype(np.float32)
-
-
-class Constant:
-    """Sees no difference between keypoints."""
-
-    name = "constant"
-    metric = "l2"
-
-    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        return np.ones((len(keypoints), 4), np.float32)
-
-
-class Silent(Constant):
-    """Can describe nothing."""
-
-    def describe(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        return np.full((len(keypoints), 4), np.nan, np.float32)
 
 
 class InOrder(Constant):

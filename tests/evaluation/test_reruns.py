@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tests.baselines import RootSift
 
-from homoreg.errors import HomoregError
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.reruns import Reruns
 from homoreg.geometry import Estimate, Estimator
@@ -55,8 +54,3 @@ def test_only_what_draws_at_random_is_run_again(prepared: Path) -> None:
     assert list(found) == ["r"]
     assert 0 <= found["r"]["corner_spread_px"]["median"] < 5
     assert spreads(prepared, 0, r=Estimator("magsac")) == {}
-
-
-def test_a_negative_number_is_one_line() -> None:
-    with pytest.raises(HomoregError, match="reruns=-1"):
-        Reruns(-1)

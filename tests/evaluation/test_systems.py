@@ -1,6 +1,7 @@
 """Systems with keypoints of their own: what they may return, their rows, and those of kornia."""
 
 import importlib.util
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import skimage.data
 import torch
 from kornia import feature
 from tests.baselines import RootSift, SiftSystem
+from tests.commands import succeed
 
 from homoreg.cli import compose
 from homoreg.errors import HomoregError
@@ -131,6 +133,17 @@ def test_rows_beside_a_descriptor_s_leave_those_as_they_are(prepared: Path) -> N
     figure = pair_figure(benchmark.pair("000001"), [RootSift(support=32), sift], PROTOCOL)
     titles = [axes.get_title() for axes in figure.axes]
     assert any(re.match(r"sift_system: \d+ matches", title) for title in titles)
+
+
+@pytest.mark.filterwarnings("error:No artists with labels:UserWarning")
+def test_systems_alone_have_neither_patches_nor_curves(prepared: Path, tmp_path: Path) -> None:
+    system = ["+systems.mine._target_=tests.baselines.SiftSystem", "+systems.mine.max_keypoints=50"]
+    less = ["oracle=false", "estimators=[dlt]", "validation_pairs=0", "gallery=0", "patch_pairs=2"]
+    where = [f"data.root={prepared}", "hydra.run.dir=out"]
+    succeed(tmp_path, "evaluate", "descriptors=none", *system, *less, *where)
+    summary = json.loads((tmp_path / "out" / "evaluation" / "summary.json").read_text())
+    assert [entry["descriptor"] for entry in summary["entries"]] == ["mine"]
+    assert "patches" not in summary
 
 
 def test_a_record_of_an_evaluation_depends_on_what_the_system_finds() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from tests.baselines import Orb, RootSift
+from tests.baselines import Orb, Pairs, RootSift
 
 from homoreg.data import PairManifest
 from homoreg.descriptors.checkpoint import untrained_descriptor
@@ -22,9 +22,8 @@ from homoreg.evaluation import (
     evaluate_manifest,
     read_evaluation,
     summarize,
-    write_evaluation,
 )
-from homoreg.evaluation.table import PairEvaluation, make_table
+from homoreg.evaluation.table import PairEvaluation, make_table, write_summary, write_table
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi, image_key
 from homoreg.metrics import COLUMNS
@@ -74,9 +73,8 @@ def test_evaluated_alone_a_descriptor_gets_the_same_rows(
 
 
 def test_a_table_survives_its_file(table: pd.DataFrame, tmp_path: Path) -> None:
-    path = write_evaluation(table, tmp_path, "eval")
-    assert path == tmp_path / "eval.csv"
-    again = read_evaluation(path)
+    write_table(table, tmp_path / "eval.csv")
+    again = read_evaluation(tmp_path / "eval.csv")
     assert again["pair_id"].tolist() == table["pair_id"].tolist()
     assert (again["regularizer"] == "").all()
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
@@ -237,41 +235,26 @@ def test_a_view_of_several_pairs_is_described_once(prepared: Path) -> None:
             described.append(image_key(image))
             return self.sift.describe(image, keypoints)
 
-    class Sequence(list[ViewPair]):
-        name = "sequence"
-
-        def pair(self, pair_id: str) -> ViewPair:
-            return self[0]
-
     first, second = islice(ManifestBenchmark(prepared / "pairs_eval.json"), 2)
     pairs = [first, replace(second, image1=first.image1), second]
-    together = evaluate_benchmark(Counting(), Sequence(pairs), PROTOCOL)
+    together = evaluate_benchmark(Counting(), Pairs(pairs), PROTOCOL)
     views = {image_key(image) for pair in pairs for image in (pair.image1, pair.image2)}
     assert sorted(described) == sorted(views)
-    alone = [evaluate_benchmark(Counting(), Sequence([pair]), PROTOCOL) for pair in pairs]
+    alone = [evaluate_benchmark(Counting(), Pairs([pair]), PROTOCOL) for pair in pairs]
     columns = [c for c in COLUMNS if not c.endswith("_ms")]
     pd.testing.assert_frame_equal(together[columns], pd.concat(alone, ignore_index=True)[columns])
 
 
 def test_a_truth_that_folds_the_view_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    class Folding(list[ViewPair]):
-        name = "folding"
-
-        def pair(self, pair_id: str) -> ViewPair:
-            return self[0]
-
     gray = np.full((60, 80, 3), 9, np.uint8)
     truth = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 40, 0, 1]])
-    table = evaluate_benchmark(RootSift(support=32), Folding([ViewPair("7", gray, gray, truth)]))
+    table = evaluate_benchmark(RootSift(support=32), Pairs([ViewPair("7", gray, gray, truth)]))
     assert "pair 7: the true homography sends a part of view 1 to infinity" in caplog.text
     assert table["corner_error_px"].tolist() == [np.inf]
 
 
-def test_details_go_into_the_summary_and_the_table_is_the_only_csv(
-    table: pd.DataFrame, tmp_path: Path
-) -> None:
-    write_evaluation(table, tmp_path, "eval", {"matching": [{"mma": {"1px": 0.5}}]})
-    assert {file.name for file in tmp_path.iterdir()} == {"eval.csv", "summary.json"}
+def test_details_go_into_the_summary(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_summary(table, tmp_path, "eval", {"matching": [{"mma": {"1px": 0.5}}]})
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["benchmark"] == "eval"
     assert summary["matching"] == [{"mma": {"1px": 0.5}}]

@@ -2,21 +2,24 @@
 
 import importlib.util
 import warnings
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from homoreg.geometry import (
-    METHODS,
     Estimator,
     conditioning,
     corner_errors,
     dlt_homography,
     transform_points,
 )
+from homoreg.geometry.estimators import Method
 
 SIZE = (640, 480)
-INSTALLED = [m for m in METHODS if m != "poselib" or importlib.util.find_spec("poselib")]
+METHODS = get_args(Method)
+HAS_POSELIB = importlib.util.find_spec("poselib") is not None
+INSTALLED = [method for method in METHODS if method != "poselib" or HAS_POSELIB]
 TRUTH = np.array([[0.9, -0.2, 30.0], [0.25, 1.1, -12.0], [1e-4, -2e-4, 1.0]])
 
 
@@ -136,6 +139,7 @@ def check(seed, method):
         points1[used], points2[used], estimate.homography, SIZE, covariance="sandwich"
     )
     np.testing.assert_equal(vars(numbers), vars(without))
+    conditioning(*given, None, SIZE)
     if estimate.homography is not None:
         assert np.isfinite(estimate.homography).all()
         assert used.sum() >= 4

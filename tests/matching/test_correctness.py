@@ -1,19 +1,10 @@
-"""Right and wrong by the true homography, and the curves over the ratio test."""
+"""Right and wrong by the true homography."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from sklearn.metrics import precision_recall_curve
 
-from homoreg.matching import (
-    match_descriptors,
-    match_errors,
-    precision_recall,
-    ratio_precision,
-    repeatable_count,
-)
+from homoreg.matching import match_descriptors, match_errors, repeatable_count
 
 SHIFT = np.array([[1.0, 0, 30], [0, 1, -20], [0, 0, 1]])
 
@@ -59,46 +50,3 @@ def test_recall_never_exceeds_one(seed: int, mutual: bool) -> None:
     i, j = matches.indices.T
     correct = match_errors(keypoints1[i], keypoints2[j], np.eye(3)) <= 3
     assert correct.sum() <= repeatable_count(keypoints1, keypoints2, np.eye(3), 3)
-
-
-ratio_arrays = hnp.arrays(
-    np.float64, st.integers(1, 30), elements=st.integers(0, 8).map(lambda n: n / 8)
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(ratio_arrays, st.integers(0, 2**30 - 1))
-def test_precision_recall_agrees_with_scikit_learn(ratios: np.ndarray, bits: int) -> None:
-    correct = np.array([bool(bits >> k & 1) for k in range(len(ratios))])
-    correct[0] = True
-    # scikit-learn thresholds a score from below, ends at (1, 0), and counts all that is right.
-    expected = precision_recall_curve(correct, -ratios)
-    precision, recall, thresholds = precision_recall(ratios, correct, int(correct.sum()))
-    np.testing.assert_allclose(precision, expected[0][-2::-1])
-    np.testing.assert_allclose(recall, expected[1][-2::-1])
-    np.testing.assert_allclose(thresholds, -expected[2][::-1])
-
-
-def test_ratio_precision_is_that_of_the_matcher_at_each_threshold() -> None:
-    rng = np.random.default_rng(0)
-    view1 = rng.normal(size=(200, 8))
-    view2 = view1 + rng.normal(0, 0.4, view1.shape)
-    everything = match_descriptors(view1, view2, ratio=None)
-    correct = everything.indices[:, 0] == everything.indices[:, 1]
-    thresholds = np.array([0.9, 0.5, 0.7])
-    precision, kept = ratio_precision(everything.ratios, correct, thresholds)
-    for threshold, one_precision, one_kept in zip(thresholds, precision, kept, strict=True):
-        matches = match_descriptors(view1, view2, ratio=float(threshold))
-        assert len(matches) == one_kept
-        assert np.mean(matches.indices[:, 0] == matches.indices[:, 1]) == pytest.approx(
-            one_precision
-        )
-
-
-def test_curves_of_no_matches_are_empty_and_say_so() -> None:
-    none, no_answers = np.empty(0), np.empty(0, bool)
-    precision, kept = ratio_precision(none, no_answers, np.array([0.8]))
-    assert np.isnan(precision).all()
-    assert kept.tolist() == [0]
-    assert all(len(part) == 0 for part in precision_recall(none, no_answers, 5))
-    assert np.isnan(precision_recall(np.array([0.5]), np.array([False]), 0)[1]).all()

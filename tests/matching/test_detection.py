@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.spatial
 import skimage.data
-from pydantic import ValidationError
 
 from homoreg.matching import FastKeypoints, OrbKeypoints, ShiTomasi, SiftKeypoints
 
@@ -115,21 +114,3 @@ def test_images_without_corners_give_no_points(
 def test_small_images_of_noise_do_no_harm(detector: Detector, size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert np.isfinite(detector()(noise)).all()
-
-
-@pytest.mark.parametrize(
-    ("detector", "option", "value"),
-    [
-        *((detector, "max_keypoints", 0) for detector in DETECTORS),
-        (ShiTomasi, "quality_level", 0.0),
-        (ShiTomasi, "quality_level", 1.5),
-        (ShiTomasi, "min_distance_px", -1),
-        (ShiTomasi, "block_size_px", 0),
-        (SiftKeypoints, "contrast_threshold", -0.1),
-        (OrbKeypoints, "fast_threshold", 0),
-        (FastKeypoints, "fast_threshold", 256),
-    ],
-)
-def test_an_impossible_option_is_named(detector: Detector, option: str, value: float) -> None:
-    with pytest.raises(ValidationError, match=rf"for detector\n{option}\n"):
-        detector(**{option: value})

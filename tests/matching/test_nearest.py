@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pydantic import ValidationError
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from homoreg.errors import HomoregError
-from homoreg.matching import RatioMatcher, match_descriptors, nearest
+from homoreg.matching import match_descriptors, nearest
 
 
 def unit_rows(rng: np.random.Generator, count: int, dimension: int) -> np.ndarray:
@@ -154,12 +153,6 @@ def test_descriptors_of_different_lengths_are_refused() -> None:
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(HomoregError, match="'cosine'"):
         match_descriptors(np.zeros((2, 32)), np.zeros((2, 32)), metric="cosine")
-
-
-@pytest.mark.parametrize("ratio", [0.0, -1.0, 1.5, float("nan")])
-def test_an_impossible_ratio_is_refused(ratio: float) -> None:
-    with pytest.raises(ValidationError, match=r"for matcher\nratio"):
-        RatioMatcher(ratio=ratio)
 
 
 def test_ten_thousand_keypoints_against_ten_thousand() -> None:

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +139,3 @@ def import_commands() -> None:
 def copy_tree(source: Path, target: Path) -> None:
     """With everything in it, links as links."""
     shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-
-
-Check = Callable[[], None]

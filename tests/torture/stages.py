@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from homoreg.descriptors.safetensors import read_safetensors
+from homoreg.descriptors.exported import read_safetensors
 from homoreg.runs import RunFolder
 from tests.conftest import small_photos
 from tests.torture.commands import Ended, call, copy_tree

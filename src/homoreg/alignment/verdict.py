@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from homoreg.evaluation.pair import PointMatches
-from homoreg.geometry import FEW_MATCHES, Estimate, Estimator, folds, transform_points
+from homoreg.geometry import FEW_MATCHES, Estimate, Estimator, folds
 from homoreg.geometry.homography import Array, Size
+from homoreg.matching import match_errors
 
 # A match agrees with a homography within this distance, pixels at the working size.
 AGREE_PX = 3.0
@@ -25,8 +26,7 @@ def agreeing(matches: PointMatches, homography: Array | None) -> np.ndarray:
     if homography is None:
         return np.zeros(len(matches.ratios), bool)
     with np.errstate(all="ignore"):
-        offsets = transform_points(matches.points1, homography) - matches.points2
-        return np.linalg.norm(offsets, axis=1) <= AGREE_PX
+        return match_errors(matches.points1, matches.points2, homography) <= AGREE_PX
 
 
 def failure(matches: PointMatches, estimate: Estimate, agree: int, size1: Size) -> str:

@@ -27,13 +27,12 @@ COLUMNS = {
 ERROR = "log10_corner_error"
 
 
-def print_results(runs: Iterable[RunFolder], folder: Path, console: Console | None = None) -> None:
+def print_results(runs: Iterable[RunFolder], folder: Path) -> None:
     """Print a line for each arm of the finished runs, and the commands that come next.
 
     Args:
         runs: of one sweep, or a single one; what has no results is left out.
         folder: of the sweep, or of the run.
-        console: to print to.
     """
     arms: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
@@ -72,7 +71,7 @@ def print_results(runs: Iterable[RunFolder], folder: Path, console: Console | No
             "–" if np.isnan(ratio) else f"{ratio:.2f}",
             *shown,
         )
-    console = console or Console(width=max(Console().width, WIDTH))
+    console = Console(width=max(Console().width, WIDTH))
     console.print(table)
     where = shlex.quote(os.path.relpath(folder))
     for command in (f"report runs={where}", f"evaluate runs={where} descriptors=[rootsift]"):

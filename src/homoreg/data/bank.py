@@ -94,9 +94,6 @@ class PixelBank:
         self._create_files()
         remove_other_banks(manifest)
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
     def view1(self, pair: int) -> np.ndarray:
         """``(H, W, 3)`` uint8 RGB, a read-only view of the file."""
         return self._image(self.slots1[pair])

@@ -26,6 +26,7 @@ from homoreg.data.device import DeviceBank
 from homoreg.data.keypoints import Detector, view_keypoints
 from homoreg.data.manifest import Pair, PairManifest
 from homoreg.data.patches import Window, detectors_for
+from homoreg.data.prepared import manifest_path
 from homoreg.data.views import view2_around
 from homoreg.errors import HomoregError
 from homoreg.geometry import resized_homography
@@ -230,7 +231,7 @@ class PatchPairDataModule(pl.LightningDataModule):
         """
         if hasattr(self, "train"):
             return
-        self.manifest = PairManifest.load(self.root / "pairs_train.json").require_homographies()
+        self.manifest = PairManifest.load(manifest_path(self.root, "train")).require_homographies()
         pairs = self.manifest.pairs
         self._split(pairs)
         bank = PixelBank(self.manifest, self.squash, photos_only=self.views == "on_the_fly")

@@ -1,6 +1,7 @@
 """Reading and writing of photographs: any file becomes uint8 RGB or a one-line error."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -194,16 +195,20 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def limit_side(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """Reduce an image to ``max_side`` pixels on its longer side; smaller images are returned as is.
+def limit_side(
+    image: np.ndarray, limit: int | None, of: Callable[[int, int], int] = max
+) -> np.ndarray:
+    """Reduce an image to ``limit`` pixels on its longer side; smaller images are returned as is.
+
+    With ``of=min`` it is the shorter side.
 
     >>> limit_side(np.zeros((300, 400, 3), np.uint8), 200).shape
     (150, 200, 3)
     """
     height, width = image.shape[:2]
-    if max_side is None or max(width, height) <= max_side:
+    if limit is None or of(width, height) <= limit:
         return image
-    scale = max_side / max(width, height)
+    scale = limit / of(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 

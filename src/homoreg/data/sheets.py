@@ -66,7 +66,7 @@ def _caption(pair: Pair) -> str:
 
 
 def patch_sheet(
-    patches1: np.ndarray, patches2: np.ndarray, labels: np.ndarray, rows: int = 8
+    patches1: np.ndarray, patches2: np.ndarray, labels: np.ndarray, rows: int
 ) -> Figure:
     """Draw patch pairs: corresponding ones on the left, the others on the right.
 

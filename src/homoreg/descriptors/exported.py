@@ -5,21 +5,22 @@ Both hold the same metadata: everything that describing an image needs, as text.
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from homoreg import __version__
 from homoreg.descriptors.checkpoint import network_descriptor
 from homoreg.descriptors.inference import NetworkDescriptor
 from homoreg.descriptors.layers import PatchInput
-from homoreg.descriptors.safetensors import read_safetensors, write_safetensors
 from homoreg.errors import HomoregError
-from homoreg.files import atomic_path
+from homoreg.files import atomic_path, write_bytes
 
 FORMAT = "homoreg descriptor 1"
 INCLUDED = Path(__file__).with_name("weights") / "homoreg.safetensors"
@@ -78,6 +79,30 @@ def export_safetensors(descriptor: NetworkDescriptor, file: Path, *, half: bool 
         raise HomoregError(f"{file}: float16 cannot hold these weights; give dtype=float32")
     metadata = describing_metadata(descriptor) | {"dtype": str(dtype).removeprefix("torch.")}
     write_safetensors(file, weights, metadata)
+
+
+def write_safetensors(
+    file: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors on the CPU and texts atomically."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    content = save(contiguous, dict(metadata))  # save_file raises no OSError on a full disk
+    write_bytes(file, content)
+
+
+def read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and the texts of a file.
+
+    Raises:
+        HomoregError: the file is damaged or of another format.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return tensors, opened.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HomoregError(f"{file} is damaged or not a safetensors file: {reason}") from error
 
 
 def export_onnx(descriptor: NetworkDescriptor, file: Path) -> None:

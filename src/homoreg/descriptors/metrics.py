@@ -4,29 +4,6 @@ import torch
 from torch import Tensor
 
 
-def fpr_at_recall(similarities: Tensor, labels: Tensor, recall: float = 0.95) -> Tensor:
-    """Share of negatives that pass the threshold at which ``recall`` of the positives pass.
-
-    Args:
-        similarities: ``(N,)``; larger means more alike.
-        labels: ``(N,)``; > 0 marks a positive.
-        recall: in (0, 1].
-
-    Returns:
-        A scalar in [0, 1]; NaN where either class is empty. FPR95 of the patch-descriptor
-        literature (Brown, Hua and Winder, PAMI 2011) at the default.
-
-    >>> fpr_at_recall(torch.tensor([0.9, 0.8, 0.85, 0.1]), torch.tensor([1, 1, -1, -1])).item()
-    0.5
-    """
-    positives = similarities[labels > 0].sort(descending=True).values
-    negatives = similarities[labels <= 0]
-    if not len(positives) or not len(negatives):
-        return similarities.new_tensor(float("nan"))
-    needed = -int(-recall * len(positives) // 1)
-    return (negatives >= positives[needed - 1]).float().mean()
-
-
 def nearest_accuracy(descriptors1: Tensor, descriptors2: Tensor, groups: Tensor) -> Tensor:
     """How often a descriptor's nearest neighbor in its group is its own counterpart.
 

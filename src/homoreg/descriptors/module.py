@@ -7,18 +7,15 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import binary_average_precision
+from torchmetrics.functional.classification import (
+    binary_average_precision,
+    binary_specificity_at_sensitivity,
+)
 
 from homoreg.data.datamodule import Batch, PatchPairDataModule
 from homoreg.descriptors.layers import to_network
 from homoreg.descriptors.losses import compute_loss
-from homoreg.descriptors.metrics import (
-    alignment,
-    fpr_at_recall,
-    nearest_accuracy,
-    uniformity,
-    weight_norm,
-)
+from homoreg.descriptors.metrics import alignment, nearest_accuracy, uniformity, weight_norm
 from homoreg.descriptors.regularizers import Regularizer
 from homoreg.errors import HomoregError
 from homoreg.keyed import keyed_seed
@@ -209,13 +206,13 @@ class DescriptorModule(pl.LightningModule):
         self.log("val/nn_accuracy", nearest_accuracy(first, second, photo))
         for name, suffix in (("val", ""), ("val_same_photo", "_same_photo")):
             output = self.validation_output(name)
-            similarity, label = output["similarity"], output["label"]
-            if (label > 0).all():
-                continue  # data.sampling.positive_share=1: nothing to tell the positives from
-            self.log(f"val/fpr95{suffix}", fpr_at_recall(similarity, label))
             # torchmetrics takes scores in [0, 1] as they are, others through a sigmoid.
-            precision = binary_average_precision((similarity + 1) / 2, (label > 0).int())
-            self.log(f"val/average_precision{suffix}", precision)
+            scores, labels = (output["similarity"] + 1) / 2, (output["label"] > 0).int()
+            if labels.all():
+                continue  # data.sampling.positive_share=1: nothing to tell the positives from
+            specificity, _ = binary_specificity_at_sensitivity(scores, labels, 0.95)
+            self.log(f"val/fpr95{suffix}", 1 - specificity)
+            self.log(f"val/average_precision{suffix}", binary_average_precision(scores, labels))
 
     def validation_output(self, name: str) -> dict[str, Tensor]:
         """A validation set's tensors, all batches together, from the latest validation."""

@@ -10,7 +10,6 @@ from homoreg.evaluation.table import (
     evaluate_benchmark,
     evaluate_manifest,
     read_evaluation,
-    write_evaluation,
 )
 
 __all__ = [
@@ -25,5 +24,4 @@ __all__ = [
     "evaluate_pair",
     "read_evaluation",
     "summarize",
-    "write_evaluation",
 ]

@@ -41,9 +41,9 @@ class HomographyEvaluation(pl.Callback):
         self,
         protocol: EvaluationProtocol,
         window: PatchWindow,
-        every_n_epochs: int = 2,
-        subset: int = 8,
-        needs_best: bool = False,
+        every_n_epochs: int,
+        subset: int,
+        needs_best: bool,
     ) -> None:
         if every_n_epochs < 1:
             raise HomoregError(f"evaluation.every_n_epochs={every_n_epochs}: give at least 1")

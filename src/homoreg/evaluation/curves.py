@@ -17,8 +17,8 @@ from homoreg.aggregates import finite_mean, mean_matching_accuracy
 from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair
 from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, arm, label
 from homoreg.geometry import transform_points
-from homoreg.matching import RatioMatcher, precision_recall, ratio_precision
-from homoreg.plotting import arm_styles, plot_style
+from homoreg.matching import RatioMatcher
+from homoreg.plotting import arm_styles, styled
 
 MMA_THRESHOLDS_PX = tuple(range(1, 11))
 RECALLS = (0.1, 0.2, 0.3, 0.5)
@@ -172,6 +172,56 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
     }
 
 
+def ratio_precision(
+    ratios: np.ndarray, correct: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and number of matches at each threshold of the ratio test.
+
+    Args:
+        ratios: ``(K,)`` float64, as in :class:`~homoreg.matching.Matches`.
+        correct: ``(K,)`` bool.
+        thresholds: ``(T,)`` in any order; a match is kept if its ratio is below.
+
+    Returns:
+        Precision ``(T,)`` float64 in [0, 1], NaN where no match is kept, and the number of
+        matches kept ``(T,)`` int64.
+
+    >>> ratios, correct = np.array([0.3, 0.6, 0.9]), np.array([True, False, False])
+    >>> ratio_precision(ratios, correct, thresholds=np.array([0.5, 0.8]))
+    (array([1. , 0.5]), array([1, 2]))
+    """
+    order = np.argsort(ratios, kind="stable")
+    right = np.concatenate([[0], np.cumsum(correct[order])])
+    kept = np.searchsorted(ratios[order], thresholds, side="left")
+    precision = np.full(kept.shape, np.nan)
+    np.divide(right[kept], kept, out=precision, where=kept > 0)
+    return precision, kept
+
+
+def precision_recall(
+    ratios: np.ndarray, correct: np.ndarray, repeatable: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall over the ratio threshold, one point for each ratio that occurs.
+
+    Args:
+        ratios: ``(K,)`` float64, as in :class:`~homoreg.matching.Matches`.
+        correct: ``(K,)`` bool.
+        repeatable: keypoints that could have been matched (``repeatable_count``).
+
+    Returns:
+        Precision and recall (NaN where nothing is repeatable), each ``(T,)`` float64 with the ratio
+        ascending; a point counts the matches up to and including its ratio.
+
+    >>> precision_recall(np.array([0.9, 0.3]), np.array([False, True]), repeatable=2)
+    (array([1. , 0.5]), array([0.5, 0.5]))
+    """
+    _, counts = np.unique(ratios, return_counts=True)
+    kept = np.cumsum(counts)
+    right = np.cumsum(correct[np.argsort(ratios, kind="stable")])[kept - 1]
+    recall = right / repeatable if repeatable else np.full(len(kept), np.nan)
+    return right / kept, recall
+
+
 def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) -> float:
     """Area under the precision–recall curve, ``Σ (Rₖ − Rₖ₋₁) Pₖ`` as the ratio rises.
 
@@ -186,7 +236,7 @@ def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) 
     >>> average_precision(np.array([0.2, 0.9]), np.array([True, True]), repeatable=4)
     0.5
     """
-    precision, recall, _ = precision_recall(ratios, correct, repeatable)
+    precision, recall = precision_recall(ratios, correct, repeatable)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision)) if repeatable else float("nan")
 
 
@@ -213,11 +263,12 @@ def precision_at_recall(
     >>> precision_at_recall(ratios, correct, repeatable=4, recall=0.75)
     nan
     """
-    precision, reached, _ = precision_recall(ratios, correct, repeatable)
+    precision, reached = precision_recall(ratios, correct, repeatable)
     enough = np.flatnonzero(reached >= recall)
     return float(precision[enough[0]]) if len(enough) else float("nan")
 
 
+@styled
 def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | None) -> Figure:
     """Ratio–precision and precision–recall curves, a line a descriptor; systems have none.
 
@@ -228,9 +279,8 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
     """
     entries = [entry for entry in entries if entry["nearest_neighbors"]]
     styles = arm_styles(arm(entry) for entry in entries)
-    with plot_style():
-        figure = Figure(figsize=(12, 4.6), dpi=110)
-        by_ratio, by_recall = figure.subplots(1, 2)
+    figure = Figure(figsize=(12, 4.6), dpi=110)
+    by_ratio, by_recall = figure.subplots(1, 2)
     # Best first in the legend.
     for entry in sorted(entries, key=lambda entry: -np.nan_to_num(entry["average_precision"])):
         curve = {key: np.array(values, np.float64) for key, values in entry["curve"].items()}
@@ -238,8 +288,7 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
         name = f"{label(entry)} (AP {entry['average_precision']:.2f})"
         # The marked point is that of the table's columns.
         chosen = int(np.argmin(np.abs(ratios - ratio))) if ratio else len(ratios) - 1
-        style = styles[arm(entry)]
-        line = {"color": style.color, "marker": style.marker, "linestyle": style.linestyle}
+        line = styles[arm(entry)].line
         by_ratio.plot(ratios, curve["precision"], markevery=[chosen], **line)
         by_recall.plot(curve["recall"], curve["precision"], label=name, markevery=[chosen], **line)
     limits = {"xlim": (0, 1.01), "ylim": (0, 1.02), "ylabel": "precision at 3 px"}
@@ -248,5 +297,6 @@ def curves_figure(entries: Sequence[dict[str, Any]], title: str, ratio: float | 
     pairs = max((entry["pairs"] for entry in entries), default=0)
     where = f"ratio {ratio:g}" if ratio else "no ratio test"
     figure.suptitle(f"{title}: matches of {pairs} pairs, pooled; marks at {where}", fontsize=11)
-    figure.legend(loc="outside right upper", fontsize=8)
+    if entries:
+        figure.legend(loc="outside right upper", fontsize=8)
     return figure

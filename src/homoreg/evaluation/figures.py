@@ -54,8 +54,8 @@ from homoreg.geometry import (
     align_back,
     corner_error,
     corner_error_rms,
-    corner_errors,
     corners_of,
+    folds,
     masked_rmse,
     transform_points,
 )
@@ -84,7 +84,6 @@ def pair_figure(
     pair: ViewPair,
     descriptors: Sequence[Method],
     protocol: EvaluationProtocol,
-    estimator_name: str | None = None,
     calibration: Calibration | None = None,
 ) -> Figure:
     """One row for each descriptor: matches, overlay of the views, corners, singular values.
@@ -92,11 +91,10 @@ def pair_figure(
     Args:
         pair: the views and the truth.
         descriptors: those to show, from the top, systems included.
-        protocol: detector, matcher and estimators.
-        estimator_name: whose homography is shown; the protocol's main estimator by default.
+        protocol: detector, matcher and estimators, the main one of which is shown.
         calibration: ratios of the estimators and factors of the bounds.
     """
-    name = estimator_name or protocol.main_estimator
+    name = protocol.main_estimator
     calibration = calibration or Calibration()
     observation = observe(pair, protocol.detector)
     row_height = 6.6 * _height_to_width(pair) + 0.5
@@ -250,7 +248,7 @@ def _draw_corners(axis: Axes, pair: ViewPair, solved: Solved) -> None:
     axis.set_xlim(low[0], high[0])
     axis.set_ylim(high[1], low[1])
     truth = transform_points(corners_of(pair.size1), pair.homography)
-    if not np.isfinite(corner_errors(pair.homography, pair.homography, pair.size1)).all():
+    if folds(pair.homography, pair.size1):
         write_across(axis, "the truth folds view 1")
         format_view(axis, "corner error ∞ px")
         return

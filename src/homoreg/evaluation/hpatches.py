@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 
 from homoreg.data import images
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import check_limit, index_of
 from homoreg.evaluation.pair import ViewPair, is_homography
-from homoreg.geometry.homography import resizing
+from homoreg.geometry import resized_homography
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +83,11 @@ class HPatchesBenchmark:
 
     def _read(self, index: int) -> ViewPair:
         pair = self.pairs[index]
-        image1, scaling1 = limit_short_side(images.read_image(pair.image1), self.short_side)
-        image2, scaling2 = limit_short_side(images.read_image(pair.image2), self.short_side)
-        homography = scaling2 @ pair.homography @ np.linalg.inv(scaling1)
+        whole1, whole2 = images.read_image(pair.image1), images.read_image(pair.image2)
+        image1 = images.limit_side(whole1, self.short_side, of=min)
+        image2 = images.limit_side(whole2, self.short_side, of=min)
+        sizes = (image.shape[1::-1] for image in (whole1, image1, whole2, image2))
+        homography = resized_homography(pair.homography, *sizes)
         return ViewPair(
             pair.id, image1, image2, homography, pair.sequence, sequence_group(pair.sequence)
         )
@@ -95,8 +96,8 @@ class HPatchesBenchmark:
 def sequence_group(sequence: str) -> str:
     """HPatches' ``"i"`` (light) or ``"v"`` (viewpoint) by a sequence's name; empty for others.
 
-    >>> sequence_group("hpatches/v_graf"), sequence_group("graf")
-    ('v', '')
+    >>> [sequence_group(name) for name in ("i_day", "hpatches/v_graf", "v_a/b", "graf", "vi_x")]
+    ['i', 'v', '', '', '']
     """
     name = sequence.rpartition("/")[2]
     return name[0] if name.startswith(("i_", "v_")) else ""
@@ -190,26 +191,3 @@ def read_homography(file: Path) -> np.ndarray:
     if not is_homography(matrix):
         raise HomoregError(f"{file}: a homography must be finite and invertible")
     return matrix
-
-
-def limit_short_side(image: np.ndarray, short_side: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """An image brought down to a short side, and how its points move.
-
-    Args:
-        image: ``(H, W, 3)`` uint8.
-        short_side: pixels at most; None leaves every image as it is.
-
-    Returns:
-        The image, never enlarged, and the ``(3, 3)`` map of old pixels to new ones: centers of
-        pixels move by ``x → s·x + (s − 1)/2``, with the ``s`` that rounding gave each axis.
-
-    >>> limit_short_side(np.zeros((960, 1281, 3), np.uint8), 480)[0].shape
-    (480, 640, 3)
-    """
-    height, width = image.shape[:2]
-    if short_side is None or min(width, height) <= short_side:
-        return image, np.eye(3)
-    scale = short_side / min(width, height)
-    size = round(width * scale), round(height * scale)
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return resized, resizing((width, height), size)

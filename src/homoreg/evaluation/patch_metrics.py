@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
-from torchmetrics.functional.classification import binary_average_precision
+from torchmetrics.functional.classification import (
+    binary_average_precision,
+    binary_specificity_at_sensitivity,
+)
 
 from homoreg.aggregates import finite_mean
 from homoreg.descriptors.descriptor import Descriptor, keypoints_for
-from homoreg.descriptors.metrics import alignment, effective_rank, fpr_at_recall, uniformity
-from homoreg.errors import HomoregError
+from homoreg.descriptors.metrics import alignment, effective_rank, uniformity
 from homoreg.evaluation.pair import ViewPair
 from homoreg.evaluation.table import identity
 from homoreg.geometry import in_front, transform_points
@@ -98,14 +100,7 @@ def patch_metrics(
         points_per_pair: at most so many of the keypoints that view 2 shows too, drawn at random.
         radius_px: points closer than this in view 2 are not negatives of each other.
         seed: of the draws.
-
-    Raises:
-        HomoregError: ``points_per_pair`` below 1, or a negative radius.
     """
-    if points_per_pair < 1:
-        raise HomoregError(f"points_per_pair={points_per_pair}: give at least 1 point")
-    if not radius_px >= 0:
-        raise HomoregError(f"radius_px={radius_px}: give 0 or more pixels")
     detector = detector or ShiTomasi()
 
     photos: list[str] = []
@@ -135,6 +130,8 @@ def patch_metrics(
     directed = np.isfinite(units).all(axis=(0, 2))
     unit1, unit2 = (torch.from_numpy(unit[directed]) for unit in units)
     several = len(unit1) > 1
+    fpr95_same_photo, precision_same_photo = separation(positive, same_photo)
+    fpr95_other_photo, precision_other_photo = separation(positive, other_photo)
     return PatchMetrics(
         **identity(descriptor),
         dimension=first.shape[1],
@@ -142,10 +139,10 @@ def patch_metrics(
         photos=len(set(photos)),
         points=len(described),
         left_out=len(positive) - len(described),
-        fpr95_same_photo=_fpr95(positive, same_photo),
-        fpr95_other_photo=_fpr95(positive, other_photo),
-        average_precision_same_photo=_average_precision(positive, same_photo),
-        average_precision_other_photo=_average_precision(positive, other_photo),
+        fpr95_same_photo=fpr95_same_photo,
+        fpr95_other_photo=fpr95_other_photo,
+        average_precision_same_photo=precision_same_photo,
+        average_precision_other_photo=precision_other_photo,
         nearest_neighbor_accuracy=finite_mean(nearest),
         alignment=alignment(unit1, unit2).item(),
         uniformity=uniformity(unit1).item() if several else float("nan"),
@@ -232,6 +229,25 @@ def row_distances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndar
     return np.sqrt(np.einsum("nd,nd->n", difference, difference, dtype=np.float64))
 
 
+def separation(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:
+    """FPR95 and average precision of ``(P,)`` and ``(N,)`` distances; NaN where either has none.
+
+    A distance that is not finite does not count.
+
+    >>> separation(np.arange(20.0), np.array([0.5, 17.5, 18.5, 30.0]))[0]
+    0.5
+    """
+    positive, negative = positive[np.isfinite(positive)], negative[np.isfinite(negative)]
+    if not len(positive) or not len(negative):
+        return float("nan"), float("nan")
+    # torchmetrics takes scores in [0, 1] as they are; ranks keep the order and the ties.
+    ranks = rankdata(-np.concatenate([positive, negative]), method="dense")
+    scores = torch.from_numpy(ranks / len(ranks))
+    labels = torch.from_numpy(np.repeat([1, 0], [len(positive), len(negative)]))
+    specificity, _ = binary_specificity_at_sensitivity(scores, labels, 0.95)
+    return 1 - specificity.item(), binary_average_precision(scores, labels).item()
+
+
 def unit_length(descriptors: np.ndarray, metric: str) -> np.ndarray:
     """``(..., D)`` float64 of unit length, bits as ±1/√D; a row of zeros has no direction: NaN.
 
@@ -295,26 +311,3 @@ def _describe(
         same_photo=np.where(negatives >= 0, drawn, np.nan),
         nearest=nearest_is_right(distances, candidates),
     )
-
-
-def _fpr95(positive: np.ndarray, negative: np.ndarray) -> float:
-    scores, labels = _scores(positive, negative)
-    return fpr_at_recall(scores, labels).item()
-
-
-def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
-    scores, labels = _scores(positive, negative)
-    if len(labels.unique()) < 2:
-        return float("nan")
-    return binary_average_precision(scores, labels).item()
-
-
-def _scores(positive: np.ndarray, negative: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances that exist as scores in (0, 1], the nearest highest, and labels 1 and 0.
-
-    torchmetrics takes scores in [0, 1] as they are; ranks keep the order and the ties.
-    """
-    positive, negative = positive[np.isfinite(positive)], negative[np.isfinite(negative)]
-    ranks = rankdata(-np.concatenate([positive, negative]), method="dense")
-    labels = np.repeat([1, 0], [len(positive), len(negative)])
-    return torch.from_numpy(ranks / max(len(ranks), 1)), torch.from_numpy(labels)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from homoreg.aggregates import quartiles
-from homoreg.errors import HomoregError
 from homoreg.evaluation.table import PairEvaluation
 from homoreg.geometry import Estimator, robust_spread
 
@@ -22,8 +21,6 @@ class Reruns:
     """
 
     def __init__(self, count: int) -> None:
-        if count < 0:
-            raise HomoregError(f"reruns={count}: give 0 or more estimates under other seeds")
         self.count = count
         self._seen: dict[tuple[tuple[str, Any], ...], list[tuple[float, int]]] = {}
 

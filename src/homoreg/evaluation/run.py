@@ -26,7 +26,6 @@ from homoreg.evaluation.table import (
     Recorder,
     evaluate_benchmark,
     ranked_pairs,
-    write_evaluation,
     write_summary,
     write_table,
 )
@@ -159,7 +158,8 @@ def evaluate_into(
         journal=journal,
     )
     details: Details = {"matching": matching.entries(), "reruns": spread.entries()}
-    write_evaluation(table, folder / "evaluation", benchmark.name, details)
+    write_table(table, RunFolder(folder).evaluation_csv(benchmark.name))
+    write_summary(table, folder / "evaluation", benchmark.name, details)
     if calibration.entries():
         calibration.write(folder / "evaluation", **vars(protocol))
     else:  # there may be one of an earlier evaluation, by other steps

@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 
 from homoreg.aggregates import finite_mean, quartiles
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.errors import HomoregError
 from homoreg.evaluation.patch_metrics import describe_finite, unit_length
 from homoreg.evaluation.table import arm, identity, label
 from homoreg.keyed import keyed_rng
 from homoreg.matching import Detector, ShiTomasi, detect, image_key
-from homoreg.plotting import GRAY, arm_styles, plot_style
+from homoreg.plotting import GRAY, arm_styles, styled
 
 SHIFTS_PX = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -82,16 +81,8 @@ def shift_response(
         directions: of δ at each point, evenly spread, the first at random.
         detector: Shi-Tomasi corners by default.
         seed: of the draws.
-
-    Raises:
-        HomoregError: no shifts or a negative one, no points, or no directions.
     """
     shifts = np.asarray(shifts_px, np.float64)
-    if not (shifts.size and np.isfinite(shifts).all() and shifts.min() >= 0):
-        raise HomoregError(f"shifts_px={list(shifts_px)}: give at least one, each 0 or more pixels")
-    for name, value in (("points_per_image", points_per_image), ("directions", directions)):
-        if value < 1:
-            raise HomoregError(f"{name}={value}: give at least 1")
     detector = detector or ShiTomasi()
 
     seen: set[str] = set()
@@ -163,24 +154,22 @@ def _unrelated(at_points: list[np.ndarray]) -> float:
     )
 
 
+@styled
 def shift_figure(responses: Sequence[ShiftResponse]) -> Figure:
     """Mean cosine over the shift, a line a descriptor; thin bars are the quartiles.
 
     The last place on the axis, set apart, is the mean cosine of unrelated points.
 
-    Raises:
-        HomoregError: no responses, or responses at different shifts.
+    Args:
+        responses: at least one, all at the same shifts.
     """
-    if not responses or len({response.shift_px for response in responses}) > 1:
-        raise HomoregError("a figure of shift responses needs them at the same shifts")
     shifts = responses[0].shift_px
     # Evenly spaced: on a linear scale the first four shifts would overlap.
     x = np.arange(len(shifts))
     end = len(shifts) + 0.5
     styles = arm_styles(arm(vars(response)) for response in responses)
-    with plot_style():
-        figure = Figure(figsize=(8.5, 4.5))
-        axis = figure.subplots()
+    figure = Figure(figsize=(8.5, 4.5))
+    axis = figure.subplots()
     for number, response in enumerate(responses):
         style = styles[arm(vars(response))]
         line: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 5}

@@ -68,11 +68,6 @@ class EvaluationProtocol:
         return main_estimator(self.estimators)
 
     @classmethod
-    def default(cls) -> "EvaluationProtocol":
-        """Shi-Tomasi corners, ratio 0.8 with mutual check, plain DLT."""
-        return cls(ShiTomasi(), RatioMatcher(mutual=True), {"dlt": Estimator()})
-
-    @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> "EvaluationProtocol":
         """From the groups ``detector``, ``matcher`` and ``estimators`` of a command's config."""
         estimators = {}
@@ -152,7 +147,8 @@ def evaluate_benchmark(
     Args:
         descriptors: one or several, systems included.
         benchmark: the pairs.
-        protocol: detector, matcher and estimators; :meth:`EvaluationProtocol.default` by default.
+        protocol: detector, matcher and estimators; by default Shi-Tomasi corners, mutual nearest
+            neighbors with ratio 0.8 and plain DLT.
         recorders: collect what the table has no column for; nothing is described again for them.
         oracle: add rows of the descriptor ``"oracle"``, which finds all true matches of the same
             keypoints: what these and the estimators allow.
@@ -166,7 +162,9 @@ def evaluate_benchmark(
     Raises:
         HomoregError: two descriptors that the table could not tell apart.
     """
-    protocol = protocol or EvaluationProtocol.default()
+    protocol = protocol or EvaluationProtocol(
+        ShiTomasi(), RatioMatcher(mutual=True), {"dlt": Estimator()}
+    )
     calibration = calibration or Calibration()
     chosen = descriptors if isinstance(descriptors, Sequence) else [descriptors]
     if oracle and ORACLE in map(identity, chosen):
@@ -342,19 +340,6 @@ def label(model: Mapping[str, Any]) -> str:
     """
     seed = "" if model["seed"] is None else str(model["seed"])
     return " ".join(part for part in (model["descriptor"], model["regularizer"], seed) if part)
-
-
-def write_evaluation(
-    table: pd.DataFrame,
-    folder: Path,
-    benchmark: str,
-    details: Mapping[str, Sequence[dict[Any, Any]]] | None = None,
-) -> Path:
-    """Write ``<benchmark>.csv`` and ``summary.json`` into a folder; returns the table's path."""
-    path = folder / f"{benchmark}.csv"
-    write_table(table, path)
-    write_summary(table, folder, benchmark, details or {})
-    return path
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

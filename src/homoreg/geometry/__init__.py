@@ -13,7 +13,6 @@ from homoreg.geometry.calibration import (
     conformal_factor,
 )
 from homoreg.geometry.conditioning import (
-    FEW_MATCHES,
     Conditioning,
     conditioning,
     ellipse_points,
@@ -28,7 +27,6 @@ from homoreg.geometry.dlt import (
     hartley_normalization,
 )
 from homoreg.geometry.estimators import (
-    METHODS,
     Estimate,
     Estimator,
     Spread,
@@ -53,8 +51,6 @@ from homoreg.geometry.homography import (
 )
 
 __all__ = [
-    "FEW_MATCHES",
-    "METHODS",
     "Conditioning",
     "Configuration",
     "DltFit",

@@ -304,21 +304,18 @@ def point_jacobian(points1: ArrayLike, homography: ArrayLike) -> Array:
     return (homography[:2, :2] - mapped[:, :, None] * homography[2, :2]) / depth[:, None, None]
 
 
-def ellipse_points(
-    center: ArrayLike, covariance: ArrayLike, match_count: int, probability: float = 0.95
-) -> Array:
-    """The closed outline ``(65, 2)`` of a confidence ellipse, in pixels, for drawing.
+def ellipse_points(center: ArrayLike, covariance: ArrayLike, match_count: int) -> Array:
+    """The closed outline ``(65, 2)`` of a 95 % confidence ellipse, in pixels, for drawing.
 
     The noise was estimated with ``2N − 8`` degrees of freedom, so the radius comes from Fisher's F
-    distribution, which keeps the coverage at few matches.
+    distribution. With the normal quantile 0.75 would be covered at N = 5, 0.89 at 8, 0.93 at 12.
 
     Args:
         center: ``(2,)``, such as a corner's place in view 2.
         covariance: ``(2, 2)`` px² at the estimated noise.
         match_count: N of the solve; at 4 there is no noise estimate, and the outline is NaN.
-        probability: coverage of the true place.
     """
-    radius = np.sqrt(2 * f_distribution.ppf(probability, 2, 2 * match_count - 8))
+    radius = np.sqrt(2 * f_distribution.ppf(0.95, 2, 2 * match_count - 8))
     return ellipse_outline(center, covariance, radius)
 
 

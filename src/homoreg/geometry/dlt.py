@@ -101,8 +101,8 @@ def decompose(matrix: Array) -> tuple[Array, Array]:
     return nine, vectors
 
 
-def design_rank(singular_values: Array, tolerance: float = RANK_TOLERANCE) -> int:
-    """How many of the first eight singular values ``(9,)`` exceed ``tolerance · σ1``.
+def design_rank(singular_values: Array) -> int:
+    """How many of the first eight singular values ``(9,)`` exceed ``RANK_TOLERANCE · σ1``.
 
     Eight means that the points determine one homography, fewer that they leave a family of them.
     The ninth value is the residual of the fit and says nothing about the points.
@@ -110,7 +110,7 @@ def design_rank(singular_values: Array, tolerance: float = RANK_TOLERANCE) -> in
     >>> design_rank(np.array([3.0, 3, 2, 2, 1, 1, 1, 1e-15, 0]))
     7
     """
-    return int((singular_values[:8] > tolerance * singular_values[0]).sum())
+    return int((singular_values[:8] > RANK_TOLERANCE * singular_values[0]).sum())
 
 
 @dataclass(frozen=True)

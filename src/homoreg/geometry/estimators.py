@@ -10,7 +10,7 @@ pull it away.
 import importlib
 import importlib.util
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -43,7 +43,6 @@ Method = Literal[
     "prosac",
     "poselib",
 ]
-METHODS: tuple[str, ...] = get_args(Method)
 Status = Literal["ok", "too_few_matches", "degenerate", "not_finite"]
 Refit = Literal["least_squares", "cauchy"]
 Mask = NDArray[np.bool_]

@@ -1,7 +1,6 @@
 """Keypoints and matches: detect, match, and tell correct matches from wrong ones by the truth."""
 
 from homoreg.matching.correctness import match_errors, repeatable_count, true_matches
-from homoreg.matching.curves import precision_recall, ratio_precision
 from homoreg.matching.detection import (
     CachedDetector,
     Detector,
@@ -12,14 +11,13 @@ from homoreg.matching.detection import (
     detect,
     image_key,
 )
-from homoreg.matching.nearest import Matches, Metric, RatioMatcher, match_descriptors
+from homoreg.matching.nearest import Matches, RatioMatcher, match_descriptors
 
 __all__ = [
     "CachedDetector",
     "Detector",
     "FastKeypoints",
     "Matches",
-    "Metric",
     "OrbKeypoints",
     "RatioMatcher",
     "ShiTomasi",
@@ -28,8 +26,6 @@ __all__ = [
     "image_key",
     "match_descriptors",
     "match_errors",
-    "precision_recall",
-    "ratio_precision",
     "repeatable_count",
     "true_matches",
 ]

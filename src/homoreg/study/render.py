@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from homoreg.files import write_bytes, write_text
-from homoreg.plotting import plot_style, save_figure, save_image
+from homoreg.plotting import STYLE, save_figure, save_image
 from homoreg.study.document import Figure, Part, Picture, Section, Table, escape
 
 FIGURE_DPI = 150
@@ -157,7 +157,7 @@ def _save_figure(figure: matplotlib.figure.Figure, folder: Path, name: str) -> d
     png, svg = (folder / "figures" / f"{name}.{kind}" for kind in ("png", "svg"))
     save_figure(figure, png, dpi=FIGURE_DPI)
     figure.set_layout_engine("none")  # keeps the layout and saves most of the time
-    with plot_style():
+    with matplotlib.rc_context(STYLE):
         save_figure(figure, svg, dpi=FIGURE_DPI, metadata={"Date": None})
     return {f"figures/{name}.png": _data_address("image/svg+xml", svg.read_bytes())}
 

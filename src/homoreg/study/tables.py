@@ -17,7 +17,7 @@ from homoreg.aggregates import AUC_THRESHOLDS_PX, failed, failure_counts, quarti
 from homoreg.files import reading
 from homoreg.metrics import METRICS
 from homoreg.study.arms import sort_models
-from homoreg.study.statistics import ALPHA
+from homoreg.study.statistics import ALPHA, spearman
 
 MODEL_KEYS = ["protocol", "estimator", "arm"]
 # Columns of `model_table` that `arm_table` averages.
@@ -298,9 +298,8 @@ def regression(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
         finite = finite_points(of_arm, x, y)
         line: dict[str, Any] = dict(zip(MODEL_KEYS, key, strict=True))
         line |= {"x": x, "y": y, "pairs": len(of_arm), "n": len(finite)}
-        line |= {"slope": np.nan, "intercept": np.nan, "spearman": np.nan}
+        line |= {"slope": np.nan, "intercept": np.nan, "spearman": spearman(*finite.T)}
         if len(finite) >= 3 and (np.ptp(finite, axis=0) > 0).all():
             line["slope"], line["intercept"] = np.polyfit(finite[:, 0], finite[:, 1], 1).tolist()
-            line["spearman"] = float(stats.spearmanr(finite).statistic)
         records.append(line)
     return sort_models(pd.DataFrame(records), MODEL_KEYS)

@@ -14,7 +14,10 @@ from homoreg.data.pairs import prepare_pairs
 from homoreg.data.patches import Window
 from homoreg.data.sources import FolderSource
 from homoreg.data.warp import Warp
+from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
+from homoreg.geometry import Estimator
+from homoreg.matching import FastKeypoints, OrbKeypoints, RatioMatcher, ShiTomasi, SiftKeypoints
 
 DATA = partial(
     PatchPairDataModule, Path("data"), Window(), PairSampling(), 0, pairs_per_epoch=9, batch_size=3
@@ -41,6 +44,24 @@ WRONG: list[tuple[Callable[..., Any], str, dict[str, list[Any]]]] = [
         | {"occlusion_size": [[0.1, 1.1]], "blur_kernel": [[4], []], "border": ["wrap"]},
     ),
     (PREPARE, "prepare", {"jpeg_quality": [0], "workers": [0]}),
+    (PatchWindow, "evaluation.patch", {"keypoint_rounding": ["round"], "border": ["reflect"]}),
+    (
+        ShiTomasi,
+        "detector",
+        {"max_keypoints": [0], "quality_level": [0.0, 1.5]}
+        | {"min_distance_px": [-1], "block_size_px": [0]},
+    ),
+    (SiftKeypoints, "detector", {"max_keypoints": [0], "contrast_threshold": [-0.1]}),
+    (OrbKeypoints, "detector", {"max_keypoints": [0], "fast_threshold": [0]}),
+    (FastKeypoints, "detector", {"max_keypoints": [0], "fast_threshold": [256]}),
+    (RatioMatcher, "matcher", {"ratio": [0.0, -1.0, 1.5, float("nan")]}),
+    (
+        Estimator,
+        "Estimator",
+        {"method": ["ransack"], "threshold_px": [0, float("nan")], "confidence": [1]}
+        | {"max_iterations": [0], "refit_px": [float("inf"), "automatic"], "refit_rounds": [0]}
+        | {"seed": [-1], "max_ratio": [0, 1.1, "best"]},
+    ),
 ]
 
 
