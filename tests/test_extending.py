@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from homoreg import HomoregError, load_descriptor
+from homoreg.descriptors.callbacks import homography_charts
+from homoreg.evaluation.gallery import page_columns
 from homoreg.metrics import COLUMNS, METRICS
 from homoreg.study.page import SECTIONS
 from tests.commands import run, succeed
@@ -59,7 +61,7 @@ def test_a_training_with_one_of_each(trained: Path) -> None:
     assert set(table["descriptor"]) == {"linear"}
     assert (table["keypoints_1"] <= 300).all()
     epochs = pd.read_csv(trained / "csv" / "metrics.csv")
-    assert epochs["train/penalty"].notna().any()
+    assert epochs[["train/penalty", "val/center_error_px"]].notna().all(axis=None)
     assert (trained / "note.txt").read_text().startswith("0 ")
     lines = (trained / "lines.txt").read_text()
     assert lines.startswith("seed0")
@@ -73,6 +75,8 @@ def test_a_metric_and_a_section_of_a_package_of_ones_own(trained: Path, extensio
     # The error of a homography that is nearly affine grows from the center to the corners.
     assert (ok["center_error_px"] < 1e-6 + 2 * ok["corner_error_px"]).mean() > 0.5
     assert (table.loc[table["status"] != "ok", "center_error_px"] == float("inf")).all()
+    assert "center_error_px" in [column.name for column in page_columns()]
+    assert "center error (px)" in homography_charts()["Does it find the homography?"]
     succeed(extension, "report", f"runs={trained}", *OWN)
     shown = (trained / "report" / "report.md").read_text(encoding="utf-8")
     assert "Median error of the center" in shown
