@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.regularizers import (
     Decorrelation,
     Regularizer,
@@ -78,6 +79,27 @@ def test_decorrelation_by_hand() -> None:
     second = torch.tensor((alike + opposite) * 2)
     value = Decorrelation(name="d", weight=1.0).penalty(NETWORK, first, second, places(8)).item()
     assert value == pytest.approx(0.125, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [SpreadOut, Decorrelation])
+def test_a_penalty_is_computed_in_float32_under_autocast(kind: type[Regularizer]) -> None:
+    torch.manual_seed(0)
+    module = DescriptorModule(
+        network=NETWORK,
+        loss=torch.nn.CosineEmbeddingLoss(),
+        regularizer=kind(name="mine"),
+        optimizer=torch.optim.Adam,
+        scheduler=torch.optim.lr_scheduler.ConstantLR,
+        augmentation=torch.nn.Identity(),
+        seed=0,
+        identity={},
+    )
+    first, second = F.normalize(torch.randn(2, 40, 16), dim=2)
+    described = {"first": first, "second": second, **places(40)}
+    expected = module.regularizer.penalty(NETWORK, first, second, described)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.penalty_of(described) == expected
+        assert module.regularizer.penalty(NETWORK, first, second, described) != expected
 
 
 @pytest.mark.parametrize("option", [{"weight_decay": -1}, {"dropout": 1.0}, {"dropout": -0.1}])

@@ -129,6 +129,12 @@ class DescriptorModule(pl.LightningModule):
             )
         return loss
 
+    def penalty_of(self, described: dict[str, Tensor]) -> Tensor | float:
+        """The regularizer's penalty on a batch, in float32 as the loss is."""
+        first, second = described["first"], described["second"]
+        with torch.autocast(first.device.type, enabled=False):
+            return self.regularizer.penalty(self.network, first, second, described)
+
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's own stream; here it becomes a function of seed and epoch.
         # Devices that share a batch hold different samples, which need masks of their own.
@@ -139,15 +145,14 @@ class DescriptorModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         described = self.describe(batch)
-        first, second = described["first"], described["second"]
         loss = self.loss_of(described)
         # NaN in the weights stays there.
         if self.trainer.is_last_batch or batch_idx % CHECK_EVERY_N_STEPS == 0:
             self._check_finite(loss, described)
         self.log("train/loss_step", loss, prog_bar=True)
-        count = len(first)
+        count = len(described["first"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=count)
-        penalty = self.regularizer.penalty(self.network, first, second, described)
+        penalty = self.penalty_of(described)
         if isinstance(penalty, Tensor):
             self.log("train/penalty", penalty, on_step=False, on_epoch=True, batch_size=count)
         return {"loss": loss + penalty, "pairs": count}
