@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 
 from homoreg import HomoregError, load_descriptor
+from homoreg.descriptors.callbacks import homography_charts
+from homoreg.evaluation.gallery import page_columns
+from homoreg.files import conf_dir
 from homoreg.metrics import COLUMNS, METRICS
 from homoreg.study.page import SECTIONS
 from tests.commands import run, succeed
@@ -16,9 +19,11 @@ from tests.commands import run, succeed
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 CHOICES = (
     *("source=noise", "warp=rotation", "model=linear", "loss=margin", "regularizer=variance"),
+    *("augmentation=dim", "optimizer=sign", "scheduler=warm_up"),
     *("detector=learned", "matcher=strict", "estimators=[dlt,careful]", "callbacks=note"),
 )
 
+YAML = re.findall(r"```yaml\n# (conf/\S+\.yaml)\n(.*?)```", PAGE, re.DOTALL)
 OWN = ("extensions=[mymetrics]",)
 
 
@@ -31,7 +36,7 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "mymetrics.py").write_text(metrics, encoding="utf-8")
     python.remove(metrics)
     (folder / "mypackage.py").write_text("\n".join(python), encoding="utf-8")
-    for place, text in re.findall(r"```yaml\n# (conf/\S+\.yaml)\n(.*?)```", PAGE, re.DOTALL):
+    for place, text in YAML:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, encoding="utf-8")
     sys.path.insert(0, str(folder))
@@ -51,6 +56,12 @@ def trained(extension: Path) -> Path:
     return extension / "run"
 
 
+def test_the_page_has_one_of_each() -> None:
+    files = conf_dir().glob("*/*.yaml")
+    groups = {path.parent.name for path in files if "_target_: " in path.read_text("utf-8")}
+    assert groups - {Path(place).parent.name for place, _ in YAML} == {"data", "hydra", "trainer"}
+
+
 def test_a_training_with_one_of_each(trained: Path) -> None:
     table = pd.read_csv(trained / "evaluation" / "eval.csv")
     table = table[table["descriptor"] != "oracle"]
@@ -59,7 +70,9 @@ def test_a_training_with_one_of_each(trained: Path) -> None:
     assert set(table["descriptor"]) == {"linear"}
     assert (table["keypoints_1"] <= 300).all()
     epochs = pd.read_csv(trained / "csv" / "metrics.csv")
-    assert epochs["train/penalty"].notna().any()
+    assert epochs[["train/penalty", "val/center_error_px"]].notna().all(axis=None)
+    # The first epoch of the warm-up has a third of optimizer.lr.
+    assert epochs["train/learning_rate"].iloc[0] == pytest.approx(1e-4 / 3)
     assert (trained / "note.txt").read_text().startswith("0 ")
     lines = (trained / "lines.txt").read_text()
     assert lines.startswith("seed0")
@@ -73,6 +86,8 @@ def test_a_metric_and_a_section_of_a_package_of_ones_own(trained: Path, extensio
     # The error of a homography that is nearly affine grows from the center to the corners.
     assert (ok["center_error_px"] < 1e-6 + 2 * ok["corner_error_px"]).mean() > 0.5
     assert (table.loc[table["status"] != "ok", "center_error_px"] == float("inf")).all()
+    assert "center_error_px" in [column.name for column in page_columns()]
+    assert "center error (px)" in homography_charts()["Does it find the homography?"]
     succeed(extension, "report", f"runs={trained}", *OWN)
     shown = (trained / "report" / "report.md").read_text(encoding="utf-8")
     assert "Median error of the center" in shown
@@ -95,7 +110,10 @@ def test_the_run_is_read_with_the_package_named(trained: Path, extension: Path) 
     assert refused.returncode == 2
     assert "packages=[mypackage]" in refused.stderr
     options = ("packages=[mypackage]", "hydra.run.dir=read", "patch_pairs=0", "gallery=0")
-    succeed(extension, *evaluate, "systems=[orb_system]", *options)
-    table = pd.read_csv(extension / "read" / "evaluation" / "eval.csv")
+    benchmark = ("benchmark=half_size", "benchmark.root=data/processed/eval")
+    succeed(extension, *evaluate, "systems=[orb_system]", *benchmark, *options)
+    table = pd.read_csv(extension / "read" / "evaluation" / "half_size.csv")
+    # The system, which has keypoints of its own, finds what the benchmark says is true.
+    assert table.loc[table["descriptor"] == "orb_system", "correct_3px"].min() > 5
     assert set(table["descriptor"]) - {"oracle"} == {"linear", "mean_color", "orb_system"}
     assert set(table["estimator"]) == {"dlt", "careful"}

@@ -1,11 +1,13 @@
 """The declared dependencies are those that are used, and a wheel works from any folder."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -14,14 +16,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.test_imports import MODULES, imported
+from tests.test_imports import imported
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 USED_EXTRAS = ("sweep", "cluster", "export")  # the others are for working on homoreg itself
-# Imported only if the user has installed it; an error names it otherwise.
-OPTIONAL = {"poselib"}
+# Imported only if the user has installed it; an error names it otherwise. A test of that error
+# imports the second.
+OPTIONAL = {"poselib", "a_library_that_nobody_has"}
 
 
 def requirements(*lists: list[str]) -> dict[str, Requirement]:
@@ -41,13 +44,22 @@ def distributions() -> dict[str, set[str]]:
     return {module: {canonicalize_name(name) for name in names} for module, names in found.items()}
 
 
-def test_every_import_is_declared() -> None:
-    """Of the modules, and of what the configs instantiate."""
-    declared = requirements(PROJECT["dependencies"], *(EXTRAS[name] for name in USED_EXTRAS)).keys()
-    roots = {name.split(".")[0] for tree in MODULES.values() for name in imported(tree)}
-    for path in REPOSITORY.glob("conf/**/*.yaml"):
-        roots |= set(re.findall(r"_target_: (\w+)", path.read_text("utf-8")))
-    others = roots - set(sys.stdlib_module_names) - {"homoreg"} - OPTIONAL
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [(["src", "conf"], USED_EXTRAS), (["tests", "benchmarks", "docs"], EXTRAS)],
+    ids=["package", "development"],
+)
+def test_every_import_is_declared(folders: list[str], extras: Iterable[str]) -> None:
+    """Of all Python files, and of what the configs instantiate."""
+    files = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.*")]
+    trees = [ast.parse(path.read_text("utf-8")) for path in files if path.suffix == ".py"]
+    roots = {name.split(".")[0] for tree in trees for name in imported(tree)}
+    for path in files:
+        if path.suffix == ".yaml":
+            roots |= set(re.findall(r"_target_: (\w+)", path.read_text("utf-8")))
+    own = {"homoreg", "hydra_plugins", "tests", "benchmarks"}
+    others = roots - set(sys.stdlib_module_names) - own - OPTIONAL
+    declared = requirements(PROJECT["dependencies"], *(EXTRAS[name] for name in extras)).keys()
     assert {m for m in others if not distributions().get(m, set()) & declared} == set()
 
 

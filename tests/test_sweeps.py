@@ -18,7 +18,7 @@ from tensorboard.program import TensorBoard
 
 from homoreg.cli import machine
 from homoreg.cli.machine import acquire_gpu
-from homoreg.descriptors.callbacks import LAYOUT
+from homoreg.descriptors.callbacks import LAYOUT, homography_charts
 from tests.commands import run, run_alone, succeed
 from tests.runs import assert_same_run
 
@@ -231,7 +231,7 @@ def test_tensorboard_s_own_server_shows_a_study_as_a_dashboard(study: Path) -> N
     assert [value for _, _, value in losses] == pytest.approx(epochs["val/loss"])
 
     shown = {category["title"]: category["chart"] for category in layout["category"]}
-    assert set(shown) == set(LAYOUT)
+    assert set(shown) == set(LAYOUT | homography_charts())
     for charts in shown.values():
         for chart in charts:
             for pattern in chart["multiline"]["tag"]:

@@ -305,9 +305,26 @@ class Flat(Own):
         return patches.mean()
 
 
+class WholeNumbers(Own):
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return (patches.flatten(1) * self.weight).long()
+
+
 class NotFinite(Own):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         return patches.flatten(1) * self.weight * torch.nan
+
+
+@dataclass(kw_only=True)
+class PenaltyPerSample(Regularizer):
+    def penalty(
+        self,
+        network: nn.Module,
+        descriptors1: torch.Tensor,
+        descriptors2: torch.Tensor,
+        batch: Batch,
+    ) -> torch.Tensor:
+        return descriptors1.square().sum(1)
 
 
 @dataclass(kw_only=True)
@@ -334,8 +351,13 @@ class Penalty(Regularizer):
         (["+loss.reduction=none"], "loss._target_=.*CosineEmbeddingLoss gives a tensor .64,."),
         (["model._target_=homoreg.nothing.Net"], "model._target_=homoreg.nothing.Net cannot be"),
         (own_model("TwoOutputs"), "TwoOutputs gives a tuple for 128"),
-        (own_model("Flat"), r"Flat gives a tensor \(\) for 128"),
+        (own_model("Flat"), r"Flat gives a tensor \(\) of float32 for 128"),
+        (own_model("WholeNumbers"), r"WholeNumbers gives a tensor \(128, 3072\) of int64 for 128"),
         (own_model("NotFinite"), "NotFinite gives descriptors that are"),
+        (
+            ["regularizer._target_=tests.test_training.PenaltyPerSample"],
+            r"regularizer._target_=tests.test_training.PenaltyPerSample gives a tensor \(64,\)",
+        ),
         (["trainer.precision=banana"], "trainer: Precision 'banana' is invalid"),
         (["trainer.max_epochs=0"], "trainer.max_epochs"),
         (["trainer.strategy=x"], "trainer.strategy"),

@@ -42,6 +42,9 @@ class Metric:
             pair, or it exists whether or not the estimate failed.
         decimals: how many are worth printing.
         summarized: whether ``summary.json`` has its median and quartiles.
+        watched: whether its median over a few validation pairs is logged while a network trains,
+            as ``val/<name>``; of a summarized metric, that over the benchmark is also among a run's
+            final metrics.
         logarithmic: whether it spans orders of magnitude and is plotted and tested as log10.
         compute: of a metric of your own, see :func:`register`.
     """
@@ -53,6 +56,7 @@ class Metric:
     failure: float | None = math.inf
     decimals: int = 2
     summarized: bool = True
+    watched: bool = False
     logarithmic: bool = False
     compute: Callable[..., float] | None = None
 
@@ -89,7 +93,12 @@ METRICS: dict[str, Metric] = {
         summarized=False,
     ),
     "match_count": Metric(
-        "matches", "Matches that the matcher kept.", better="higher", failure=None, decimals=0
+        "matches",
+        "Matches that the matcher kept.",
+        better="higher",
+        failure=None,
+        decimals=0,
+        watched=True,
     ),
     "correct_3px": Metric(
         "correct matches",
@@ -109,6 +118,7 @@ METRICS: dict[str, Metric] = {
         "Share of the matches within 3 px of the true place; 0 without matches.",
         better="higher",
         failure=None,
+        watched=True,
     ),
     "precision_5px": Metric(
         "precision at 5 px",
@@ -121,12 +131,14 @@ METRICS: dict[str, Metric] = {
         "`correct_3px` over `repeatable`; undefined for a pair without repeatable keypoints.",
         better="higher",
         failure=None,
+        watched=True,
     ),
     "corner_error_px": Metric(
         "corner error",
         "Mean distance of view 1's four corners under the estimate and under the true homography.",
         unit="px",
         better="lower",
+        watched=True,
         logarithmic=True,
     ),
     "corner_error_rms_px": Metric(
@@ -145,6 +157,7 @@ METRICS: dict[str, Metric] = {
         "the homography.",
         better="lower",
         decimals=1,
+        watched=True,
         logarithmic=True,
     ),
     "kappa_correct": Metric(
@@ -188,6 +201,7 @@ METRICS: dict[str, Metric] = {
         "covariance; compare `corner_error_rms_px`.",
         unit="px",
         better="lower",
+        watched=True,
         logarithmic=True,
     ),
     "bound_90_px": Metric(
@@ -277,8 +291,6 @@ METRICS: dict[str, Metric] = {
 }
 
 COLUMNS = [*ID_COLUMNS, *METRICS]
-# Metrics that an evaluation's table may lack, because it was written before them.
-ADDED_LATER = ("kappa_correct",)
 
 
 def register(name: str, metric: Metric) -> None:
@@ -300,6 +312,11 @@ def register(name: str, metric: Metric) -> None:
         raise HomoregError(f"metric {name}: give a function compute(pair, matches, estimate)")
     METRICS[name] = metric
     COLUMNS.append(name)
+
+
+def watched_metrics() -> dict[str, Metric]:
+    """Those that are logged while a network trains."""
+    return {name: metric for name, metric in METRICS.items() if metric.watched}
 
 
 def markdown_table() -> str:

@@ -1,7 +1,7 @@
 """The style of every figure: one palette, in which an arm has one color and marker on every page.
 
-Colors are distinguishable with red-green color blindness; markers, lines and hatches distinguish
-arms without color.
+The colors of the regularizers are distinguishable with red-green color blindness; markers, lines
+and hatches distinguish all arms without color.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +21,7 @@ from homoreg.files import write_bytes
 P = ParamSpec("P")
 INK, GRAY, LIGHT_GRAY = "#222222", "#666666", "#e4e4e4"
 ACCENT = "#D55E00"  # an estimate, against a truth in INK
+BLUE = "#0072B2"  # what is right, against what is wrong in ACCENT
 WIDTH_IN = 9.0  # of a figure that fills the page
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -77,7 +78,7 @@ class ArmStyle:
     """Color, marker, line style and hatch of an arm."""
 
     color: str
-    marker: str
+    marker: Any
     linestyle: Any
     hatch: str
 
@@ -92,45 +93,56 @@ class ArmStyle:
         return self.line | {"linestyle": "none"}
 
 
-# The arms of the original study.
-ORIGINAL = {
+# Of the regularizers in conf/, then of the controls and the baselines that are shown most.
+FIXED = {
     "none": ArmStyle(INK, "o", "-", ""),
-    "l2": ArmStyle("#0072B2", "s", "--", "////"),
+    "l2": ArmStyle(BLUE, "s", "--", "////"),
     "dropout": ArmStyle("#D98E00", "^", "-.", "...."),
     "hybrid": ArmStyle("#009E73", "D", ":", "xxxx"),
+    "adamw": ArmStyle("#004488", "v", (0, (5, 1)), "----"),
+    "spatial_dropout": ArmStyle("#662200", "X", (0, (1, 1)), "||||"),
+    "photometric": ArmStyle("#EE99AA", (4, 1, 0), (0, (4, 4)), "-."),
+    "sosr": ArmStyle("#6B6B00", ">", (0, (8, 2)), "//"),
+    "gor": ArmStyle("#8DA0CB", "*", (0, (6, 2, 1, 2, 1, 2)), "++++"),
+    "decorrelation": ArmStyle("#01665E", "$♥$", (0, (6, 3)), "--"),
+    "oracle": ArmStyle("#882255", "<", (0, (2, 2)), "oooo"),
+    "untrained": ArmStyle("#7A4B2A", "d", (0, (7, 1, 1, 1)), ".."),
+    "raw_patches": ArmStyle("#332288", "p", (0, (4, 1, 1, 1)), "**"),
+    "sift": ArmStyle("#56B4E9", "P", (0, (3, 1, 1, 1)), "\\\\\\\\"),
+    "rootsift": ArmStyle("#B3A200", "h", (0, (3, 3)), "xx"),
+    "orb": ArmStyle("#999999", "$◣$", (0, (1, 4)), "||"),
+    "tfeat": ArmStyle("#44AA99", "8", (0, (1, 2)), "OO"),
 }
-# All other arms and baselines.
+# Of all other arms and baselines.
 OTHERS = (
-    ArmStyle("#CC79A7", "v", (0, (5, 1)), "----"),
-    ArmStyle("#56B4E9", "P", (0, (3, 1, 1, 1)), "\\\\\\\\"),
-    ArmStyle("#D55E00", "X", (0, (1, 1)), "||||"),
-    ArmStyle("#999999", "*", (0, (6, 2, 1, 2, 1, 2)), "++++"),
-    ArmStyle("#882255", "<", (0, (2, 2)), "oooo"),
-    ArmStyle("#6B6B00", ">", (0, (8, 2)), "//"),
-    ArmStyle("#332288", "p", (0, (4, 1, 1, 1)), "**"),
-    ArmStyle("#B3A200", "h", (0, (3, 3)), "xx"),
-    ArmStyle("#7A4B2A", "d", (0, (7, 1, 1, 1)), ".."),
-    ArmStyle("#44AA99", "8", (0, (1, 2)), "OO"),
+    ArmStyle("#CC79A7", "$♣$", (0, (9, 3)), "\\\\"),
+    ArmStyle(ACCENT, "$♠$", (0, (2, 1)), "++"),
+    ArmStyle("#4444EE", "$◐$", (0, (5, 1, 1, 1, 1, 1)), "oo"),
+    ArmStyle("#AA4499", (8, 1, 0), (0, (3, 3, 1, 3)), "/."),
+    ArmStyle("#448888", "$◢$", (0, (8, 2, 2, 2)), "\\."),
+    ArmStyle("#EE6677", "$Z$", (0, (1, 1, 3, 1)), "|."),
+    ArmStyle("#CC3311", "$◗$", (0, (10, 1)), "x."),
+    ArmStyle("#777777", "$N$", (0, (2, 4)), "/o"),
 )
-PALETTE = (*ORIGINAL.values(), *OTHERS)  # for series that are not arms
+PALETTE = (*FIXED.values(), *OTHERS)  # for series that are not arms
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     """A style for each arm or baseline.
 
-    The arms of the original study have fixed styles. Any other name prefers the style given by its
-    checksum, so that it usually looks the same whatever else is shown; where two names of a figure
-    prefer the same one, the second in alphabetical order gets the next free style. Styles repeat
-    only beyond ten such names.
+    The names in :data:`FIXED` look the same in every figure. Any other name prefers the style given
+    by its checksum, so that it usually looks the same whatever else is shown; where two names of a
+    figure prefer the same one, the second in alphabetical order gets the next free style. Styles
+    repeat only beyond eight such names.
 
-    >>> arm_styles(["none", "spread_out"])["spread_out"] == arm_styles(["spread_out"])["spread_out"]
+    >>> arm_styles(["none", "mine"])["mine"] == arm_styles(["mine"])["mine"]
     True
     """
     styles: dict[str, ArmStyle] = {}
     free = set(range(len(OTHERS)))
     for arm in sorted(set(arms)):
-        if arm in ORIGINAL:
-            styles[arm] = ORIGINAL[arm]
+        if arm in FIXED:
+            styles[arm] = FIXED[arm]
             continue
         free = free or set(range(len(OTHERS)))
         preferred = crc32(arm.encode())

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.baselines import Orb, RootSift
 
 from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
-from homoreg.evaluation.gallery import PAGE_COLUMNS, render_page, worst_first, write_gallery
+from homoreg.evaluation.gallery import page_columns, render_page, worst_first, write_gallery
 from homoreg.evaluation.table import ranked_pairs
 from homoreg.geometry import Estimator
 from homoreg.matching import RatioMatcher, ShiTomasi
@@ -130,10 +130,10 @@ def browse(page: Path, address: str, profile: Path, probe: str = "", width: int 
 
 
 def test_every_column_of_the_table_is_explained() -> None:
-    explained = {column.name for column in PAGE_COLUMNS}
+    explained = {column.name for column in page_columns()}
     # Part of the descriptor's label, and of the page's title.
     assert set(COLUMNS) - explained == {"regularizer", "seed", "benchmark"}
-    assert all(column.help.endswith(".") for column in PAGE_COLUMNS)
+    assert all(column.help.endswith(".") for column in page_columns())
 
 
 def test_all_rows_are_there_worst_first(page: Path, table: pd.DataFrame) -> None:

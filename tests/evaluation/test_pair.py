@@ -296,10 +296,16 @@ def test_any_numbers_will_do() -> None:
 
 @pytest.mark.parametrize(
     ("returned", "named"),
-    [(np.zeros((5, 5)), r"keypoints of shape \(5, 5\)"), ([cv2.KeyPoint(1.0, 2.0, 3.0)], "a list")],
+    [
+        (np.zeros((5, 5)), r"keypoints of shape \(5, 5\)"),
+        ([cv2.KeyPoint(1.0, 2.0, 3.0)], "a list"),
+        (((cv2.KeyPoint(1.0, 2.0, 3.0),), np.zeros((1, 128))), "a tuple"),
+    ],
 )
 def test_a_detector_that_returns_no_points_is_named(returned: Any, named: str) -> None:
-    with pytest.raises(HomoregError, match=f"detector: it returned {named}; give"):
+    with pytest.raises(
+        HomoregError, match=rf"^detector\._target_=\S+<lambda> returned {named}; give"
+    ):
         evaluate_pair(Oracle(), PHOTO, VIEW2, TRUTH, detector=lambda image: returned)
 
 

@@ -42,5 +42,5 @@ def test_each_frame_by_its_own_homography() -> None:
 
 @pytest.mark.parametrize("keypoints", [[1.0, 2.0], np.zeros((3, 5)), [[1.0, 2.0, 0.0]], "points"])
 def test_what_is_no_frame_is_refused(keypoints: object) -> None:
-    with pytest.raises(ValueError, match="keypoints|could not convert"):
+    with pytest.raises(ValueError, match="keypoints|a str"):
         as_frames(keypoints)

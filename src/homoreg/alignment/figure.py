@@ -25,9 +25,8 @@ from homoreg.geometry import (
     inverse,
     transform_points,
 )
-from homoreg.plotting import ACCENT, INK
+from homoreg.plotting import ACCENT, BLUE, INK
 
-INLIER = "#0072B2"
 WIDTH_IN = 10.0
 
 
@@ -62,7 +61,7 @@ def _draw_matches(axis: Axes, image1: np.ndarray, image2: np.ndarray, found: Ali
     width = np.clip(12 / np.sqrt(len(shown) + 1), 0.6, 1.5)
     for chosen, color, style in (
         (shown[~inliers], ACCENT, (0, (4, 2))),
-        (shown[inliers], INLIER, "solid"),
+        (shown[inliers], BLUE, "solid"),
     ):
         lines = LineCollection(
             list(ends[chosen]), linewidths=width, linestyles=[style], colors=color, alpha=0.8

@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +12,10 @@ import numpy as np
 from homoreg.data.bank import PixelBank
 from homoreg.errors import HomoregError
 from homoreg.files import atomic_path
-from homoreg.geometry.frames import as_frames, transform_frames
+from homoreg.geometry.frames import Detector, detect_frames, transform_frames
 from homoreg.progress import progress
 
 log = logging.getLogger(__name__)
-
-Detector = Callable[[np.ndarray], np.ndarray]
 
 # Pairs in which the views share fewer keypoints are not drawn from.
 MIN_KEYPOINTS = 8
@@ -90,15 +87,10 @@ def _detected(bank: PixelBank, detector: Detector) -> tuple[np.ndarray, np.ndarr
     except (OSError, ValueError, KeyError):
         pass  # missing, or damaged: detected again
     _, pairs = np.unique([slot.number for slot in bank.slots1], return_index=True)
-
-    def detect(pair: int) -> np.ndarray:
-        try:
-            keypoints = as_frames(detector(bank.view1(pair)))
-        except (TypeError, ValueError) as error:
-            raise HomoregError(f"data.keypoints: the detector returned {error}") from error
-        return keypoints[np.isfinite(keypoints).all(1)]
-
-    found = [detect(pair) for pair in progress(pairs.tolist(), "detecting keypoints")]
+    found = [
+        detect_frames(detector, bank.view1(pair), "data.keypoints")
+        for pair in progress(pairs.tolist(), "detecting keypoints")
+    ]
     ends = np.cumsum([len(keypoints) for keypoints in found])
     some = [keypoints for keypoints in found if len(keypoints)]
     frames = np.concatenate(some) if some else np.empty((0, 2))

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from homoreg.data.sheets import patch_sheet
 from homoreg.descriptors.module import DescriptorModule
 from homoreg.files import atomic_path, reading
+from homoreg.metrics import watched_metrics
 from homoreg.plotting import save_figure
 
 # TensorBoard's "custom scalars" page: a section for each question, whose charts show all runs of a
@@ -34,21 +35,21 @@ LAYOUT = {
         ],
         "alignment and uniformity": ["Multiline", ["^val/alignment", "^val/uniformity"]],
     },
-    "Does it find the place?": {
-        "corner error, px": ["Multiline", ["^val/corner_error_px"]],
-        "precision and recall at 3 px": ["Multiline", ["^val/precision_3px", "^val/recall_3px"]],
-        "matches": ["Multiline", ["^val/match_count"]],
-    },
-    "Is the homography stable?": {
-        "predicted corner error, px": ["Multiline", ["^val/predicted_corner_error_px"]],
-        "κ": ["Multiline", ["^val/kappa"]],
-    },
     "What does the regularizer do?": {
         "loss in training, with dropout": ["Multiline", ["^train/loss$"]],
         "penalty": ["Multiline", ["^train/penalty"]],
         "weight norm": ["Multiline", ["^train/weight_norm"]],
     },
 }
+
+
+def homography_charts() -> dict[str, dict[str, Any]]:
+    """The section of the homographies: a chart for each watched metric, those of your own too."""
+    charts = {
+        metric.heading: ["Multiline", [f"^val/{name}$"]]
+        for name, metric in watched_metrics().items()
+    }
+    return {"Does it find the homography?": charts}
 
 
 class EpochTable(pl.Callback):
@@ -159,7 +160,7 @@ class TrainingPictures(pl.Callback):
         save_figure(sheet, self.folder / "patch_pairs.png")
         log_figure(trainer.loggers, "patch pairs", sheet)
         for board in tensorboards(trainer.loggers):
-            board.add_custom_scalars(LAYOUT)
+            board.add_custom_scalars(LAYOUT | homography_charts())
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

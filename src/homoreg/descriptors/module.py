@@ -39,8 +39,8 @@ class DescriptorModule(pl.LightningModule):
         compile_mode: of ``torch.compile``, which generates the network's kernels; None for not.
 
     Raises:
-        HomoregError: in training, the network gives no ``(N, D)`` tensor, the loss gives no scalar,
-            or either is not finite.
+        HomoregError: in training, the network gives no ``(N, D)`` float tensor, the loss or the
+            penalty is no scalar, or descriptors or loss are not finite.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class DescriptorModule(pl.LightningModule):
             raise HomoregError(
                 f"trainer.compile=true: the network cannot be compiled here ({reason}); give false"
             ) from error
-        described = isinstance(descriptors, Tensor) and descriptors.ndim == 2
-        if not described or len(descriptors) != len(patches):
+        described = isinstance(descriptors, Tensor) and descriptors.is_floating_point()
+        if not described or descriptors.ndim != 2 or len(descriptors) != len(patches):
             raise HomoregError(
                 f"model._target_={_name(self.network)} gives {_shape(descriptors)} for "
-                f"{len(patches)} patches: a network gives a tensor ({len(patches)}, D)"
+                f"{len(patches)} patches: a network gives a float tensor ({len(patches)}, D)"
             )
         # Cloned, since a CUDA graph writes its next output to the same place.
         return descriptors.float().clone()
@@ -130,7 +130,13 @@ class DescriptorModule(pl.LightningModule):
         """The regularizer's penalty on a batch, in float32 as the loss is."""
         first, second = described["first"], described["second"]
         with torch.autocast(first.device.type, enabled=False):
-            return self.regularizer.penalty(self.network, first, second, described)
+            penalty = self.regularizer.penalty(self.network, first, second, described)
+        if penalty.ndim if isinstance(penalty, Tensor) else not isinstance(penalty, (int, float)):
+            raise HomoregError(
+                f"regularizer._target_={_name(self.regularizer)} gives {_shape(penalty)}: a "
+                "penalty is a scalar, such as the mean over the batch"
+            )
+        return penalty
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's own stream; here it becomes a function of seed and epoch.
@@ -265,5 +271,5 @@ def _name(value: object) -> str:
 
 def _shape(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"a tensor {tuple(value.shape)}"
+        return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return f"a {type(value).__name__}"

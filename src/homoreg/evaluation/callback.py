@@ -14,12 +14,12 @@ from homoreg.descriptors.module import DescriptorModule
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
-from homoreg.evaluation.run import WATCHED
 from homoreg.evaluation.table import EvaluationProtocol, evaluate_benchmark
+from homoreg.metrics import watched_metrics
 
 
 class HomographyEvaluation(pl.Callback):
-    """Logs ``val/corner_error_px`` and other medians over a few validation pairs.
+    """Logs the medians of the watched metrics over a few validation pairs, as ``val/<metric>``.
 
     The pairs are of photos held out for validation, never of the benchmark, so that nothing is
     chosen on the pairs of the final evaluation, which
@@ -74,7 +74,7 @@ class HomographyEvaluation(pl.Callback):
             deepcopy(pl_module.network), self.window, "validation", device=pl_module.device
         )
         table = evaluate_benchmark(snapshot, self._watched_pairs(data), watched)
-        for column in WATCHED:
+        for column in watched_metrics():
             pl_module.log(f"val/{column}", quartiles(with_failures(table[column]))[1])
 
     def _watched_pairs(self, data: PatchPairDataModule) -> Benchmark:

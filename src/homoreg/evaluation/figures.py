@@ -184,7 +184,7 @@ def _draw_matches(
     if matches.own_keypoints:
         keypoints1, keypoints2 = matches.points1, matches.points2
     keypoints = np.vstack([keypoints1, keypoints2 + shift])
-    axis.plot(keypoints[:, 0], keypoints[:, 1], "o", color="#444444", ms=1.6, mew=0, alpha=0.7)
+    axis.plot(keypoints[:, 0], keypoints[:, 1], "o", color=INK, ms=1.6, mew=0, alpha=0.7)
 
     errors = matches.errors_px
     right = errors <= CORRECT_PX

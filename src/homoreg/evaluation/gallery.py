@@ -44,7 +44,7 @@ class Column:
     main: bool = True
 
 
-# Columns of the page: id columns with their headings and explanations, then the registry's.
+# Id columns of the page with their headings and explanations; the registry's follow them.
 ID_COLUMNS = (
     Column("pair_id", "pair", "The pair's id in its benchmark."),
     Column("descriptor", "descriptor", "A trained run by arm and seed, or a baseline or system."),
@@ -59,13 +59,15 @@ MAIN_METRICS = (
     *("corner_error_px", "corner_error_rms_px", "predicted_corner_error_px", "bound_90_px"),
     *("inliers", "kappa", "fit_gap", "hull_fraction", "rmse_gray", "ssim"),
 )
-PAGE_COLUMNS = (
-    *ID_COLUMNS,
-    *(
+
+
+def page_columns() -> tuple[Column, ...]:
+    """What the page shows of a row; metrics of your own are registered by the time it is called."""
+    metrics = (
         Column(name, metric.heading, metric.description, metric.decimals, name in MAIN_METRICS)
         for name, metric in METRICS.items()
-    ),
-)
+    )
+    return (*ID_COLUMNS, *metrics)
 
 
 def write_gallery(
@@ -143,11 +145,12 @@ def render_page(
         pictures: files relative to the page, by pair and descriptor.
         command: see :func:`write_gallery`.
     """
-    shown = table[[column.name for column in PAGE_COLUMNS]]
+    columns = page_columns()
+    shown = table[[column.name for column in columns]]
     gallery = {
         "columns": [
             asdict(column) | {"numeric": pd.api.types.is_numeric_dtype(table[column.name])}
-            for column in PAGE_COLUMNS
+            for column in columns
         ],
         "rows": [[_plain(value) for value in row] for row in shown.itertuples(index=False)],
         # In the order of the evaluation, which is that of the cards.
@@ -169,7 +172,7 @@ def render_page(
     return environment.get_template("gallery.html.j2").render(
         benchmark=benchmark,
         gallery=gallery,
-        columns=PAGE_COLUMNS,
+        columns=columns,
         pairs=table["pair_id"].nunique(),
         pictured=len(pictures),
         command=command,

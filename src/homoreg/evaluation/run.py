@@ -30,14 +30,9 @@ from homoreg.evaluation.table import (
     write_table,
 )
 from homoreg.evaluation.validation import calibrate_on_validation_photos
+from homoreg.metrics import METRICS
 from homoreg.plotting import save_figure
 from homoreg.runs import RunFolder
-
-# Medians of the table among a run's final metrics, and metrics of the validation photos' pairs.
-WATCHED = (
-    *("corner_error_px", "predicted_corner_error_px", "kappa"),
-    *("precision_3px", "recall_3px", "match_count"),
-)
 
 Details = dict[str, list[dict[Any, Any]]]
 
@@ -177,8 +172,9 @@ def final_metrics(table: pd.DataFrame) -> Mapping[str, float]:
         errors = table.loc[table["estimator"] == estimator, "corner_error_px"]
         metrics[f"{estimator}/log10_corner_error"] = float(clipped_log10(errors).mean())
         metrics[f"{estimator}/failure_rate"] = entry["failure_rate"]
-        for column in WATCHED:
-            metrics[f"{estimator}/{column}"] = entry["median"][column]
+        for column, median in entry["median"].items():
+            if METRICS[column].watched:
+                metrics[f"{estimator}/{column}"] = median
     return metrics
 
 

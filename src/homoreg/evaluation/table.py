@@ -35,7 +35,7 @@ from homoreg.evaluation.systems import System
 from homoreg.files import atomic_path, reading, write_json
 from homoreg.geometry import Estimator, folds
 from homoreg.matching import CachedDetector, Detector, RatioMatcher, ShiTomasi
-from homoreg.metrics import ADDED_LATER, COLUMNS, METRICS
+from homoreg.metrics import COLUMNS, ID_COLUMNS, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -362,10 +362,11 @@ def write_summary(
 def read_evaluation(path: str | Path) -> pd.DataFrame:
     """A table as it was written: ids stay text, empty names stay empty, counts are whole.
 
-    An older table may lack the metrics of :data:`homoreg.metrics.ADDED_LATER`.
+    A metric that was registered after the table was written is absent.
 
     Raises:
-        HomoregError: the table lacks another registered column or has one that is not registered.
+        HomoregError: the table lacks an id column or the corner error, or has a column that is not
+            registered.
     """
     numbers = {"seed", *METRICS}
     with reading(path, "an evaluation's table"):
@@ -377,6 +378,6 @@ def read_evaluation(path: str | Path) -> pd.DataFrame:
         )
         present = [name for name in METRICS if name in table]
         table[present] = table[present].apply(pd.to_numeric)  # text among numbers is an error
-    required = [name for name in COLUMNS if name not in ADDED_LATER]
+    required = [*ID_COLUMNS, "corner_error_px"]
     check_columns(f"{path} was written by another version of homoreg: it", table.columns, required)
     return table

@@ -6,16 +6,50 @@ orientation is in degrees, clockwise as seen, from the x axis towards the y axis
 ``KeyPoint.angle``.
 """
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+
+from homoreg.errors import HomoregError
+
+Detector = Callable[[np.ndarray], np.ndarray]
+
+
+def detect_frames(detector: Detector, image: np.ndarray, option: str) -> np.ndarray:
+    """The keypoints that a detector finds in an image, ``(N, 2 to 4)`` float64; all finite.
+
+    Args:
+        detector: maps ``(H, W, 3)`` uint8 RGB to keypoints.
+        image: the image.
+        option: that chose the detector, for the message.
+
+    Raises:
+        HomoregError: the detector returned something else than keypoints.
+    """
+    found = detector(image)
+    try:
+        frames = as_frames(found)
+    except ValueError as error:
+        kind: Any = detector if inspect.isroutine(detector) else type(detector)
+        raise HomoregError(
+            f"{option}._target_={kind.__module__}.{kind.__qualname__} returned {error}; give "
+            "(N, 2) x, y in pixels, or frames (N, 3) or (N, 4)"
+        ) from error
+    return frames[np.isfinite(frames).all(1)]
 
 
 def as_frames(keypoints: object) -> np.ndarray:
     """Keypoints as ``(N, 2)``, ``(N, 3)`` or ``(N, 4)`` float64.
 
     Raises:
-        ValueError: another shape or type, or a scale that is not positive.
+        ValueError: another shape or type, or a scale that is not positive; it says what was given.
     """
-    frames = np.asarray(keypoints, np.float64)
+    try:
+        frames = np.asarray(keypoints, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a {type(keypoints).__name__}") from error
     if frames.ndim != 2 or frames.shape[1] not in (2, 3, 4):
         raise ValueError(f"keypoints of shape {frames.shape}")
     if (frames[:, 2:3] <= 0).any():

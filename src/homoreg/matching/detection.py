@@ -6,7 +6,7 @@ A detector is any callable that takes an ``(H, W, 3)`` uint8 RGB image and retur
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
@@ -15,10 +15,7 @@ import numpy as np
 import pydantic
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 
-from homoreg.errors import HomoregError
-from homoreg.geometry.frames import as_frames
-
-Detector = Callable[[np.ndarray], np.ndarray]
+from homoreg.geometry.frames import Detector, detect_frames
 
 # Options of the detectors below are checked; a wrong one is a pydantic.ValidationError.
 _OPTIONS = ConfigDict(title="detector", extra="forbid")
@@ -37,15 +34,7 @@ def detect(detector: Detector, image: np.ndarray) -> np.ndarray:
     Raises:
         HomoregError: the detector returned something else than points.
     """
-    found = detector(image)
-    try:
-        keypoints = as_frames(found)
-    except (TypeError, ValueError) as error:
-        what = error if isinstance(error, ValueError) else f"a {type(found).__name__}"
-        raise HomoregError(
-            f"detector: it returned {what}; give (N, 2) x, y in pixels, or frames (N, 3) or (N, 4)"
-        ) from error
-    keypoints = keypoints[np.isfinite(keypoints).all(1)]
+    keypoints = detect_frames(detector, image, "detector")
     keypoints.setflags(write=False)
     return keypoints
 
