@@ -170,6 +170,7 @@ def carry_out(plan: Plan, job: Job) -> dict[str, float]:
     run, seconds = job.run, job.seconds
     loggers, status = build_loggers(job.cfg, plan.checkpoint), "failed"
     try:
+        log_start(loggers, job.cfg, job.config)
         if plan.donor:
             take_weights(run, plan.donor)
         if plan.train:
@@ -300,8 +301,6 @@ def fit(job: Job, loggers: list[Logger], checkpoint: Path | None) -> None:
         cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run.path)
     )
     job.data.check_devices(trainer.world_size)
-    if trainer.is_global_zero:
-        log_start(loggers, cfg, job.config)
     # Keep the garbage collector from the manifest's objects, which live as long as the run: at
     # 80,000 pairs it would take seconds and copy pages that the loader's processes share.
     gc.freeze()
