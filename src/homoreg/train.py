@@ -8,8 +8,8 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ from homoreg.runs.environment import environment_info
 from homoreg.runs.identity import hash_options, reading_options, training_options
 from homoreg.runs.loggers import log_result, log_start
 from homoreg.runs.provenance import use_pairs
-from homoreg.runs.resume import Plan, plan_run, take_weights
+from homoreg.runs.resume import Plan, one_at_a_time, plan_run, take_weights
 from homoreg.runs.seen import record_photos
 from homoreg.runs.targets import packages_of
 from homoreg.study.analysis import Analysis
@@ -65,6 +65,8 @@ class Job:
         data: the patch pairs.
         benchmark: the held-out pairs; None without an evaluation.
         seconds: wall-clock time by phase, filled as the run goes on.
+        turn: is entered in a sweep, and closed as soon as there are weights: until then, other jobs
+            that would train the same network wait for them.
     """
 
     cfg: DictConfig
@@ -73,6 +75,7 @@ class Job:
     data: PatchPairDataModule
     benchmark: Benchmark | None
     seconds: dict[str, float]
+    turn: ExitStack = field(default_factory=ExitStack)
 
 
 @command("train")
@@ -110,7 +113,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return {}
 
     job = Job(cfg, config, run, data, open_benchmark(cfg), seconds)
-    with run.locked():
+    with run.locked(), job.turn:
         remove_temporary(run.path, deep=True)
         return go_on(job, pairs.hash)
 
@@ -125,6 +128,8 @@ def go_on(job: Job, manifest_hash: str) -> dict[str, float]:
     }
     table = run.evaluation_csv(benchmark.name) if benchmark else None
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_sweep:
+        job.turn.enter_context(one_at_a_time(run, identity["training_hash"]))
     plan = plan_run(run, config, identity, table=table, in_sweep=in_sweep)
     log.info("%s %s", run.path, plan.message)
     if plan.done:
@@ -180,6 +185,7 @@ def carry_out(plan: Plan, job: Job) -> dict[str, float]:
             record_photos(run, job.data.manifest.pairs)
             with timed(seconds, "fit"):
                 fit(job, loggers, plan.checkpoint)
+        job.turn.close()
         metrics = run.training_metrics()
         if job.benchmark and plan.evaluate:
             with timed(seconds, "evaluation"):
