@@ -11,8 +11,6 @@ READY := $(VENV)/.homoreg-ready
 ARMS := none,l2,dropout,hybrid
 STUDY ?= study
 
-# The keypoints, windows and estimators of recipe=strong.
-AT_SIFT := detector=sift_weak estimators=[magsac_weighted,dlt] patch.window=scaled model=spatial
 BASELINES := untrained,raw_patches,sift,rootsift,orb
 
 .PHONY: help demo test test-slow test-all lint prepare sweep study eval report compare notebooks dashboard bench docs torture clean
@@ -31,7 +29,8 @@ demo: $(READY)  ## the whole pipeline in minutes on the embedded photographs
 	$(BIN)/python -m homoreg.train -m experiment=demo recipe=cosine,strong regularizer=$(ARMS) \
 	    hydra/launcher=joblib hydra.launcher.n_jobs=2 trainer.enable_progress_bar=false $(ARGS)
 	@set -e; sweep=$$(ls -t multirun/*/*/config.yaml | head -1 | cut -d/ -f1-2)/; \
-	$(BIN)/python -m homoreg.evaluate runs=$$sweep gallery=4 patch_pairs=0 $(AT_SIFT) descriptors=[untrained,rootsift]; \
+	runs=$$(ls -d $$sweep*recipe-strong* $$sweep*recipe-cosine* | paste -sd,); \
+	$(BIN)/python -m homoreg.evaluate runs=[$$runs] gallery=4 patch_pairs=0 descriptors=[untrained,rootsift]; \
 	$(BIN)/python -m homoreg.report runs=$$sweep; \
 	echo; \
 	echo "The tables above compare eight trained networks, an untrained one and RootSIFT at SIFT's keypoints."; \

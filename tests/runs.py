@@ -1,10 +1,12 @@
 """Reading run folders, and comparing two that must hold the same."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.evaluation import read_evaluation
@@ -33,6 +35,15 @@ def curves_of(run: Path) -> dict[str, list[tuple[int, float]]]:
         for tag in board.Tags()["scalars"]
         if not tag.startswith("hp/")
     }
+
+
+def hyperparameters_of(run: Path) -> dict[str, Any]:
+    """The run's row of TensorBoard's table of hyperparameters, without its metrics."""
+    board = EventAccumulator(str(run / "tb"))
+    board.Reload()
+    stored = board.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    hparams = metadata.parse_session_start_info_plugin_data(stored).hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()}
 
 
 def assert_same_run(one: Path, two: Path) -> None:

@@ -11,12 +11,14 @@ from homoreg.runs.folder import FORMAT, RunFolder
 
 
 def run(folder: Path, name: str, error: float, **fields: object) -> RunFolder:
+    """A finished job of a sweep."""
     numbers = {"log10_corner_error": error, "auc_5px": 61.25, "failure_rate": 0.05}
     numbers |= {"precision_3px": 0.9, "recall_3px": 0.5, "match_count": 212.0}
     metrics = {f"magsac/{key}": value for key, value in numbers.items()}
     record = {"format": FORMAT, "metrics": metrics | {"dlt/auc_5px": 1.0, "val/loss": 0.1}}
     record |= {"analysis": {"estimators": ["magsac", "dlt"]}}
-    record |= {"training": {"regularizer": "l2"}, **fields}
+    record |= {"training": {"regularizer": "l2"}, "job": {}, **fields}
+    record = {key: value for key, value in record.items() if value is not None}
     (folder / name).mkdir(parents=True)
     (folder / name / "run.json").write_text(json.dumps(record))
     return RunFolder(folder / name)
@@ -42,14 +44,24 @@ def test_arms_stand_beside_their_control(
     assert [line.split()[3] for line in lines[-2:]] == ["homoreg.report", "homoreg.evaluate"]
 
 
-def test_a_single_run_is_its_regularizer_and_none_is_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    print_results([run(tmp_path, "12-00", 0.0)], tmp_path)
-    rows = map(str.split, capsys.readouterr().out.splitlines())
-    assert [row[1:4] for row in rows if row[:1] == ["l2"]] == [["1", "1.00", "–"]]
-    print_results([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path)
-    assert capsys.readouterr().out == ""
+def test_a_single_run_is_its_regularizer_and_none_is_nothing(tmp_path: Path) -> None:
+    alone = printed([run(tmp_path, "12-00", 0.0, job=None)], tmp_path)
+    [line] = [line for line in alone if line.startswith("l2 ")]
+    assert line.split()[1:4] == ["1", "1.00", "–"]
+    assert printed([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path) == []
+
+
+def test_whatever_a_sweep_varies_makes_arms_of_their_own(tmp_path: Path) -> None:
+    errors = {"1e-4": 1.0, "1e-3": 0.0, "1e-2": 2.0}
+    runs = [run(tmp_path, f"optimizer.lr-{lr}+seed-0", error) for lr, error in errors.items()]
+    runs += [run(tmp_path, f"seed-{seed}", 0.0) for seed in (0, 1)]
+    cells = [line.split()[:4] for line in printed(runs, tmp_path) if line.startswith(("opt", "l2"))]
+    assert cells == [
+        ["optimizer.lr-1e-2", "1", "100.00", "–"],
+        ["optimizer.lr-1e-3", "1", "1.00", "–"],
+        ["optimizer.lr-1e-4", "1", "10.00", "–"],
+        ["l2", "2", "1.00", "–"],
+    ]
 
 
 def test_a_sweep_s_folder_may_hold_jobs_of_other_starts_and_versions(tmp_path: Path) -> None:

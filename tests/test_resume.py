@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
+from homoreg.cli.resume import Plan, one_at_a_time, plan_run
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
 from homoreg.files import append
@@ -33,6 +36,30 @@ def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
         plugin.save_checkpoint({"epoch": 2, "broken": Unwritable()}, last)
     assert torch.load(last)["epoch"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
+
+
+def test_jobs_that_run_at_the_same_time_train_a_network_once(tmp_path: Path) -> None:
+    identity = {"training_hash": "a" * 64}
+    script = f"""if True:
+        import os; from pathlib import Path; from homoreg.runs import RunFolder
+        RunFolder(Path({str(tmp_path / "killed")!r})).training_lock("a" * 64).acquire()
+        os.kill(os.getpid(), 9)"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+
+    def start(run: RunFolder) -> Plan:
+        with one_at_a_time(run, identity["training_hash"]):
+            plan = plan_run(run, {"ckpt": None}, identity, table=None, in_sweep=True)
+            if plan.train:
+                time.sleep(0.5)
+                run.update_record(training={"epochs": 1}, **identity)
+        return plan
+
+    runs = [RunFolder(tmp_path / name) for name in ("one", "two")]
+    with ThreadPoolExecutor(2) as jobs:
+        plans = list(jobs.map(start, runs))
+    trains = [plan.train for plan in plans]
+    assert sorted(trains) == [False, True]
+    assert plans[trains.index(False)].donor == runs[trains.index(True)]
 
 
 @pytest.mark.slow

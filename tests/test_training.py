@@ -27,7 +27,7 @@ from homoreg.descriptors.checkpoint import build_network
 from homoreg.descriptors.losses import Batch
 from homoreg.descriptors.regularizers import Regularizer
 from tests.commands import DEBUG, SMALL, run, run_alone, succeed
-from tests.runs import assert_same_run, epochs_of, table_of, weights_of
+from tests.runs import assert_same_run, epochs_of, hyperparameters_of, table_of, weights_of
 
 VIEW2 = "processed/train/img_000003_warped.jpg"
 
@@ -192,6 +192,7 @@ class TestReadingApartFromTraining:
         assert record["weights_from"] == donor.name
         assert record["training"] == json.loads((donor / "run.json").read_text())["training"]
         assert len(table_of(taker)) == len(table_of(donor))
+        assert hyperparameters_of(taker) == hyperparameters_of(donor) | {"matcher": "mutual"}
         # As the run of seed 0 and matcher=mutual, the defaults, is by itself.
         pd.testing.assert_frame_equal(table_of(trained), table_of(taker))
         first, second = weights_of(trained), weights_of(taker)

@@ -8,8 +8,8 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,8 +23,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import command, given_options
+from homoreg.cli.loggers import log_result, log_start
 from homoreg.cli.machine import limit_threads
+from homoreg.cli.provenance import use_pairs
 from homoreg.cli.results import print_results
+from homoreg.cli.resume import Plan, one_at_a_time, plan_run, take_weights
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
@@ -38,15 +41,12 @@ from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.run import evaluate_run, final_metrics
+from homoreg.evaluation.seen import record_photos
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import remove_temporary, write_text
 from homoreg.runs import RunFolder
 from homoreg.runs.environment import environment_info
 from homoreg.runs.identity import hash_options, reading_options, training_options
-from homoreg.runs.loggers import log_result, log_start
-from homoreg.runs.provenance import use_pairs
-from homoreg.runs.resume import Plan, plan_run, take_weights
-from homoreg.runs.seen import record_photos
 from homoreg.runs.targets import packages_of
 from homoreg.study.analysis import Analysis
 
@@ -66,6 +66,8 @@ class Job:
         data: the patch pairs.
         benchmark: the held-out pairs; None without an evaluation.
         seconds: wall-clock time by phase, filled as the run goes on.
+        turn: is entered in a sweep, and closed as soon as there are weights: until then, other jobs
+            that would train the same network wait for them.
     """
 
     cfg: DictConfig
@@ -74,6 +76,7 @@ class Job:
     data: PatchPairDataModule
     benchmark: Benchmark | None
     seconds: dict[str, float]
+    turn: ExitStack = field(default_factory=ExitStack)
 
 
 @command("train")
@@ -111,7 +114,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return {}
 
     job = Job(cfg, config, run, data, open_benchmark(cfg), seconds)
-    with run.locked():
+    with run.locked(), job.turn:
         remove_temporary(run.path, deep=True)
         return go_on(job, pairs.hash)
 
@@ -119,13 +122,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
 def go_on(job: Job, manifest_hash: str) -> dict[str, float]:
     """Do what is left of a run, and record how it goes; returns its final metrics."""
     run, config, benchmark = job.run, job.config, job.benchmark
+    training_hash = hash_options(training_options(config), manifest_hash)
     identity = {
-        "training_hash": hash_options(training_options(config), manifest_hash),
+        "training_hash": training_hash,
         "manifest_hash": manifest_hash,
         "reading_hash": reading_hash(config, benchmark) if benchmark else None,
     }
     table = run.evaluation_csv(benchmark.name) if benchmark else None
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_sweep:
+        job.turn.enter_context(one_at_a_time(run, training_hash))
     plan = plan_run(run, config, identity, table=table, in_sweep=in_sweep)
     log.info("%s %s", run.path, plan.message)
     if plan.done:
@@ -171,6 +177,7 @@ def carry_out(plan: Plan, job: Job) -> dict[str, float]:
     run, seconds = job.run, job.seconds
     loggers, status = build_loggers(job.cfg, plan.checkpoint), "failed"
     try:
+        log_start(loggers, job.cfg, job.config)
         if plan.donor:
             take_weights(run, plan.donor)
         if plan.train:
@@ -180,6 +187,7 @@ def carry_out(plan: Plan, job: Job) -> dict[str, float]:
             record_photos(run, job.data.manifest.pairs)
             with timed(seconds, "fit"):
                 fit(job, loggers, plan.checkpoint)
+        job.turn.close()
         metrics = run.training_metrics()
         if job.benchmark and plan.evaluate:
             with timed(seconds, "evaluation"):
@@ -311,8 +319,6 @@ def fit(job: Job, loggers: list[Logger], checkpoint: Path | None) -> None:
         cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run.path)
     )
     job.data.check_devices(trainer.world_size)
-    if trainer.is_global_zero:
-        log_start(loggers, cfg, job.config)
     # Keep the garbage collector from the manifest's objects, which live as long as the run: at
     # 80,000 pairs it would take seconds and copy pages that the loader's processes share.
     gc.freeze()

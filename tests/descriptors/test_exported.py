@@ -30,9 +30,9 @@ from homoreg.descriptors.exported import (
 from homoreg.descriptors.inference import NetworkDescriptor, Origin
 from homoreg.descriptors.window import PatchWindow
 from homoreg.evaluation.benchmarks import ManifestBenchmark
+from homoreg.evaluation.seen import check_unseen
 from homoreg.evaluation.table import identity, label
 from homoreg.geometry import transform_points
-from homoreg.runs.seen import check_unseen
 
 PHOTO = photographs.astronaut()
 MODEL = {

@@ -91,20 +91,24 @@ def _primary(record: dict[str, Any]) -> str:
 
 
 def _arm(name: str, record: dict[str, Any]) -> str:
-    """A job's name without its seed; of a single run its regularizer.
+    """The name of a sweep's job without its seed; where nothing else is in it, the regularizer.
 
-    >>> _arm("recipe-strong+regularizer-l2+seed-0", {})
-    'recipe-strong+regularizer-l2'
+    >>> _arm("recipe-strong+optimizer.lr-1e-3+seed-0", {"job": {}})
+    'recipe-strong+optimizer.lr-1e-3'
+    >>> _arm("seed-0", {"job": {}, "training": {"regularizer": "l2"}})
+    'regularizer-l2'
     """
     arm = re.sub(r"\+?seed-\d+$", "", name)
-    return arm if "regularizer-" in arm else str(record["training"]["regularizer"])
+    if "job" in record and arm not in ("", "job"):
+        return arm
+    return f"regularizer-{record['training']['regularizer']}"
 
 
 def _control(arm: str) -> str:
-    """The arm that an arm is compared with.
+    """The arm that an arm is compared with; empty where its name has no regularizer.
 
     >>> _control("recipe-strong+regularizer-l2+regularizer.weight_decay-1e-3")
     'recipe-strong+regularizer-none'
     """
     before, named, _ = arm.partition("regularizer-")
-    return f"{before}{named}{CONTROL}" if named else CONTROL
+    return f"{before}{named}{CONTROL}" if named else ""

@@ -162,6 +162,10 @@ class RunFolder:
             process = self.record.get("process")
             raise HomoregError(f"{self.path} is being written by process {process}") from error
 
+    def training_lock(self, training_hash: str) -> FileLock:
+        """Of the jobs of this run's sweep that would train the same network."""
+        return FileLock(self.path.parent / f".{training_hash[:16]}.lock")
+
     def update_record(self, **fields: Any) -> None:
         """Set fields of ``run.json``, leaving the others."""
         write_json(self.record_file, {"format": FORMAT} | self.record | fields)

@@ -2,9 +2,13 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import Timeout
 
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import PREVIOUS
@@ -38,6 +42,25 @@ class Plan:
     checkpoint: Path | None = None
     donor: RunFolder | None = None
     done: bool = False
+
+
+@contextmanager
+def one_at_a_time(run: RunFolder, training_hash: str) -> Iterator[None]:
+    """Let no other job of the sweep plan or train the same network, in this or another process.
+
+    A job that waited takes the weights, or trains where the other one failed or was killed: the
+    system releases a process's locks when it ends.
+    """
+    lock = run.training_lock(training_hash)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s waits for another job that trains the same network", run.path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def plan_run(

@@ -1,6 +1,7 @@
 """Hyperparameters and final metrics for any logger of Lightning, and TensorBoard's first page."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from math import nan
 from typing import Any
 
@@ -10,12 +11,16 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from homoreg.cli import given_options
+from homoreg.cli.command import given_options
+from homoreg.descriptors.regularizers import Regularizer
 
-# Hyperparameters of every run, beside those that its sweep varies. TensorBoard's table shows five,
-# the first by name, and metrics to the right of them; other loggers get more.
+# Hyperparameters of every run, beside those that its sweep varies and the options of a penalty.
+# TensorBoard's table shows five, the first by name, and metrics to the right of them; other loggers
+# get more.
 FEW = ("regularizer.name", "regularizer.weight_decay", "regularizer.dropout", "seed")
 MORE = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "patch.size", "analysis.protocol")
+# Options of every regularizer, whether or not it has a penalty.
+COMMON = {f"regularizer.{field.name}" for field in fields(Regularizer)}
 
 # Scalars that TensorBoard shows first, a line per run, under these names.
 OVERVIEW = {
@@ -42,12 +47,13 @@ def log_start(loggers: Iterable[Logger], cfg: DictConfig, config: Mapping[str, A
     """Log the hyperparameters, and on TensorBoard the whole config as text."""
     # TensorBoard's table of hyperparameters shows metrics that it is told of at the start.
     to_come = {f"hp/{name}": nan for name in summary_metrics(cfg)}
+    own = [f"regularizer.{key}" for key in cfg.regularizer if key != "_target_"]
+    penalty = [option for option in own if option not in COMMON]
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(hyperparameters(cfg, FEW), to_come)
+            logger.log_hyperparams(hyperparameters(cfg, (*FEW, *penalty)), to_come)
             logger.experiment.add_text("config", f"```yaml\n{yaml.safe_dump(dict(config))}\n```")
         else:
-            own = (f"regularizer.{key}" for key in cfg.regularizer if key != "_target_")
             logger.log_hyperparams(hyperparameters(cfg, (*FEW, *MORE, *own)))
 
 
