@@ -44,18 +44,25 @@ def test_arms_stand_beside_their_control(
     assert [line.split()[3] for line in lines[-2:]] == ["homoreg.report", "homoreg.evaluate"]
 
 
-def test_a_single_run_is_its_regularizer_and_none_is_nothing(tmp_path: Path) -> None:
-    alone = printed([run(tmp_path, "12-00", 0.0, job=None)], tmp_path)
-    [line] = [line for line in alone if line.startswith("l2 ")]
-    assert line.split()[1:4] == ["1", "1.00", "–"]
-    assert printed([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path) == []
+def test_a_single_run_is_its_regularizer_and_none_is_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_results([run(tmp_path, "12-00", 0.0, job=None)], tmp_path)
+    rows = map(str.split, capsys.readouterr().out.splitlines())
+    assert [row[1:4] for row in rows if row[:1] == ["l2"]] == [["1", "1.00", "–"]]
+    print_results([run(tmp_path, "13-00", 0.0, metrics=None)], tmp_path)
+    assert capsys.readouterr().out == ""
 
 
-def test_whatever_a_sweep_varies_makes_arms_of_their_own(tmp_path: Path) -> None:
+def test_whatever_a_sweep_varies_makes_arms_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     errors = {"1e-4": 1.0, "1e-3": 0.0, "1e-2": 2.0}
     runs = [run(tmp_path, f"optimizer.lr-{lr}+seed-0", error) for lr, error in errors.items()]
     runs += [run(tmp_path, f"seed-{seed}", 0.0) for seed in (0, 1)]
-    cells = [line.split()[:4] for line in printed(runs, tmp_path) if line.startswith(("opt", "l2"))]
+    print_results(runs, tmp_path)
+    rows = map(str.split, capsys.readouterr().out.splitlines())
+    cells = [row[:4] for row in rows if row and row[0].startswith(("opt", "l2"))]
     assert cells == [
         ["optimizer.lr-1e-2", "1", "100.00", "–"],
         ["optimizer.lr-1e-3", "1", "1.00", "–"],

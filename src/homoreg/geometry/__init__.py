@@ -13,6 +13,7 @@ from homoreg.geometry.calibration import (
     conformal_factor,
 )
 from homoreg.geometry.conditioning import (
+    FEW_MATCHES,
     Conditioning,
     conditioning,
     ellipse_points,
@@ -51,6 +52,7 @@ from homoreg.geometry.homography import (
 )
 
 __all__ = [
+    "FEW_MATCHES",
     "Conditioning",
     "Configuration",
     "DltFit",
