@@ -217,6 +217,8 @@ def test_the_command_line_replaces_arms_and_seeds_of_a_study(tmp_path: Path) -> 
             ["regularizer=l3"],
             "regularizer=l3: there is no such choice; choose adamw, decorrelation",
         ),
+        (["patch.size=auto"], "patch.size=auto: Input should be a valid integer"),
+        (["estimators.magsac.refit_px=auto", "seed=x"], "seed=x: Input should be a valid integer"),
         (["patch.size="], "patch.size=: Input should be a valid integer"),
         (["patch.size=abc"], "patch.size=abc: Input should be a valid integer; the default is 32"),
         (["data.batch_size=2.5"], "data.batch_size=2.5: Input should be a valid integer"),
