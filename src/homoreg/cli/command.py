@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.conf import OverridesConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -72,7 +71,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 goes_on = config_name in ("train", "evaluate")  # with what its folder holds
                 where = [f"hydra.run.dir={folder}"] if goes_on else []
                 given = HydraConfig.get().overrides
-                _exit_interrupted(config_name, [*given.task, *own_configs(given), *where])
+                _exit_interrupted(config_name, [*given.task, *own_configs(given.hydra), *where])
 
         def main() -> None:
             register_resolvers()
@@ -157,9 +156,9 @@ def config_dir_as_override(arguments: Iterable[str]) -> Iterator[str]:
         yield f"hydra.searchpath=['file://{Path(folder).absolute()}']"
 
 
-def own_configs(given: OverridesConf) -> list[str]:
-    """Of Hydra's ``overrides`` the one that names folders of the user's own configs."""
-    return [o for o in given.hydra if o.startswith("hydra.searchpath=")]
+def own_configs(overrides: Iterable[str]) -> list[str]:
+    """Of the overrides of Hydra's options the one that names folders of the user's own configs."""
+    return [o for o in overrides if o.startswith("hydra.searchpath=")]
 
 
 def warn_of_thread(ended: threading.ExceptHookArgs) -> None:
@@ -276,7 +275,7 @@ class CheckOptions(Callback):
         # Hydra turns exceptions in a callback into warnings.
         try:
             given = config.hydra.overrides
-            check_options(config.hydra.job.config_name, given.task, own_configs(given))
+            check_options(config.hydra.job.config_name, given.task, own_configs(given.hydra))
         except Exception as error:
             exit_with(error)
 
