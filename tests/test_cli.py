@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -62,8 +63,8 @@ def jobs(folder: Path) -> set[str]:
 def test_a_single_run_ends_as_its_error_deserves(tmp_path: Path) -> None:
     fine = run(tmp_path, "seed=0")
     assert (fine.returncode, fine.stderr) == (0, "")
-    mendable = run(tmp_path, "seed=1")
-    assert (mendable.returncode, mendable.stderr) == (2, "homoreg: seed=1: choose another\n")
+    mistake = run(tmp_path, "seed=1")
+    assert (mistake.returncode, mistake.stderr) == (2, "homoreg: seed=1: choose another\n")
     bug = run(tmp_path, "seed=2")
     assert bug.returncode == 1
     assert "RuntimeError: a bug" in bug.stderr
@@ -146,6 +147,32 @@ def test_a_study_goes_on_by_its_name_alone(tmp_path: Path) -> None:
     damaged = run(tmp_path, "-m", "study=mine")
     assert (damaged.returncode, len(damaged.stderr.splitlines())) == (2, 1)
     assert "sweep.json" in damaged.stderr
+
+
+def test_a_study_gets_more_seeds_and_keeps_its_options_and_the_user_s_configs(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own" / "size").mkdir(parents=True)
+    text = "# @package _global_\ndata:\n  root: elsewhere  # folder of the pairs\n"
+    (tmp_path / "own" / "size" / "own.yaml").write_text(text)
+    own = ["--config-dir=own", "size=own", "patch.size=16"]
+    assert run(tmp_path, "-m", "study=mine", "seed=0", *own).returncode == 0
+    for seeds in ("seed=3", "seed=4,5"):
+        more = run(tmp_path, "-m", "study=mine", seeds)
+        assert more.returncode == 0, more.stderr
+        assert more.stdout.count("goes on: ") == 1
+    study = tmp_path / "multirun" / "mine"
+    assert {file.parent.name: file.read_text() for file in study.glob("*/done")} == dict.fromkeys(
+        ("seed-0", "seed-3", "seed-4", "seed-5"), "elsewhere"
+    )
+    interrupted = run(tmp_path, "seed=99", *own).stderr.splitlines()[-1]
+    command = shlex.split(interrupted.partition("homoreg.train ")[2])
+    assert run(tmp_path, *command).returncode == 130
+    refused = run(tmp_path, "seed=0", "-cd", "nowhere")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "homoreg: -cd nowhere: there is no such folder\n",
+    )
 
 
 def test_numbers_are_names_of_studies_and_folders(tmp_path: Path) -> None:

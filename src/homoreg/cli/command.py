@@ -1,6 +1,5 @@
 """Start and end of every command: Hydra's setup, the command line, errors in one line."""
 
-import argparse
 import functools
 import importlib
 import io
@@ -10,7 +9,7 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,7 +70,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 folder = os.path.relpath(HydraConfig.get().runtime.output_dir)
                 goes_on = config_name in ("train", "evaluate")  # with what its folder holds
                 where = [f"hydra.run.dir={folder}"] if goes_on else []
-                _exit_interrupted(config_name, [*HydraConfig.get().overrides.task, *where])
+                given = HydraConfig.get().overrides
+                _exit_interrupted(config_name, [*given.task, *own_configs(given.hydra), *where])
 
         def main() -> None:
             register_resolvers()
@@ -86,10 +86,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             SweepRecorder.started = []
             errors: list[Exception] = []
             try:
-                if "--options" in sys.argv:
-                    print_options(config_name, sys.argv[1:])
+                typed = list(config_dir_as_override(sys.argv[1:]))
+                if "--options" in typed:
+                    print_options(config_name, [a for a in typed if a != "--options"])
                     return
-                for arguments in command_lines(config_name, sys.argv[1:]):
+                for arguments in command_lines(config_name, typed):
                     sys.argv[1:] = arguments
                     try:
                         run()
@@ -127,18 +128,37 @@ def import_extensions(modules: Sequence[str]) -> None:
             raise HomoregError(f"extensions=[{module}]: {one_line(error)}") from error
 
 
-def print_options(config_name: str, arguments: Sequence[str]) -> None:
+def print_options(config_name: str, overrides: Sequence[str]) -> None:
     """Print the options of a command, also those of the user's own folder of configs."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--options", action="store_true")
-    parser.add_argument("--config-dir", "-cd")
-    given, overrides = parser.parse_known_args(arguments)
-    folders = [conf_dir()]
-    if given.config_dir:
-        folders.append(Path(given.config_dir).absolute())
-        overrides.append(f"hydra.searchpath=['file://{folders[-1]}']")
     cfg = compose(config_name, overrides, hydra_too=True)
-    print("\n".join(option_lines(cfg, folders)))
+    own = [Path(path.removeprefix("file://")) for path in cfg.hydra.searchpath or ()]
+    print("\n".join(option_lines(cfg, [conf_dir(), *own])))
+
+
+def config_dir_as_override(arguments: Iterable[str]) -> Iterator[str]:
+    """A command line with ``--config-dir`` as an override, which is recorded like any other.
+
+    Raises:
+        HomoregError: there is no such folder.
+
+    >>> list(config_dir_as_override(["-m", "-cd", "/tmp", "seed=0"]))
+    ['-m', "hydra.searchpath=['file:///tmp']", 'seed=0']
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, folder = argument.partition("=")
+        if flag not in ("--config-dir", "-cd"):
+            yield argument
+            continue
+        folder = folder if equals else next(rest, "")
+        if not folder or not Path(folder).is_dir():
+            raise HomoregError(f"{flag} {folder}: there is no such folder")
+        yield f"hydra.searchpath=['file://{Path(folder).absolute()}']"
+
+
+def own_configs(overrides: Iterable[str]) -> list[str]:
+    """Of the overrides of Hydra's options the one that names folders of the user's own configs."""
+    return [o for o in overrides if o.startswith("hydra.searchpath=")]
 
 
 def warn_of_thread(ended: threading.ExceptHookArgs) -> None:
@@ -232,7 +252,11 @@ def started_sweeps(config_name: str, overrides: list[str]) -> list[list[str]]:
         return [overrides]
     folder = Path(compose(config_name, where, hydra_too=True).hydra.sweep.dir)
     recorded = [s for s in recorded_sweeps(folder) if s["command"] == config_name]
-    sweeps = [sweep for s in recorded if (sweep := continued(s, overrides)) is not None]
+    sweeps: list[list[str]] = []
+    for known in recorded:
+        sweep = continued(known, overrides)
+        if sweep is not None and sweep not in sweeps:  # the same for other seeds
+            sweeps.append(sweep)
     for sweep in sweeps:
         print(f"{folder} goes on: {shlex.join(sweep)}")
     return sweeps or [overrides]
@@ -250,7 +274,8 @@ class CheckOptions(Callback):
         CheckOptions.folder = str(config.hydra.run.dir)
         # Hydra turns exceptions in a callback into warnings.
         try:
-            check_options(config.hydra.job.config_name, list(config.hydra.overrides.task))
+            given = config.hydra.overrides
+            check_options(config.hydra.job.config_name, given.task, own_configs(given.hydra))
         except Exception as error:
             exit_with(error)
 
@@ -259,12 +284,18 @@ class CheckOptions(Callback):
         CheckOptions.folder = str(config.hydra.sweep.dir)
 
 
-def check_options(config_name: str, overrides: list[str]) -> None:
-    """HomoregError for the first override whose value is of another kind than the default."""
+def check_options(config_name: str, overrides: Sequence[str], own: Sequence[str]) -> None:
+    """HomoregError for the first override whose value is of another kind than the default.
+
+    Args:
+        config_name: of the command.
+        overrides: of a run, or of all the jobs of a sweep.
+        own: the override that names the user's own configs, if any.
+    """
     loader = GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)
-    choices, options = [], []
-    for override in parser.parse_overrides(overrides):
+    choices, options = list(own), []
+    for override in parser.parse_overrides(list(overrides)):
         values = [str(override.input_line)]
         if override.is_discrete_sweep():
             key = override.get_key_element()

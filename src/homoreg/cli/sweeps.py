@@ -189,20 +189,23 @@ def recorded_sweeps(folder: Path) -> list[dict[str, Any]]:
 def continued(sweep: Mapping[str, Any], overrides: list[str]) -> list[str] | None:
     """The overrides of a recorded sweep with those of a command; None if that is another sweep.
 
-    A command starts another sweep if it gives several values for a key, chooses an experiment or a
-    search, or sets an option that the recorded sweep varies.
+    A command starts another sweep if it gives several values for another option than the seed,
+    chooses a regularizer, an experiment or a search, or sets another option that the recorded sweep
+    varies. Its seeds replace the recorded ones.
 
     >>> continued({"overrides": ["seed=0,1", "patch.size=16"]}, ["study=a", "patch.size=32"])
     ['seed=0,1', 'study=a', 'patch.size=32']
-    >>> continued({"overrides": ["seed=0,1"]}, ["study=a", "seed=2"])
+    >>> continued({"overrides": ["seed=0,1", "patch.size=16"]}, ["study=a", "seed=2,3"])
+    ['patch.size=16', 'study=a', 'seed=2,3']
+    >>> continued({"overrides": ["regularizer=none,l2"]}, ["study=a", "regularizer=sosr"])
     """
     parser = OverridesParser.create()
     given = parser.parse_overrides(overrides)
     recorded = parser.parse_overrides(sweep["overrides"])
     keys = {override.key_or_group for override in given}
-    varied = {o.key_or_group for o in recorded if o.is_sweep_override()}
+    varied = {o.key_or_group for o in recorded + given if o.is_sweep_override()}
     varied |= {*IDENTITY, "experiment", "hparams_search"}
-    if keys & varied or any(override.is_sweep_override() for override in given):
+    if keys & varied - {"seed"}:
         return None
     if "hydra/launcher" in keys:
         recorded = [o for o in recorded if not o.key_or_group.startswith("hydra.launcher")]
