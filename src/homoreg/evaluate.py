@@ -1,11 +1,13 @@
 """python -m homoreg.evaluate: finished runs, controls, baselines and systems on a benchmark."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -15,8 +17,9 @@ from torch import nn
 from homoreg.aggregates import summarize
 from homoreg.cli import command, given_options
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.descriptors.inference import check_precision, pick_device
+from homoreg.descriptors.inference import NetworkDescriptor, check_precision, pick_device
 from homoreg.descriptors.loading import load_descriptor
+from homoreg.descriptors.window import CutPatches, PatchWindow
 from homoreg.errors import HomoregError, one_line
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.curves import curves_figure
@@ -54,7 +57,7 @@ log = logging.getLogger("homoreg.evaluate")  # __name__ is "__main__" under pyth
 # line says otherwise. The window of an evaluation may differ from that of the training.
 ADOPTED = {
     "model": "model",
-    "patch": "evaluation.patch",
+    **{f"patch.{option.name}": f"evaluation.patch.{option.name}" for option in fields(PatchWindow)},
     "precision": "evaluation.precision",
     "seed": "seed",
     "detector": "detector",
@@ -75,10 +78,10 @@ def main(cfg: DictConfig) -> None:
             raise HomoregError(f"{option}={cfg[option]}: give 0 or more")
     pick_device(cfg.device)  # one that is not there is refused before anything is read
     check_precision(cfg.precision)
-    runs = finished_runs(cfg)
+    runs, given = finished_runs(cfg), given_options()
     if runs:
-        adopt(cfg, runs, given_options())
-    networks, baselines = load_runs(cfg, runs), build_baselines(cfg)
+        adopt(cfg, runs, given)
+    networks, baselines = load_runs(cfg, runs, given), build_baselines(cfg)
     systems, descriptors = build_systems(cfg), networks + baselines
     methods: list[Method] = [*descriptors, *systems]
     if not methods:
@@ -243,8 +246,19 @@ def check_adopted(key: str, value: Any, run: RunFolder, packages: Sequence[str])
         check_targets(plain, nn.Module, where, packages)
 
 
-def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
-    """The networks of the runs; those of one arm and seed get their run's folder as a name."""
+def load_runs(
+    cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str] = ()
+) -> list[Descriptor]:
+    """The networks of the runs; those of one arm and seed get their run's folder as a name.
+
+    Args:
+        cfg: of the command.
+        runs: finished ones.
+        given: options on the command line; those of ``patch`` hold in the place of the runs' own.
+
+    Raises:
+        HomoregError: a network cannot be loaded, or is not made for the patches asked for.
+    """
     loaded = [
         load_descriptor(
             run.path,
@@ -255,11 +269,38 @@ def load_runs(cfg: DictConfig, runs: Sequence[RunFolder]) -> list[Descriptor]:
         )
         for run in runs
     ]
+    patch = {key: value for key, value in cfg.patch.items() if f"patch.{key}" in given}
+    if patch:
+        for run, descriptor in zip(runs, loaded, strict=True):
+            set_patch(cast(NetworkDescriptor, descriptor), patch, run)
     identities = [identity(descriptor) for descriptor in loaded]
     for run, descriptor, who in zip(runs, loaded, identities, strict=True):
         if identities.count(who) > 1:
             descriptor.name = f"{descriptor.name} {run.path.parent.name}/{run.name}"
     return loaded
+
+
+def set_patch(descriptor: NetworkDescriptor, patch: Mapping[str, Any], run: RunFolder) -> None:
+    """Cut a network's patches in another way than its run did.
+
+    Raises:
+        HomoregError: the network gives other descriptors of patches of that size, or none.
+    """
+    own = descriptor.window
+    descriptor.window = replace(own, **patch)
+    sizes = {own.size, descriptor.window.size}
+    if len(sizes) == 1:
+        return
+    blank = (CutPatches(np.zeros((1, s, s, 3), np.uint8), np.ones(1, bool)) for s in sizes)
+    try:
+        lengths = {descriptor.describe_patches(cut).shape[1] for cut in blank}
+    except Exception:  # of any kind, since the network may be the user's own
+        lengths = set()
+    if len(lengths) != 1:
+        raise HomoregError(
+            f"patch.size={descriptor.window.size}: the network of {run.path} takes patches of "
+            f"{own.size} px only"
+        )
 
 
 def build_baselines(cfg: DictConfig) -> list[Descriptor]:

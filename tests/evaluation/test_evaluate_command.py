@@ -13,6 +13,8 @@ from skimage import data as photographs
 from tests.commands import run, succeed
 
 from homoreg.cli import compose
+from homoreg.descriptors.checkpoint import untrained_descriptor
+from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError
 from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs
 from homoreg.evaluation import read_evaluation
@@ -105,7 +107,8 @@ def write_run(folder: Path, status: str = "done", **changes: Any) -> Path:
 def test_the_first_run_s_choices_hold_unless_the_command_line_speaks(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = write_run(tmp_path / "a", **{"detector.max_keypoints": 77, "matcher.ratio": 0.7})
+    own = {"detector.max_keypoints": 77, "matcher.ratio": 0.7, "patch.support": 48}
+    first = write_run(tmp_path / "a", **own)
     other = write_run(tmp_path / "b", **{"detector.max_keypoints": 99, "matcher.ratio": 0.7})
     cfg = compose("evaluate", [f"runs=[{first},{other}]", "estimators=[lmeds]"])
     adopt(cfg, finished_runs(cfg), {"estimators"})
@@ -114,10 +117,11 @@ def test_the_first_run_s_choices_hold_unless_the_command_line_speaks(
     (record,) = caplog.records
     assert record.getMessage() == "all are evaluated with the detector of a; another had b"
     caplog.clear()
-    asked = ["detector.max_keypoints=55"]
+    asked = ["detector.max_keypoints=55", "patch.border=drop"]
     cfg = compose("evaluate", [f"runs=[{first},{other}]", *asked])
-    adopt(cfg, finished_runs(cfg), {"detector.max_keypoints"})
+    adopt(cfg, finished_runs(cfg), {"detector.max_keypoints", "patch.border"})
     assert cfg.detector.max_keypoints == 55
+    assert (cfg.patch.support, cfg.patch.border) == (48, "drop")
     assert not caplog.records
 
 
@@ -147,6 +151,26 @@ def test_runs_of_one_arm_and_seed_are_told_apart(
     runs = [RunFolder(tmp_path / name) for name in ("one/seed-0", "one/seed-1", "two/seed-1")]
     names = [descriptor.name for descriptor in load_runs(compose("evaluate"), runs)]
     assert names == ["cnn", "cnn one/seed-1", "cnn two/seed-1"]
+
+
+@pytest.mark.parametrize("model", ["cnn", "spatial"])
+def test_patch_options_of_the_command_line_hold_for_runs_too(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compose("train", [f"model={model}"]).model
+    run = untrained_descriptor(config, {"support": 40, "size": 32}, seed=0, device="cpu")
+    monkeypatch.setattr("homoreg.evaluate.load_descriptor", lambda *_, **__: run)
+    cfg, runs = compose("evaluate", ["patch.size=48", "patch.border=drop"]), [RunFolder(tmp_path)]
+    load_runs(cfg, runs)
+    assert run.window == PatchWindow(40, 32)
+    load_runs(cfg, runs, {"patch.border", "detector"})
+    assert run.window == PatchWindow(40, 32, border="drop")
+    if model == "cnn":  # averages over the patch, whatever its size
+        load_runs(cfg, runs, {"patch.size"})
+        assert run.window == PatchWindow(40, 48, border="drop")
+    else:
+        with pytest.raises(HomoregError, match="patch.size=48: .* takes patches of 32 px only"):
+            load_runs(cfg, runs, {"patch.size"})
 
 
 @pytest.fixture(scope="module")
