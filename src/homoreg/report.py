@@ -7,15 +7,17 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from homoreg.cli import command
 from homoreg.errors import HomoregError
@@ -60,8 +62,10 @@ def main(cfg: DictConfig) -> None:
         evaluations = newest_first(Path(cfg.paths.outputs), cfg.table)
     else:
         evaluations = [Path(str(path)) for path in cfg.evaluations]
+    options = cast(dict[str, Any], OmegaConf.to_container(cfg.analysis))
+    analysis = {k: v for k, v in options.items() if not OmegaConf.is_missing(cfg.analysis, k)}
     output = _output_folder(folder) / "report"
-    page = write_report(output, gather(runs, folder, output, cfg.table, evaluations))
+    page = write_report(output, gather(runs, folder, output, cfg.table, evaluations, analysis))
     print(f"report: {page}")
 
 
@@ -71,6 +75,7 @@ def gather(
     folder: Path,
     benchmark: str = "eval",
     evaluations: Sequence[Path] = (),
+    analysis: Mapping[str, Any] = MappingProxyType({}),
 ) -> StudyData:
     """The runs' files as tables.
 
@@ -81,8 +86,13 @@ def gather(
         benchmark: whose evaluation table is shown.
         evaluations: folders that ``evaluate`` wrote, preferred first; each protocol gets baselines
             and controls of the first one that evaluated runs of it at their keypoints.
+        analysis: options of :class:`~homoreg.study.analysis.Analysis` in place of the runs' own.
+
+    Raises:
+        HomoregError: a file of a run cannot be read.
+        pydantic.ValidationError: there is no such analysis.
     """
-    table = _run_table(runs, root).assign(
+    table = _run_table(runs, root, analysis).assign(
         evaluation_csv=[_link(run.evaluation_csv(benchmark), folder) for run in runs],
         metrics_csv=[_link(run.metrics_csv, folder) for run in runs],
         config_yaml=[_link(run.config_file, folder) for run in runs],
@@ -179,9 +189,9 @@ def same_pairs(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     return rows[shared & (system | detected_alike)]
 
 
-def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
+def _run_table(runs: list[RunFolder], root: Path, analysis: Mapping[str, Any]) -> pd.DataFrame:
     """A row per run; finished ones have an arm."""
-    analyses = [_analysis(run) for run in runs]
+    analyses = [replace(_analysis(run), **analysis) for run in runs]
     choices = [_hydra(run).get("runtime", {}).get("choices", {}) for run in runs]
     # Whole numbers stay whole where a run that never finished has none.
     table = pd.json_normalize([run.record for run in runs]).convert_dtypes()
@@ -189,7 +199,7 @@ def _run_table(runs: list[RunFolder], root: Path) -> pd.DataFrame:
     table = table.assign(
         run=names,
         status=[run.status for run in runs],
-        protocol=[analysis.protocol for analysis in analyses],
+        protocol=[each.protocol for each in analyses],
         analysis=pd.Series(analyses, dtype=object),
         settings=pd.Series(list(map(_settings, runs, choices)), dtype=object),
     )
@@ -240,7 +250,7 @@ def _protocols(table: pd.DataFrame, recipes: list[str | None]) -> list[str]:
 
 
 def _analysis(run: RunFolder) -> Analysis:
-    """How a run is to be read; its record has everything that a finished run's has."""
+    """How a run says that it is to be read; its record has all that a finished run's has."""
     with reading(run.record_file, "a run's record"):
         record = run.record
         if run.status == "done":

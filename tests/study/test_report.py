@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 from tests.commands import run, succeed
 
+from homoreg.cli import compose
 from homoreg.report import gather
 from homoreg.runs import find_runs
+from homoreg.study.analysis import Analysis
+from homoreg.study.data import StudyData
 from homoreg.study.document import number
 from homoreg.study.page import notes, write_report
 from homoreg.study.render import csv_path
@@ -190,6 +193,25 @@ def test_command(tmp_path: Path, make_run: Callable):
     assert failed.returncode == 2
     assert "none of the 1 runs is finished" in failed.stderr.splitlines()[-1]
     assert "Traceback" not in failed.stderr
+
+
+def test_an_analysis_on_the_command_line_holds_for_every_run(
+    tmp_path: Path, make_run: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    strict = {"protocol": "corrected", "kappa": "kappa_notebook", "max_kappa": 2e7}
+    make_run(tmp_path / "s" / "regularizer-none+seed-0", "none", 0, analysis=strict)
+    make_run(tmp_path / "s" / "regularizer-none+seed-1", "none", 1)
+    seen: list[StudyData] = []
+    monkeypatch.setattr("homoreg.report.write_report", lambda _, study: seen.append(study))
+    succeed(tmp_path, "report", "runs=s", "analysis.max_kappa=null", "analysis.drop_failures=true")
+    assert seen[0].runs["analysis"].tolist() == [
+        Analysis(kappa="kappa_notebook", drop_failures=True),
+        Analysis(drop_failures=True),
+    ]
+    refused = run(tmp_path, "report", "runs=s", "analysis.kappa=dop")
+    assert refused.returncode == 2
+    assert "analysis.kappa: Input should be 'kappa' or" in refused.stderr
+    assert compose("report").analysis.keys() == compose("train").analysis.keys()
 
 
 @pytest.mark.slow
