@@ -26,6 +26,8 @@ TRAINING = (
     *("trainer.deterministic", "trainer.gradient_clip_val", "trainer.limit_train_batches"),
     *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch", "trainer.devices"),
     *("trainer.fast_dev_run", "trainer.num_sanity_val_steps"),
+    # Other kernels add in another order.
+    *("trainer.compile", "trainer.compile_mode"),
     # Options that a user adds to these groups.
     *("data", "trainer", "callbacks"),
 )
@@ -46,9 +48,8 @@ OTHER = (
     *("callbacks.pictures", "callbacks.throughput", "callbacks.epoch_table"),
     *("callbacks.best_checkpoint.dirpath", "callbacks.last_checkpoint.dirpath"),
     *("evaluation.every_n_epochs", "evaluation.subset"),
-    *("trainer.accelerator", "trainer.strategy", "trainer.compile", "trainer.compile_mode"),
-    *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
-    "trainer.enable_model_summary",
+    *("trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps"),
+    *("trainer.enable_progress_bar", "trainer.profiler", "trainer.enable_model_summary"),
 )
 # Determine the weights where a callback monitors a metric of the validation photos' pairs.
 WATCHING = (
@@ -79,7 +80,7 @@ def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
 def placed(option: str) -> str | None:
     """The table that an option stands in; None where it stands in none.
 
-    >>> placed("trainer.precision"), placed("trainer.compile"), placed("detector.max_keypoints")
+    >>> placed("trainer.compile"), placed("trainer.profiler"), placed("detector.max_keypoints")
     ('training', 'other', 'reading')
     """
     tables = {"training": TRAINING, "reading": READING, "analysis": ANALYSIS, "other": OTHER}
