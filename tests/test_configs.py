@@ -109,8 +109,8 @@ def differences(first: dict, second: dict) -> set[str]:
 
 def test_all_corrections_leave_the_notebook_s_window_and_amount_of_training() -> None:
     corrected = protocol()
-    mended = protocol("experiment=notebook", "correction=all")
-    left = differences(corrected, mended) - {k for k in corrected if "estimators" in k}
+    all_corrected = protocol("experiment=notebook", "correction=all")
+    left = differences(corrected, all_corrected) - {k for k in corrected if "estimators" in k}
     assert left == {
         *("patch.support", "patch.size", "data.window.support", "data.window.size"),
         *("evaluation.patch.support", "evaluation.patch.size", "evaluation.every_n_epochs"),
@@ -118,7 +118,7 @@ def test_all_corrections_leave_the_notebook_s_window_and_amount_of_training() ->
         *("warp.shift", "warp.corner_jitter", "warp.min_overlap"),
         *("analysis.protocol", "matcher.mutual"),
     }
-    assert set(mended) >= {k for k in corrected if k.startswith("estimators.dlt.")}
+    assert set(all_corrected) >= {k for k in corrected if k.startswith("estimators.dlt.")}
 
 
 CORRECTIONS = {

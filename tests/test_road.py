@@ -1,4 +1,4 @@
-"""The whole road, as a user walks it: photographs in, four evaluated descriptors and a page out."""
+"""The whole pipeline as a user runs it: photographs in, four descriptors and a page out."""
 
 import json
 import os

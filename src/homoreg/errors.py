@@ -1,4 +1,4 @@
-"""The error that a user can cause and mend, and one line for any error."""
+"""The error that a user can cause and correct, and one line for any error."""
 
 import errno
 import os
@@ -36,14 +36,14 @@ def exit_with(error: BaseException) -> NoReturn:
     try:
         print(f"homoreg: {text}", file=sys.stderr)
         sys.stdout.flush()
-    except OSError:  # a log on the full disk: no word fits, but the exit code stays
+    except OSError:  # a log on the full disk: the line is lost, but the exit code stays
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(2)
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, on one line: the message of the cause that the user can mend."""
+    """What went wrong, on one line: the message of the cause that the user can correct."""
     from hydra.errors import HydraException, OverrideParseException
     from pydantic import ValidationError
 
@@ -74,7 +74,7 @@ def _output_folder() -> str:
 
 
 def _users_error(error: BaseException) -> BaseException | None:
-    """The error of the chain that a user can mend; ours before the frameworks'."""
+    """The error of the chain that a user can correct; ours before the frameworks'."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from pydantic import ValidationError

@@ -173,7 +173,7 @@ def calibrate_all(
 
 
 def summarize_conditioning(table: pd.DataFrame, figures: Path) -> dict[str, list[dict[Any, Any]]]:
-    """Which number foretells the true corner error, and how well the prediction is calibrated."""
+    """Which number predicts the true corner error, and how well the prediction is calibrated."""
     correlations, calibrated = rank_correlations(table), calibration(table)
     styles = arm_styles(correlations["arm"].unique())
     correlation = rank_correlation_figure(correlations, styles)

@@ -85,8 +85,8 @@ class SweepRecorder(Callback):
             job = run.record.get("job", {})
             with run.locked():
                 if job.get("sweep") == self.id:
-                    # A run that was complete when its job failed stays so, as where a search
-                    # asks for a metric that there is none of.
+                    # A finished run stays done although its job failed, for example because a
+                    # search asked for a metric that does not exist.
                     kept = "done" if run.status == "done" else status
                     job |= {"ended": True, "failed": failed}
                     run.update_record(status=kept, error=line, job=job)

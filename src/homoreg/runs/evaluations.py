@@ -19,7 +19,7 @@ def evaluated_runs(folder: Path) -> list[RunFolder]:
     """The runs that an evaluation was started with; none if they were moved since.
 
     Raises:
-        HomoregError: the folder is none that ``evaluate`` wrote.
+        HomoregError: ``evaluate`` did not write the folder.
     """
     recorded = folder / ".hydra"
     with reading(recorded, "what an evaluation was started with"):
