@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from homoreg.cli import compose
-from homoreg.runs.loggers import TensorBoard, log_start
+from homoreg.cli.loggers import TensorBoard, log_start
 
 FEW = {"regularizer.name", "regularizer.weight_decay", "regularizer.dropout", "seed"}
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from homoreg.cli.resume import Plan, one_at_a_time, plan_run
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
 from homoreg.files import append
 from homoreg.runs import RunFolder
-from homoreg.runs.resume import Plan, one_at_a_time, plan_run
 from tests.commands import DEBUG, run, succeed
 from tests.runs import assert_same_run, table_of
 

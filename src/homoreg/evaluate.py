@@ -29,6 +29,7 @@ from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.pair import Method, ViewPair
 from homoreg.evaluation.patch_metrics import patch_metrics
 from homoreg.evaluation.run import evaluate_into
+from homoreg.evaluation.seen import check_unseen
 from homoreg.evaluation.shift import shift_figure, shift_response
 from homoreg.evaluation.show import print_summary
 from homoreg.evaluation.systems import System
@@ -42,7 +43,6 @@ from homoreg.files import remove_temporary
 from homoreg.plotting import arm_styles, save_figure
 from homoreg.progress import progress
 from homoreg.runs import RunFolder, find_runs
-from homoreg.runs.seen import check_unseen
 from homoreg.runs.targets import check_targets
 from homoreg.study.conditioning import (
     calibration,

@@ -23,8 +23,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from homoreg.cli import command, given_options
+from homoreg.cli.loggers import log_result, log_start
 from homoreg.cli.machine import limit_threads
+from homoreg.cli.provenance import use_pairs
 from homoreg.cli.results import print_results
+from homoreg.cli.resume import Plan, one_at_a_time, plan_run, take_weights
 from homoreg.data.datamodule import PatchPairDataModule
 from homoreg.data.images import image_size
 from homoreg.descriptors.callbacks import Throughput, log_figure
@@ -37,15 +40,12 @@ from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark
 from homoreg.evaluation.callback import HomographyEvaluation
 from homoreg.evaluation.journal import Journal
 from homoreg.evaluation.run import evaluate_run, final_metrics
+from homoreg.evaluation.seen import record_photos
 from homoreg.evaluation.table import EvaluationProtocol
 from homoreg.files import remove_temporary, write_text
 from homoreg.runs import RunFolder
 from homoreg.runs.environment import environment_info
 from homoreg.runs.identity import hash_options, reading_options, training_options
-from homoreg.runs.loggers import log_result, log_start
-from homoreg.runs.provenance import use_pairs
-from homoreg.runs.resume import Plan, one_at_a_time, plan_run, take_weights
-from homoreg.runs.seen import record_photos
 from homoreg.runs.targets import packages_of
 from homoreg.study.analysis import Analysis
 
@@ -121,15 +121,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
 def go_on(job: Job, manifest_hash: str) -> dict[str, float]:
     """Do what is left of a run, and record how it goes; returns its final metrics."""
     run, config, benchmark = job.run, job.config, job.benchmark
+    training_hash = hash_options(training_options(config), manifest_hash)
     identity = {
-        "training_hash": hash_options(training_options(config), manifest_hash),
+        "training_hash": training_hash,
         "manifest_hash": manifest_hash,
         "reading_hash": reading_hash(config, benchmark) if benchmark else None,
     }
     table = run.evaluation_csv(benchmark.name) if benchmark else None
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep:
-        job.turn.enter_context(one_at_a_time(run, identity["training_hash"]))
+        job.turn.enter_context(one_at_a_time(run, training_hash))
     plan = plan_run(run, config, identity, table=table, in_sweep=in_sweep)
     log.info("%s %s", run.path, plan.message)
     if plan.done:

@@ -29,9 +29,9 @@ from homoreg.descriptors.inference import NetworkDescriptor, Origin
 from homoreg.descriptors.safetensors import read_safetensors, write_safetensors
 from homoreg.descriptors.window import PatchWindow
 from homoreg.evaluation.benchmarks import ManifestBenchmark
+from homoreg.evaluation.seen import check_unseen
 from homoreg.evaluation.table import identity, label
 from homoreg.geometry import transform_points
-from homoreg.runs.seen import check_unseen
 
 PHOTO = photographs.astronaut()
 MODEL = {

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from homoreg.cli.provenance import made_with
 from homoreg.cli.sweeps import recorded_sweeps
 from homoreg.data.images import decode_image, image_size
 from homoreg.data.manifest import PairManifest
@@ -30,7 +31,6 @@ from homoreg.evaluation.hpatches import read_homography
 from homoreg.evaluation.table import read_evaluation
 from homoreg.report import gather
 from homoreg.runs import RunFolder, find_runs
-from homoreg.runs.provenance import made_with
 from homoreg.study.tables import read_epochs
 from tests.torture.commands import copy_tree
 

@@ -1,4 +1,4 @@
-"""What the commands share: Hydra, the command line, sweeps, and threads and GPUs of jobs."""
+"""What the commands share: Hydra, the command line, and the sweeps and jobs that it starts."""
 
 from homoreg.cli.command import CheckOptions, command, compose, given_options
 

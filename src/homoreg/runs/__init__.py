@@ -1,4 +1,4 @@
-"""A run's folder and record: its identity, provenance and environment, and what it resumes from."""
+"""A run's folder and record, its identity and environment, and what its config may build."""
 
 from homoreg.runs.folder import RunFolder, find_runs
 

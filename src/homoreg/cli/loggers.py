@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from homoreg.cli import given_options
+from homoreg.cli.command import given_options
 from homoreg.descriptors.regularizers import Regularizer
 
 # Hyperparameters of every run, beside those that its sweep varies and the options of a penalty.

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from homoreg.cli import compose, given_options
+from homoreg.cli.command import compose, given_options
 from homoreg.data.manifest import PairManifest
 from homoreg.data.pairs import PairRecipe, prepare_pairs
 from homoreg.data.prepared import RECORD, manifest_path
