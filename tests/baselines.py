@@ -1,4 +1,4 @@
-"""Baselines that tests evaluate, on a window of their own, stand-ins for others, and a system."""
+"""What several tests evaluate: baselines, stand-ins for others, a system, pairs and a protocol."""
 
 from functools import partial
 
@@ -6,10 +6,15 @@ import cv2
 import numpy as np
 
 from homoreg.descriptors.baselines import RawPatches, baseline_descriptor
-from homoreg.evaluation import ViewPair
+from homoreg.evaluation import EvaluationProtocol, ViewPair
+from homoreg.geometry import Estimator
+from homoreg.matching import RatioMatcher, ShiTomasi
 
 RootSift = partial(baseline_descriptor, "rootsift")
 Orb = partial(baseline_descriptor, "orb")
+PROTOCOL = EvaluationProtocol(
+    ShiTomasi(), RatioMatcher(), {"dlt": Estimator(), "magsac": Estimator("magsac")}
+)
 
 
 class Constant:
@@ -56,4 +61,4 @@ class SiftSystem:
         return [points1, [found2[match.trainIdx].pt for match in matches]]
 
 
-__all__ = ["Constant", "Orb", "Pairs", "RawPatches", "RootSift", "SiftSystem", "Silent"]
+__all__ = ["PROTOCOL", "Constant", "Orb", "Pairs", "RawPatches", "RootSift", "SiftSystem", "Silent"]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data as photographs
-from tests.baselines import RootSift
+from tests.baselines import PROTOCOL, RootSift
 
 from homoreg.evaluation import EvaluationProtocol, ViewPair, evaluate_pair
 from homoreg.evaluation.calibration import Bound, Calibration
@@ -19,7 +19,7 @@ from homoreg.evaluation.drawing import ellipse_note
 from homoreg.evaluation.figures import card_figure, pair_figure
 from homoreg.evaluation.pair import match_pair, observe
 from homoreg.evaluation.table import identity, label
-from homoreg.geometry import Estimate, Estimator, corners_of, transform_points
+from homoreg.geometry import Estimate, corners_of, transform_points
 from homoreg.matching import RatioMatcher, ShiTomasi
 
 PHOTO = cv2.resize(photographs.astronaut(), (160, 120), interpolation=cv2.INTER_AREA)
@@ -28,9 +28,6 @@ TRUTH = np.array([[0.98, -0.06, 7.0], [0.05, 1.02, -4.0], [4e-5, -6e-5, 1.0]])
 VIEW2 = cv2.warpPerspective(PHOTO, TRUTH, (160, 120), borderMode=cv2.BORDER_REFLECT)
 PAIR = ViewPair("000001", PHOTO, VIEW2, TRUTH)
 FLAT = np.full((120, 160, 3), 128, np.uint8)
-PROTOCOL = EvaluationProtocol(
-    ShiTomasi(), RatioMatcher(), {"dlt": Estimator(), "magsac": Estimator("magsac")}
-)
 EVERYTHING = RatioMatcher(ratio=None)
 
 

@@ -13,18 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tests.baselines import Orb, RootSift
+from tests.baselines import PROTOCOL, Orb, RootSift
 
-from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, evaluate_benchmark
+from homoreg.evaluation import ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.gallery import page_columns, render_page, worst_first, write_gallery
 from homoreg.evaluation.table import ranked_pairs
-from homoreg.geometry import Estimator
-from homoreg.matching import RatioMatcher, ShiTomasi
 from homoreg.metrics import COLUMNS
 
-PROTOCOL = EvaluationProtocol(
-    ShiTomasi(), RatioMatcher(), {"dlt": Estimator(), "magsac": Estimator("magsac")}
-)
 DESCRIPTORS = [RootSift(support=32), Orb(support=32)]
 
 

@@ -14,13 +14,13 @@ import pytest
 import skimage.data
 import torch
 from kornia import feature
-from tests.baselines import RootSift, SiftSystem
+from tests.baselines import PROTOCOL, RootSift, SiftSystem
 from tests.commands import succeed
 
 from homoreg.cli import compose
 from homoreg.errors import HomoregError
 from homoreg.evaluate import build_systems
-from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark, ViewPair, evaluate_benchmark
+from homoreg.evaluation import ManifestBenchmark, ViewPair, evaluate_benchmark
 from homoreg.evaluation.curves import MatchingQuality
 from homoreg.evaluation.figures import pair_figure
 from homoreg.evaluation.journal import output_hash
@@ -34,11 +34,7 @@ from homoreg.evaluation.learned_systems import (
 from homoreg.evaluation.pair import evaluate_pair
 from homoreg.evaluation.systems import System
 from homoreg.geometry import Estimator, transform_points
-from homoreg.matching import RatioMatcher, ShiTomasi
 
-PROTOCOL = EvaluationProtocol(
-    ShiTomasi(), RatioMatcher(), {"dlt": Estimator(), "magsac": Estimator("magsac")}
-)
 GRID = np.stack(np.meshgrid(np.arange(10.0, 110, 20), np.arange(10.0, 90, 20)), -1).reshape(-1, 2)
 TRUTH = np.array([[0.97, -0.05, 12.0], [0.04, 1.02, -7.0], [3e-5, -2e-5, 1.0]])
 GRAY = np.full((100, 120, 3), 128, np.uint8)

@@ -207,14 +207,3 @@ def test_extreme_homographies_do_not_crash(photo):
         result = compare_aligned(photo, photo, homography)
         assert 0 <= result.overlap_fraction <= 1
         rmse_notebook_gray(photo, photo, homography)
-
-
-@pytest.mark.slow
-def test_twenty_megapixels():
-    image = np.zeros((3648, 5472, 3), np.uint8)
-    image[1000:2000, 1000:3000] = 200
-    shift = np.array([[1, 0, 7], [0, 1, -3], [0, 0, 1.0]])
-    result = compare_aligned(image, np.roll(image, (-3, 7), axis=(0, 1)), shift)
-    assert result.rmse_gray == 0
-    assert result.ssim == pytest.approx(1)
-    assert result.overlap_fraction > 0.99

@@ -285,15 +285,6 @@ def test_points_that_overflow_are_not_finite():
     assert_failed(estimate_homography(huge, huge, "dlt_raw"), "not_finite", 12)
 
 
-def test_ten_thousand_matches(rng, perspective):
-    points1 = rng.uniform(0, 1, (10_000, 2)) * [5471, 3647]
-    points2 = transform_points(points1, perspective)
-    near = np.linalg.norm(points2, axis=1) < 1e4
-    points1, points2 = points1[near], points2[near] + rng.normal(0, 0.5, (near.sum(), 2))
-    for method in ("dlt", "magsac"):
-        assert estimate_homography(points1, points2, method).status == "ok"
-
-
 def test_misused_shapes_are_refused_and_an_empty_list_is_no_match():
     with pytest.raises(ValueError, match="pair up"):
         estimate_homography(SCATTERED, SCATTERED[:5])
