@@ -184,7 +184,7 @@ def resampled_median(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def resampled_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The mean of many samples of the same values at once; shapes as above.
+    """The mean of many samples of the same values at once; shapes as in :func:`resampled_median`.
 
     >>> resampled_mean(np.array([3.0, 0.0]), np.array([[1, 1], [2, 1]]))
     array([1.5, 2. ])

@@ -119,7 +119,7 @@ def _users_error(error: BaseException) -> BaseException | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and its causes; a chain may run in a circle."""
+    """The error and its causes; a chain may contain a cycle."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -128,7 +128,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _hydra_message(error: BaseException) -> str:
-    """Hydra's message without its hints for programmers, with what stands behind it."""
+    """Hydra's message without its hints for programmers, with its cause."""
     text = str(error)
     if option := re.match(r"Could not override '([^']+)'", text):
         return f"unknown option '{option[1]}': --options lists the options"

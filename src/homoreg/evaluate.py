@@ -158,7 +158,10 @@ def calibrate_all(
     protocol: EvaluationProtocol,
     journal: Journal | None = None,
 ) -> Calibration:
-    """Each run's network, which come first, on its own validation photos, others on the first's."""
+    """Calibrate each run's network on its own validation photos, the others on those of ``cfg``.
+
+    The first ``len(runs)`` of the methods are the runs' networks.
+    """
     options = [run.config["data"] for run in runs] + [cfg.data] * (len(methods) - len(runs))
     keys = ("root", "validation_share", "validation_split")
     groups: dict[tuple[Any, ...], list[Method]] = {}
@@ -239,7 +242,7 @@ def adopt(cfg: DictConfig, runs: Sequence[RunFolder], given: Collection[str]) ->
 
 
 def check_adopted(key: str, value: Any, run: RunFolder, packages: Sequence[str]) -> None:
-    """HomoregError for an option of a run that would build something else than it should."""
+    """HomoregError for an option of a run that would build something other than it should."""
     where = f"{run.config_file}: {key}"
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     if key in PROTOCOL:
@@ -332,7 +335,7 @@ def build_systems(cfg: DictConfig) -> list[System]:
 
 
 def _available(cfg: DictConfig, group: str) -> Iterator[tuple[str, Any]]:
-    """Names and objects of a group, without those that the machine lacks something for."""
+    """Names and objects of a group; those with a missing library or file are named and left out."""
     for name, options in (cfg.get(group) or {}).items():
         try:
             with options_of(f"{group}.{name}"):

@@ -29,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of its own name in every process and thread, and with the mode that open() would give.
+    # Under a unique name in every process and thread, and with the mode that open() would give.
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
@@ -49,11 +49,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Report whatever goes wrong while a file is read and taken apart in one line.
+    """Turn any error while a file is read and parsed into one line.
 
     Args:
         path: of the file.
-        what: it should be, for the message.
+        what: what the file should be, for the message.
 
     Raises:
         HomoregError: names the file.

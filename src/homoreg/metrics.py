@@ -73,14 +73,14 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "keypoints_1": Metric(
         "keypoints, view 1",
-        "Keypoints detected in view 1; unknown of a system with its own.",
+        "Keypoints detected in view 1; unknown for a system with its own.",
         failure=None,
         decimals=0,
         summarized=False,
     ),
     "keypoints_2": Metric(
         "keypoints, view 2",
-        "Keypoints detected in view 2; unknown of a system with its own.",
+        "Keypoints detected in view 2; unknown for a system with its own.",
         failure=None,
         decimals=0,
         summarized=False,

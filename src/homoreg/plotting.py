@@ -58,8 +58,8 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
     """Save a figure atomically; ``options`` are those of matplotlib's ``savefig``.
 
-    It is encoded in memory: Pillow, which matplotlib uses, ignores that a full disk took only a
-    part of what it writes to a file.
+    It is encoded in memory: Pillow, which matplotlib uses, does not notice that a full disk took
+    only a part of what it writes to a file.
     """
     content = BytesIO()
     figure.savefig(content, format=path.suffix.removeprefix("."), **options)

@@ -1,7 +1,4 @@
-"""Phase 6: the tables, figures and page of finished runs.
-
-``python -m homoreg.report runs=multirun/NAME`` writes ``report/`` into the sweep's folder.
-"""
+"""python -m homoreg.report runs=multirun/NAME: tables, figures and a page of finished runs."""
 
 import logging
 import os
@@ -136,7 +133,7 @@ def gather(
 
 
 def _baselines(evaluations: Sequence[Path], done: Done, benchmark: str) -> dict[str, pd.DataFrame]:
-    """Rows of baselines and controls, by the run that they were evaluated beside."""
+    """Rows of baselines and controls, by the run that they were evaluated with."""
     known = {
         run.path.resolve(): (record, run)
         for record, run in done
@@ -172,7 +169,7 @@ def _baselines(evaluations: Sequence[Path], done: Done, benchmark: str) -> dict[
 
 
 def same_pairs(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """The rows about pairs of another table with the same pixels, if all have the keypoints there.
+    """Rows of pairs that are in another table with the same pixels, if all keypoints agree as well.
 
     A system has keypoints of its own, which are not known.
     """

@@ -1,4 +1,4 @@
-"""python -m homoreg.train: photographs to trained descriptors and their homography metrics.
+"""python -m homoreg.train: from photographs to trained descriptors and homography metrics.
 
 One job trains one network under one regularizer and evaluates it; ``-m`` makes a sweep of jobs.
 """
@@ -286,13 +286,13 @@ def open_benchmark(cfg: DictConfig) -> Benchmark | None:
 
 
 def reading_hash(config: Config, benchmark: Benchmark) -> str:
-    """Hash of all that determines an evaluation beside the weights."""
+    """Hash of all that determines an evaluation besides the weights."""
     manifest = getattr(benchmark, "manifest", None)
     return hash_options(reading_options(config), manifest and manifest.hash)
 
 
 def save_config(run: RunFolder, config: Config, **record: Any) -> None:
-    """Write ``config.yaml``, and fields of ``run.json`` beside what the report reads from there."""
+    """Write ``config.yaml``, and to ``run.json`` these fields and those that the report reads."""
     write_text(run.config_file, OmegaConf.to_yaml(OmegaConf.create(config)))
     about = {key: config[key] for key in ("analysis", "source", "warp", "prepare")}
     run.update_record(**record, **about)

@@ -47,7 +47,7 @@ NOT_CALIBRATED = "no bound: none was calibrated for this descriptor and these st
 
 @dataclass(frozen=True)
 class DescribedView:
-    """What aligning takes of a photograph.
+    """What alignment needs of a photograph.
 
     Attributes:
         size: (width, height) of the photograph.
@@ -69,7 +69,7 @@ class DescribedView:
 
 @dataclass(frozen=True)
 class Steps:
-    """What finds a homography beside the descriptor."""
+    """The steps that find a homography, besides the descriptor."""
 
     detector: Detector
     matcher: Matcher
@@ -111,7 +111,7 @@ class Aligner:
 
     @property
     def factor(self) -> float:
-        """Of the calibrated bound over the predicted corner error; NaN without a calibration."""
+        """Calibrated bound over predicted corner error; NaN without a calibration."""
         return self.bound.factor if self.bound else math.nan
 
     def __call__(self, image1: Photograph, image2: Photograph) -> Alignment:

@@ -14,8 +14,8 @@ from homoreg.matching import match_errors
 
 # A match agrees with a homography within this distance, pixels at the working size.
 AGREE_PX = 3.0
-# With fewer agreeing matches, or with a smaller share of all matches, photographs are taken for
-# unrelated: so many agree by chance.
+# With fewer agreeing matches, or a smaller share of all matches, photographs are taken for
+# unrelated: that many can agree by chance.
 CHANCE_MATCHES, CHANCE_SHARE = 8, 0.1
 # With a larger error than this share of photograph 2's diagonal it is uncertain, too.
 MAX_ERROR_SHARE = 0.01

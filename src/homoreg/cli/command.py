@@ -169,7 +169,7 @@ def warn_of_thread(ended: threading.ExceptHookArgs) -> None:
 
 def _exit_interrupted(config_name: str, arguments: Sequence[str]) -> NoReturn:
     command = shlex.join(["python", "-m", f"homoreg.{config_name}", *arguments])
-    print(f"homoreg: interrupted; to go on from here: {command}", file=sys.stderr)
+    print(f"homoreg: interrupted; to resume: {command}", file=sys.stderr)
     sys.exit(130)
 
 
@@ -265,7 +265,7 @@ def started_sweeps(config_name: str, overrides: list[str]) -> list[list[str]]:
 class CheckOptions(Callback):
     """Refuses an override whose value is of another kind than the option's default.
 
-    What the value may be beyond its kind is checked by whatever the option goes to.
+    All else is checked by the object that takes the option.
     """
 
     folder = ""  # of the run that this process has started

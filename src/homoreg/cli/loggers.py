@@ -60,7 +60,7 @@ def log_start(loggers: Iterable[Logger], cfg: DictConfig, config: Mapping[str, A
 def log_result(
     loggers: Iterable[Logger], cfg: DictConfig, metrics: Mapping[str, float], step: int
 ) -> None:
-    """Log the few final metrics that stand beside the hyperparameters."""
+    """Log the few final metrics that are shown with the hyperparameters."""
     shown = {f"hp/{name}": metrics.get(name, nan) for name in summary_metrics(cfg)}
     for logger in loggers:
         logger.log_metrics(shown, step)
@@ -84,7 +84,7 @@ def hyperparameters(cfg: DictConfig, names: Iterable[str]) -> dict[str, Any]:
 
 
 def summary_metrics(cfg: DictConfig) -> list[str]:
-    """The final metrics beside the hyperparameters: few, the most important ones first."""
+    """The final metrics shown with the hyperparameters: few, the most important ones first."""
     held_out = ("auc_5px", "corner_error_px", "predicted_corner_error_px", "kappa")
     estimators = cfg.estimators if cfg.evaluation.enabled else ()
     robust_first = sorted(estimators, key=lambda name: name.startswith("dlt"))

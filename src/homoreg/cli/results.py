@@ -1,4 +1,4 @@
-"""The summary that a training prints: each arm beside the control, and the next commands."""
+"""The summary that a training prints: arms compared with the control, and the next commands."""
 
 import os
 import re

@@ -31,7 +31,7 @@ class Plan:
         train: the network has to be trained.
         evaluate: the network has to be evaluated.
         message: the plan as the end of a line that starts with the run's folder.
-        checkpoint: where training goes on from; None starts it.
+        checkpoint: training resumes from it; None starts anew.
         donor: a finished training of the same identity, whose weights are taken.
         done: nothing is left to do.
     """

@@ -84,7 +84,7 @@ class PairSampling:
         photos_per_batch: photos that a batch is drawn from, evenly, with one pair of views each;
             None draws every sample from all pairs. With fewer photos, all are used. A last batch
             that is shorter shows the first of its photos only.
-        jitter_px: largest offset of the second patch's center, in x and in y.
+        jitter_px: largest offset of the second patch's center, in x and in y, pixels.
         jitter_scale: largest change of its keypoint's scale, in either direction, octaves.
         jitter_deg: largest rotation of its keypoint, in either direction, degrees.
         correspondence: ``"homography"`` maps a point to view 2 through H. ``"same_coordinates"``
@@ -108,7 +108,7 @@ class PairSampling:
 
 @dataclass(frozen=True)
 class PatchPairSampler:
-    """Draws patch pairs at points anywhere in the views; subclasses choose the points otherwise.
+    """Draws patch pairs at points anywhere in the views; subclasses choose other points.
 
     Args:
         views: the geometry of all pairs of views.

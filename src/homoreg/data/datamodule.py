@@ -178,8 +178,8 @@ class PatchPairDataModule(pl.LightningDataModule):
             in the bank. Needed by windows that follow keypoints.
         train_photos: number of photos to train on, the first by their keys; None for all. The
             validation photos stay the same.
-        device_bank: keep the bank on the training device and cut patches there. They differ by up
-            to two gray levels from those cut on the host: part of a run's identity.
+        device_bank: keep the bank on the training device and cut patches there. These differ by a
+            few gray levels from patches cut on the host, so this is part of a run's identity.
 
     Raises:
         ValidationError: an option is out of its range.
@@ -347,7 +347,7 @@ class PatchPairDataModule(pl.LightningDataModule):
 def fits_shared_memory(size: int) -> bool:
     """Whether workers can leave batches of ``size`` bytes in shared memory, with room to spare.
 
-    Where it is full, PyTorch loses the batch and waits for it for ever. Containers have 64 MB.
+    Where it is full, PyTorch loses the batch and waits for it forever. Containers have 64 MB.
     """
     folder = Path("/dev/shm")
     return not folder.is_dir() or 4 * size < shutil.disk_usage(folder).free

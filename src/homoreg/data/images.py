@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from homoreg.errors import HomoregError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-# Images that are named and left out: of formats that are not read.
+# Formats that are not read; their images are counted in a warning.
 OTHER_SUFFIXES = (
     *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".gif", ".ppm", ".pgm", ".tga"),
     *(".psd", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, PositiveFloat
 
 from homoreg.errors import HomoregError
 
-# Farther reductions change nothing at the sizes of photographs.
+# Further reductions change nothing at the sizes of photographs.
 MAX_LEVEL = 6
 
 

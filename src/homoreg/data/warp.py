@@ -35,7 +35,7 @@ def similarity_about_center(
 ) -> np.ndarray:
     """Rotation and scaling about the center of a view, then a shift: ``(3, 3)`` float64.
 
-    Positive angles turn the x axis towards the y axis, clockwise on the screen.
+    Positive angles turn the x axis toward the y axis, clockwise on the screen.
 
     >>> similarity_about_center((5, 3), 90, 1, (10, 0)).round(9).tolist()
     [[0.0, -1.0, 13.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]]

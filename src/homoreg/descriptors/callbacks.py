@@ -55,8 +55,8 @@ def homography_charts() -> dict[str, dict[str, Any]]:
 class EpochTable(pl.Callback):
     """A CSV with one row an epoch and a column for everything that was logged in it.
 
-    The row is written before the epoch's checkpoint, so that a run that is killed in between lacks
-    no epoch when it goes on from the checkpoint; a resumed run keeps the rows before.
+    The row is written before the epoch's checkpoint, so that a run killed in between lacks no epoch
+    when it resumes from the checkpoint; a resumed run keeps the earlier rows.
 
     Args:
         path: of the CSV.
@@ -71,7 +71,7 @@ class EpochTable(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.path.is_file():
             return
-        with reading(self.path, "the table of epochs; delete it to go on without these epochs"):
+        with reading(self.path, "the table of epochs; delete it to continue without these epochs"):
             self.rows = pd.read_csv(self.path).to_dict("records")
 
     @rank_zero_only
@@ -144,7 +144,7 @@ class TrainingPictures(pl.Callback):
 
     Args:
         folder: where ``patch_pairs.png`` goes.
-        rows: pairs of each label on the sheet.
+        rows: rows of three patch pairs for each label on the sheet.
     """
 
     def __init__(self, folder: str | Path, rows: int = 8) -> None:

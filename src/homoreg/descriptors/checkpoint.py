@@ -75,11 +75,11 @@ def trained_descriptor(
         config: the ``network``, ``model``, ``patch``, ``regularizer`` and ``seed`` of its run; by
             default those that the checkpoint holds.
         device: where the network runs.
-        packages: packages that the user trusts beside those in :mod:`homoreg.runs.targets`.
+        packages: packages that the user trusts besides those in :mod:`homoreg.runs.targets`.
 
     Raises:
-        HomoregError: the file is no checkpoint of homoreg, or describes something else than a
-            network of a known package.
+        HomoregError: the file is no checkpoint of homoreg, or describes something other than
+            a network of a known package.
     """
     stored = read_checkpoint(file)
     weights = {
@@ -103,7 +103,7 @@ def network_descriptor(
     The other arguments are those of :func:`trained_descriptor`.
 
     Raises:
-        HomoregError: the config describes something else than a network of a known package, or
+        HomoregError: the config describes something other than a network of a known package, or
             one with other weights.
     """
     try:

@@ -13,9 +13,9 @@ PREVIOUS = "previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
+    """Writes a checkpoint to a temporary file in its folder and renames it.
 
-    Lightning overwrites it in place, by way of the system's folder of temporary files.
+    Lightning would overwrite it in place, by way of the system's folder of temporary files.
     The ``last.ckpt`` that is replaced stays as ``previous.ckpt``.
     """
 

@@ -14,8 +14,8 @@ class CnnDescriptor(nn.Module):
     """Convolutions with ReLU and max-pooling, a global average, then a small head.
 
     With the defaults this is the study's network: 3→32→64→128 channels, 128→64→32 in the head,
-    103,584 parameters. The average discards where things are in the patch. Dropout has a layer in
-    ``features``, before the last convolution, and one behind each hidden layer of the ``head``.
+    103,584 parameters. The average discards the spatial layout of the patch. There is a dropout
+    layer in ``features``, before the last convolution, and one after each hidden layer of ``head``.
 
     Args:
         channels: output channels of each convolution.

@@ -42,7 +42,7 @@ def exported_descriptor(
     The arguments are those of :func:`homoreg.load_descriptor`.
 
     Raises:
-        HomoregError: the file is damaged, not of homoreg, or describes something else than a
+        HomoregError: the file is damaged, not of homoreg, or describes something other than a
             network of a known package.
     """
     weights, metadata = read_safetensors(file)

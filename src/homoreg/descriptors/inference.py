@@ -27,10 +27,10 @@ class Origin:
     """Where a network that homoreg trained comes from.
 
     Attributes:
-        file: that holds its weights.
+        file: the file that holds its weights.
         config: the ``network``, ``model``, ``patch``, ``regularizer`` and ``seed`` of its training
             and, where they are known, ``detector``, ``matcher`` and ``source``.
-        packages: packages that the user trusts beside those in :mod:`homoreg.runs.targets`.
+        packages: packages that the user trusts besides those in :mod:`homoreg.runs.targets`.
     """
 
     file: Path
@@ -82,7 +82,7 @@ class NetworkDescriptor:
         """The detector that it was trained for, see :mod:`homoreg.matching`; None if unknown.
 
         Raises:
-            HomoregError: its file names something else than a detector of homoreg.
+            HomoregError: its file names something other than a detector of homoreg.
         """
         return self._trained_for("detector")
 

@@ -32,7 +32,7 @@ def load_descriptor(
             ``python -m homoreg.export`` wrote.
         checkpoint: ``"last"`` or ``"best"`` of a run; by default the one that its evaluation used.
         device: where a network runs; CUDA if available by default.
-        packages: packages whose classes and functions a run or checkpoint may name beside the
+        packages: packages whose classes and functions a run or checkpoint may name besides the
             modules of homoreg, torch.nn, torchvision and kornia. The environment variable
             ``HOMOREG_PACKAGES`` names more, separated by commas.
         window: of a baseline that can choose: ``"fixed"``, ``"scaled"`` with the keypoint, or

@@ -53,8 +53,8 @@ def positives(
 def negatives(samples: Batch, radius_px: float) -> Tensor:
     """Which positives are negatives for each other.
 
-    Two places of one photo are none if they are nearer than ``radius_px`` in view 1, nor are two
-    of one pair of views if they are nearer in view 2.
+    Two places of one photo that are nearer than ``radius_px`` in view 1 are not negatives, nor are
+    two places of one pair of views that are nearer than that in view 2.
 
     Args:
         samples: N positives of a batch.
@@ -86,7 +86,7 @@ class PositivesLoss(nn.Module):
     """Base of losses that take positives only and find the negatives among them.
 
     Args:
-        negative_radius_px: two places of a photo nearer than this are no negatives, pixels.
+        negative_radius_px: places of one photo nearer than this are not negatives, pixels.
     """
 
     @checked

@@ -98,7 +98,7 @@ class DescriptorModule(pl.LightningModule):
         return descriptors.float().clone()
 
     def describe(self, batch: Batch) -> dict[str, Tensor]:
-        """Descriptors, labels and photos of a batch, of all of it where devices share it.
+        """The descriptors of a batch with its other tensors, gathered where devices share it.
 
         Every device computes the loss of the whole batch, so that a loss may compare any of its
         samples. The mean over devices that DDP makes of the gradients is then the gradient of one
@@ -250,14 +250,14 @@ class DescriptorModule(pl.LightningModule):
         for key in (*own, *stored):
             if stored.get(key) != own.get(key):
                 raise HomoregError(
-                    f"the checkpoint to go on from holds another network: {key} is "
+                    f"the checkpoint to resume from holds another network: {key} is "
                     f"{stored.get(key)} there and {own.get(key)} here; give ckpt of this model"
                 )
         optimizer = self.make_optimizer(self.network.parameters())
         options = set(checkpoint["optimizer_states"][0]["param_groups"][0]) - {"initial_lr"}
         if options != set(optimizer.param_groups[0]):
             raise HomoregError(
-                "the checkpoint to go on from was written with another optimizer than "
+                "the checkpoint to resume from was written with another optimizer than "
                 f"{_name(optimizer)}; give ckpt of a run with this one"
             )
 

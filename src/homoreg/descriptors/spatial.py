@@ -1,4 +1,4 @@
-"""Networks whose head keeps where things are in the patch."""
+"""Networks whose head keeps the spatial layout of the patch."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from homoreg.errors import HomoregError
 class SpatialDescriptor(nn.Module):
     """3×3 convolutions with batch norm, then one convolution over the whole map.
 
-    The plan of L2-Net (Tian et al., CVPR 2017) and HardNet (Mishchuk et al., NeurIPS 2017), of any
-    depth. Patches are luma with zero mean and unit deviation; batch norms have no affine part;
-    initial weights are orthogonal with gain 0.8, as in HardNet. Dropout has a layer in
+    The architecture of L2-Net (Tian et al., CVPR 2017) and HardNet (Mishchuk et al., NeurIPS 2017),
+    of any depth. Patches are luma with zero mean and unit deviation; batch norms have no affine
+    part; initial weights are orthogonal with gain 0.8, as in HardNet. There is a dropout layer in
     ``features``, before the last 3×3 convolution, and one in ``head``, before the convolution over
     the map.
 

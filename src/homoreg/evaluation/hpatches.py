@@ -40,8 +40,8 @@ class HPatchesBenchmark:
 
     A sequence is a folder of images ``1.*`` … ``n.*`` and text files ``H_1_2`` … ``H_1_n``
     (HPatches: Balntas et al., CVPR 2017), or ``img1.*`` and ``H1to2p`` (Mikolajczyk et al., IJCV
-    2005), or images of any one name and a number beside OpenCV's ``H1to2p.xml``. A pair's id is
-    the sequence and the two numbers, ``v_graf/1_3``; its photo is the sequence, and its group
+    2005), or numbered images of any one name with OpenCV's ``H1to2p.xml``. A pair's id is the
+    sequence and the two numbers, ``v_graf/1_3``; its photo is the sequence, and its group
     ``"i"`` (light) or ``"v"`` (viewpoint) where the sequence's name starts with ``i_`` or ``v_``.
 
     Args:

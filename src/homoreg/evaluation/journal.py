@@ -1,8 +1,8 @@
 """What an evaluation has computed so far, on disk until its tables are written.
 
 A record is what one pair contributes. Its key is a hash of all that it depends on: a killed
-evaluation goes on with the pairs that are left, and takes nothing over that other options, weights,
-photographs or code have computed.
+evaluation resumes with the pairs that are left, and reuses nothing that was computed with other
+options, weights, photographs or code.
 """
 
 import hashlib

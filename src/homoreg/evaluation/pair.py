@@ -323,7 +323,7 @@ def describe_pair(
             not described again. ``describe_ms`` counts it as if it were.
 
     Raises:
-        HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
+        HomoregError: ``describe`` returned something other than a row of numbers per keypoint.
     """
     keypoints1, keypoints2 = observation.keypoints1, observation.keypoints2
     if observation.lacks_keypoints:
@@ -343,7 +343,7 @@ def describe_view(descriptor: Descriptor, image: np.ndarray, frames: np.ndarray)
     """Describe an image's keypoints: ``(N, D)`` float32, a row of NaN where that is impossible.
 
     Raises:
-        HomoregError: ``describe`` returned something else than a row of numbers a keypoint.
+        HomoregError: ``describe`` returned something other than a row of numbers per keypoint.
     """
     described = descriptor.describe(image, keypoints_for(descriptor, frames))
     return _checked(described, len(frames), descriptor.name)

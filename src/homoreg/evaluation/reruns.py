@@ -17,7 +17,7 @@ class Reruns:
     """Recorder of the spread of each robust estimator over sampling seeds.
 
     Args:
-        count: estimates of each pair under other seeds, beside the one in the table; 0 for none.
+        count: estimates of each pair under other seeds, besides the one in the table; 0 for none.
     """
 
     def __init__(self, count: int) -> None:

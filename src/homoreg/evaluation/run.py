@@ -53,7 +53,7 @@ def evaluate_run(
     journal: Journal | None = None,
     show: Callable[[str, Figure], None] = lambda name, figure: None,
 ) -> pd.DataFrame:
-    """Evaluate a run's checkpoint into the run's own folder, in the place of what is there.
+    """Evaluate a run's checkpoint into the run's own folder, replacing what is there.
 
     Args:
         run: a finished training.

@@ -75,7 +75,7 @@ def shift_response(
     Args:
         descriptor: meets :class:`homoreg.descriptors.descriptor.Descriptor`.
         images: ``(H, W, 3)`` uint8 RGB, such as ``(pair.image1 for pair in benchmark)``; one that
-            comes again, as view 1 of several pairs does, is used once.
+            occurs again, as view 1 of several pairs does, is used once.
         shifts_px: lengths of δ ≥ 0.
         points_per_image: at most so many keypoints of an image, drawn at random.
         directions: of δ at each point, evenly spread, the first at random.

@@ -7,8 +7,8 @@ import numpy as np
 
 from homoreg.errors import HomoregError
 
-# Two (H, W, 3) uint8 RGB images → matched points (M, 2) of either, x, y in pixels, and optionally
-# their scores (M,), from 0 to 1, the surest 1.
+# Two (H, W, 3) uint8 RGB images → matched points (M, 2) in each, x, y in pixels, and optionally
+# their scores (M,) in [0, 1], 1 for the most certain.
 ImageMatcher = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 

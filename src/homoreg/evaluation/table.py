@@ -49,7 +49,7 @@ class EvaluationProtocol:
     """How pairs are evaluated, the same for every descriptor.
 
     Attributes:
-        detector: keypoints of an image; detects once in each, whoever asks. Systems have their own.
+        detector: keypoints of an image, detected once per image. Systems have their own.
         matcher: matches of two sets of descriptors; systems have their own.
         estimators: homographies from the same matches, by name.
     """
@@ -328,7 +328,7 @@ def identity(descriptor: Method) -> dict[str, Any]:
 
 
 def arm(model: Mapping[str, Any]) -> str:
-    """What styles a descriptor in figures: its regularizer, or the name of a baseline."""
+    """The key of a descriptor's style in figures: its regularizer, or a baseline's name."""
     return str(model["regularizer"] or model["descriptor"])
 
 

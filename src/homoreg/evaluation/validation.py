@@ -1,7 +1,8 @@
 """Choices made on validation pairs: each descriptor's ``max_ratio``, and bounds on corner errors.
 
-Tuning and calibration use different photographs, neither of which was trained on, and no pair of a
-benchmark. The best epoch of a run was chosen on the photographs for tuning.
+A chosen ratio and the bound of its estimator come from different photographs. None of these was
+trained on, and no pair is one of a benchmark. The best epoch of a run was chosen on the photographs
+for tuning.
 """
 
 import logging
@@ -66,7 +67,7 @@ def validation_benchmarks(
     Args:
         data: ``root`` of the training pairs, and ``validation_share`` and ``validation_split`` as
             the networks were trained with.
-        count: at most so many pairs, half of them for either.
+        count: at most so many pairs, half of them for each.
 
     Returns:
         None, with one line in the log, where there are no such pairs: no training manifest with

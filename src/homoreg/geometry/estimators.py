@@ -50,10 +50,10 @@ Pixels = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 # Refits of ``refit_px="auto"``: the first threshold in pixels, and the second one over the median
 # distance of the matches within twice the first. Under Gaussian noise of σ in x and y the median is
-# 1.18 σ, and 3.5 σ keep 99.8 % of the right matches. Weights need no threshold, and it is wider.
+# 1.18 σ, and 3.5 σ keep 99.8 % of the right matches. Weights need no tight one: theirs is wider.
 FIRST_REFIT_PX = 1.5
 REFIT_PER_MEDIAN = {"least_squares": 3.0, "cauchy": 4.5}
-WEIGHT_TOLERANCE = 1e-3  # of a refit's weights, by which they stay the same
+WEIGHT_TOLERANCE = 1e-3  # weights that change by less count as unchanged
 CAUCHY_PER_LIMIT = 1 / 3  # the scale of Cauchy's loss over the threshold, where the weight is 0.1
 SMALLEST_REFIT_PX = 0.1  # no detector is more accurate, and rounding is no noise
 

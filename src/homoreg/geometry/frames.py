@@ -2,7 +2,7 @@
 
 A frame is a row of ``(N, 2)`` x, y, of ``(N, 3)`` x, y, scale, or of ``(N, 4)`` x, y, scale,
 orientation. The scale is the keypoint's diameter in pixels, OpenCV's ``KeyPoint.size``. The
-orientation is in degrees, clockwise as seen, from the x axis towards the y axis, OpenCV's
+orientation is in degrees, clockwise as seen, from the x axis toward the y axis, OpenCV's
 ``KeyPoint.angle``.
 """
 

@@ -101,7 +101,7 @@ def resized_homography(
 ) -> Array:
     """The homography ``(3, 3)``, up to scale, between the two views after each is resized.
 
-    A homography found at a working size is given for the full images so.
+    It converts a homography found at a working size to the full images.
 
     Args:
         homography: ``(3, 3)`` between views of the sizes ``old1`` and ``old2``.

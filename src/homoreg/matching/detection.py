@@ -32,7 +32,7 @@ def detect(detector: Detector, image: np.ndarray) -> np.ndarray:
     """The keypoints of an image, checked: ``(N, 2 to 4)`` float64, finite and read-only.
 
     Raises:
-        HomoregError: the detector returned something else than points.
+        HomoregError: the detector returned something other than points.
     """
     keypoints = detect_frames(detector, image, "detector")
     keypoints.setflags(write=False)

@@ -149,7 +149,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; the system ends the lock with the process.
+        """Keep other processes out; the system releases the lock when the process ends.
 
         Raises:
             HomoregError: another process writes the run.

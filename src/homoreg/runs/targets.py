@@ -47,8 +47,8 @@ def instantiate_untrusted(
     The arguments are those of :func:`check_targets`.
 
     Raises:
-        HomoregError: see :func:`check_targets`; or the object cannot be built, for example since
-            it would download weights.
+        HomoregError: see :func:`check_targets`; or the object cannot be built, for example
+            because it would download weights.
     """
     check_targets(config, base, where, packages, known)
     try:

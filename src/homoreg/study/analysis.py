@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-# The keys of homoreg.study.statistics.OUTCOMES, which need not be imported to check a config.
+# The keys of homoreg.study.comparisons.OUTCOMES, which need not be imported to check a config.
 OutcomeName = Literal[
     "log10_corner_error",
     "auc_1px",
@@ -49,7 +49,7 @@ class Analysis:
     """The options ``analysis`` of a run's config.
 
     Attributes:
-        protocol: under whose name the run counts.
+        protocol: the protocol that the run belongs to.
         kappa: the column read as κ.
         error: the column read as the alignment error.
         drop_failures: leave out pairs without an estimate, as the original study did; it kept
@@ -58,7 +58,7 @@ class Analysis:
         estimators: in the order of their importance; the first one that was evaluated is primary.
             By default every robust one comes before plain DLT.
         outcomes: in the order of their importance, keys of
-            :data:`homoreg.study.statistics.OUTCOMES`; the first is the primary one.
+            :data:`homoreg.study.comparisons.OUTCOMES`; the first is the primary one.
         smallest_effect: the smallest difference of mean log10 errors that counts, above 0.
         floor_percent: an outcome of which all arms are within so many percent of one end of its
             range tells nothing.

@@ -1,7 +1,7 @@
 """Arms: runs that differ in nothing but the seed. What names them and in which order they appear.
 
-An arm is called by its regularizer and by whatever else distinguishes it from the other arms with
-that regularizer, as told by the runs' resolved configs. Any regularizer is an arm.
+An arm is named by its regularizer and by whatever else distinguishes it from the other arms with
+that regularizer, according to the runs' resolved configs. Any regularizer is an arm.
 """
 
 from collections.abc import Iterable, Sequence

@@ -147,7 +147,7 @@ class StudyData:
 
     @cached_property
     def matched_studies(self) -> list[tuple[str, str]]:
-        """Protocols of the first study and of each other that are to be compared.
+        """Pairs of protocols to compare: of the first study and of each other one.
 
         Those of one recipe, or the only ones of two studies.
         """
@@ -167,7 +167,7 @@ class StudyData:
 
     @cached_property
     def between_studies(self) -> pd.DataFrame:
-        """Their arms on the pairs that they share; may be empty."""
+        """The arms of the matched studies on the pairs that they share; may be empty."""
         if not len(self.rows) or not self.matched_studies:
             return pd.DataFrame()
         return compare_studies(self.rows, self.matched_studies, self.analyses)

@@ -32,7 +32,7 @@ LOSS_COLUMNS = ("final_train_loss", "final_val_loss")
 
 
 def read_epochs(path: str | Path) -> pd.DataFrame:
-    """Read ``csv/metrics.csv``, whose lines each hold a part of an epoch: a row per epoch.
+    """Read ``csv/metrics.csv``: a row per epoch, with the lines of an epoch merged.
 
     Where an epoch was logged twice, as after a resume, the later value counts.
     """

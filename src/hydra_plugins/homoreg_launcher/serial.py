@@ -10,7 +10,7 @@ from omegaconf import open_dict
 
 
 class SerialLauncher(Launcher):
-    """As Hydra's basic launcher, but a job whose folder cannot be written ends no sweep."""
+    """Like Hydra's basic launcher, but a job with an unwritable folder does not end the sweep."""
 
     def setup(self, **context: Any) -> None:
         self.config = context["config"]

@@ -1,4 +1,4 @@
-"""A sweeper that takes a list of arms beside Hydra's grid of parameters."""
+"""A sweeper that takes a list of arms in addition to Hydra's grid of parameters."""
 
 import shlex
 from collections.abc import Sequence

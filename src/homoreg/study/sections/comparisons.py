@@ -150,14 +150,14 @@ ARM_COLUMNS = [
     Column("p_equivalence_holm", "p, equivalence", probability),
     VERDICT,
 ]
-# The page shows these beside the hierarchy of outcomes; the others are in the CSV.
+# The page shows these in addition to the hierarchy of outcomes; the others are in the CSV.
 SHOWN = ["log10_predicted_corner_error", "log10_kappa", "match_count", "failure_rate"]
 SHOWN += ["precision_3px", "recall_3px"]
 NOTEBOOK = ["log10_kappa_notebook", "log10_rmse_notebook"]
 
 
 def comparison(study: StudyData) -> Section | None:
-    """Differences from the baseline; absent where no protocol has it and another arm beside it."""
+    """Differences from the baseline; absent unless a protocol has it and another arm."""
     comparisons = study.comparisons
     if not len(comparisons):
         return None

@@ -106,7 +106,7 @@ def dose(study: StudyData) -> Section | None:
 
 
 def _with_levels(study: StudyData, protocol: str) -> pd.DataFrame:
-    """The arms' numbers beside their outcomes."""
+    """The arms' numbers joined with their outcomes."""
     levels = study.levels[protocol]
     arms = study.arms[study.arms["protocol"] == protocol]
     keys = ["protocol", "estimator", "arm"]
