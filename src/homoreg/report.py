@@ -274,7 +274,8 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, str]:
     file = folder / f"{settings.get('regularizer')}.yaml"
     if not file.is_file():  # one of your own
         return {}
-    stated = OmegaConf.merge(*(OmegaConf.load(path) for path in (folder / "none.yaml", file)))
+    files = (folder / "none.yaml", file)
+    stated = cast(DictConfig, OmegaConf.merge(*map(OmegaConf.load, files)))
     return {
         name: f"{name} {settings[option]} instead of {stated[name]}"
         for name in map(str, stated)
