@@ -282,7 +282,7 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, str]:
     if not file.is_file():  # one of your own
         return {}
     files = (folder / "none.yaml", file)
-    stated = cast(DictConfig, OmegaConf.merge(*(OmegaConf.load(path) for path in files)))
+    stated = cast(DictConfig, OmegaConf.merge(*map(OmegaConf.load, files)))
     return {
         name: f"{name} {settings[option]} instead of {stated[name]}"
         for name in map(str, stated)
