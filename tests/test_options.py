@@ -14,10 +14,13 @@ from homoreg.data.pairs import prepare_pairs
 from homoreg.data.patches import Window
 from homoreg.data.sources import FolderSource
 from homoreg.data.warp import Warp
+from homoreg.descriptors.losses import HardestInBatch, InfoNce
+from homoreg.descriptors.regularizers import Regularizer
 from homoreg.descriptors.window import PatchWindow
 from homoreg.errors import HomoregError, one_line
 from homoreg.geometry import Estimator
 from homoreg.matching import FastKeypoints, OrbKeypoints, RatioMatcher, ShiTomasi, SiftKeypoints
+from homoreg.study.analysis import Analysis
 
 DATA = partial(
     PatchPairDataModule, Path("data"), Window(), PairSampling(), 0, pairs_per_epoch=9, batch_size=3
@@ -54,6 +57,14 @@ WRONG: list[tuple[Callable[..., Any], str, dict[str, list[Any]]]] = [
     (SiftKeypoints, "detector", {"max_keypoints": [0], "contrast_threshold": [-0.1]}),
     (OrbKeypoints, "detector", {"max_keypoints": [0], "fast_threshold": [0]}),
     (FastKeypoints, "detector", {"max_keypoints": [0], "fast_threshold": [256]}),
+    (HardestInBatch, "loss", {"margin": [0]}),
+    (InfoNce, "loss", {"temperature": [0], "negative_radius_px": [-1]}),
+    (
+        partial(Regularizer, name="mine"),
+        "Regularizer",
+        {"weight_decay": [-1], "dropout": [1.0, -0.1]},
+    ),
+    (Analysis, "analysis", {"kappa": ["dop"]}),
     (RatioMatcher, "matcher", {"ratio": [0.0, -1.0, 1.5, float("nan")]}),
     (
         Estimator,

@@ -36,6 +36,7 @@ class Limited:
         return Estimator()(points1, points2)
 
 
+DATA = {"validation_share": 0.6, "validation_split": "photo"}
 PROTOCOL = EvaluationProtocol(
     ShiTomasi(), RatioMatcher(None), {"dlt": Limited(), "magsac": Estimator("magsac")}
 )
@@ -43,7 +44,7 @@ PROTOCOL = EvaluationProtocol(
 
 def halves(prepared: Path, **options: Any) -> tuple[ManifestBenchmark, ManifestBenchmark]:
     count = options.pop("count", 100)
-    found = validation_benchmarks({"root": prepared, "validation_share": 0.6} | options, count)
+    found = validation_benchmarks(DATA | {"root": prepared} | options, count)
     assert found is not None
     return found
 
@@ -81,7 +82,7 @@ def test_without_validation_pairs_one_line_says_so(
     prepared: Path, options: dict, count: int, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    assert validation_benchmarks({"root": prepared} | options, count) is None
+    assert validation_benchmarks(DATA | {"root": prepared} | options, count) is None
     assert reason in caplog.text
 
 

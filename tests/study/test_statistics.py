@@ -11,13 +11,12 @@ from benchmarks.null_rates import WORLDS, World
 from benchmarks.simulated_study import study
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from homoreg.aggregates import corner_error_auc
-from homoreg.errors import HomoregError, one_line
-from homoreg.geometry import METHODS
+from homoreg.errors import HomoregError
+from homoreg.geometry.estimators import Method
 from homoreg.study.analysis import ANALYSES, NOTEBOOK, Analysis, OutcomeName, primary_estimator
 from homoreg.study.arms import ORIGINAL_ARMS
 from homoreg.study.comparisons import OUTCOMES, compare_arms, compare_contrasts, levels
@@ -83,25 +82,14 @@ def test_fewest_seeds_and_power_are_of_the_family():
 # Seeds and photos, crossed
 
 
-@pytest.mark.parametrize("world", WORLDS[:2], ids=str)
+@pytest.mark.parametrize(
+    "world",
+    [*WORLDS[:2], *(pytest.param(world, marks=pytest.mark.slow) for world in WORLDS[2:])],
+    ids=str,
+)
 def test_intervals_cover_and_tests_err_as_stated(world: World):
-    for rate in null_rates.seeds_and_photos(world, 300):
-        assert rate.holds, rate
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("world", WORLDS, ids=str)
-def test_intervals_cover_and_tests_err_as_stated_in_many_studies(world: World):
     for rate in null_rates.seeds_and_photos(world, 600):  # a rate of 5 % within ±2.7 %
         assert rate.holds, rate
-
-
-def test_a_test_over_seeds_alone_mistakes_the_photos_for_the_arm():
-    assert null_rates.seeds_alone(300).measured > 0.2
-
-
-def test_a_test_over_pairs_mistakes_a_run_for_an_arm():
-    assert null_rates.pairs_alone(1000).measured > 0.4
 
 
 @pytest.mark.parametrize("draw", ["normal", "laplace", "uniform"])
@@ -309,13 +297,10 @@ def test_analysis_options():
     assert Analysis(max_kappa=2e7).apply(rows).index.tolist() == [0, 2]
     assert NOTEBOOK.apply(rows).index.tolist() == [0, 1]
     assert ANALYSES["corrected"] == Analysis()
-    assert set(Analysis().estimators) == set(METHODS)
+    assert set(Analysis().estimators) == set(get_args(Method))
     for evaluated, primary in {("dlt", "ransac"): "ransac", ("dlt_raw", "dlt"): "dlt"}.items():
         assert primary_estimator(pd.DataFrame({"estimator": evaluated}), Analysis()) == primary
     assert get_args(OutcomeName) == tuple(OUTCOMES)
-    with pytest.raises(ValidationError) as caught:
-        Analysis(kappa="dop")
-    assert one_line(caught.value).startswith("analysis.kappa: Input should be 'kappa' or")
 
 
 @pytest.mark.parametrize(

@@ -42,16 +42,16 @@ def evaluate_run(
     benchmark: Benchmark,
     protocol: EvaluationProtocol,
     *,
-    checkpoint: str = "last",
-    best_epoch: bool = False,
-    figure_pairs: int = 3,
-    shift_pairs: int = 10,
-    validation_pairs: int = 200,
-    oracle: bool = True,
-    device: str | None = None,
-    packages: Sequence[str] = (),
-    journal: Journal | None = None,
-    show: Callable[[str, Figure], None] = lambda name, figure: None,
+    checkpoint: str,
+    best_epoch: bool,
+    figure_pairs: int,
+    shift_pairs: int,
+    validation_pairs: int,
+    oracle: bool,
+    device: str | None,
+    packages: Sequence[str],
+    journal: Journal,
+    show: Callable[[str, Figure], None],
 ) -> pd.DataFrame:
     """Evaluate a run's checkpoint into the run's own folder, replacing what is there.
 
@@ -66,7 +66,7 @@ def evaluate_run(
         validation_pairs: pairs of the run's validation photos that choose ratios and calibrate
             bounds; 0 for neither.
         oracle: add rows of all true matches of the same keypoints.
-        device: where the network runs; CUDA if available by default.
+        device: where the network runs; None for CUDA if available.
         packages: that the run's network may come from, see :func:`load_descriptor`.
         journal: keeps what each pair contributes, and has what was evaluated before.
         show: is called with a name and the figure of each pair that every run shows.

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from homoreg.aggregates import clipped_log10
 from homoreg.data.datamodule import validation_halves, validation_photos
 from homoreg.data.manifest import PairManifest
+from homoreg.data.prepared import manifest_path
 from homoreg.evaluation.benchmarks import Benchmark, ManifestBenchmark, spread_over_photos
 from homoreg.evaluation.calibration import COVERAGE, Bound, Calibration, Key
 from homoreg.evaluation.journal import Journal
@@ -74,11 +74,11 @@ def validation_benchmarks(
         homographies, no validation photos of its own (``validation_split=sample``), or ``count``
         is below 2.
     """
-    path = Path(data["root"]) / "pairs_train.json"
+    path = manifest_path(data["root"], "train")
     reason = ""
     if count < 2:
         reason = f"validation_pairs={count}"
-    elif data.get("validation_split", "photo") != "photo":
+    elif data["validation_split"] != "photo":
         reason = "training held out no photos (data.validation_split)"
     elif not path.is_file():
         reason = f"there is no {path}"
@@ -90,7 +90,7 @@ def validation_benchmarks(
         log.info("no ratio is tuned and no bound calibrated: %s has no homographies", path)
         return None
     photos = {pair.photo for pair in manifest.pairs}
-    halves = validation_halves(validation_photos(photos, data.get("validation_share", 0.1)))
+    halves = validation_halves(validation_photos(photos, data["validation_share"]))
     tuning, calibration = (
         _benchmark(manifest, half, count // 2, name)
         for half, name in zip(halves, ("tuning", "calibration"), strict=True)
