@@ -52,6 +52,14 @@ def test_what_the_best_weights_are_selected_by_is_part_of_the_identity(option: s
     assert training_options(resolved(monitor, option)) != training_options(resolved(monitor))
 
 
+def test_how_a_network_is_compiled_counts_where_it_is_compiled() -> None:
+    mode = "trainer.compile_mode=reduce-overhead"
+    networks = [resolved(), resolved(mode), resolved("trainer.compile=true")]
+    plain, ignored, compiled = map(training_options, networks)
+    assert plain == ignored != compiled
+    assert training_options(resolved("trainer.compile=true", mode)) != compiled
+
+
 def test_the_notebook_s_corrections_are_seven_networks() -> None:
     corrections = (
         *("none", "correspondence", "scale", "negatives", "keypoints", "input", "validation"),

@@ -26,8 +26,6 @@ TRAINING = (
     *("trainer.deterministic", "trainer.gradient_clip_val", "trainer.limit_train_batches"),
     *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch", "trainer.devices"),
     *("trainer.fast_dev_run", "trainer.num_sanity_val_steps"),
-    # Other kernels add in another order.
-    *("trainer.compile", "trainer.compile_mode"),
     # Options that a user adds to these groups.
     *("data", "trainer", "callbacks"),
 )
@@ -50,12 +48,16 @@ OTHER = (
     *("evaluation.every_n_epochs", "evaluation.subset"),
     *("trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps"),
     *("trainer.enable_progress_bar", "trainer.profiler", "trainer.enable_model_summary"),
+    *("trainer.compile", "trainer.compile_mode"),
 )
 # Determine the weights where a callback monitors a metric of the validation photos' pairs.
 WATCHING = (
     *("detector", "matcher", "estimators", "evaluation.enabled", "evaluation.patch"),
     *("evaluation.every_n_epochs", "evaluation.subset"),
 )
+
+# Determine the weights where the network is compiled: other kernels add in another order.
+COMPILED = ("trainer.compile", "trainer.compile_mode")
 
 
 def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,11 +66,12 @@ def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: the resolved config of a training.
     """
-    watching = WATCHING if _watches_pairs(config) else ()
+    more = WATCHING if _watches_pairs(config) else ()
+    more += COMPILED if config["trainer"].get("compile") is True else ()
     return {
         option: value
         for option, value in flatten(config)
-        if placed(option) == "training" or any(_covers(entry, option) for entry in watching)
+        if placed(option) == "training" or any(_covers(entry, option) for entry in more)
     }
 
 
@@ -80,7 +83,7 @@ def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
 def placed(option: str) -> str | None:
     """The table that an option stands in; None where it stands in none.
 
-    >>> placed("trainer.compile"), placed("trainer.profiler"), placed("detector.max_keypoints")
+    >>> placed("trainer.precision"), placed("trainer.profiler"), placed("detector.max_keypoints")
     ('training', 'other', 'reading')
     """
     tables = {"training": TRAINING, "reading": READING, "analysis": ANALYSIS, "other": OTHER}

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from homoreg.aggregates import quartiles, resampled_mean
 from homoreg.metrics import METRICS
-from homoreg.plotting import WIDTH_IN, ArmStyle, styled
+from homoreg.plotting import GRAY, INK, LIGHT_GRAY, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.comparisons import Outcome, levels
 from homoreg.study.document import span
@@ -170,7 +170,7 @@ def rank_correlation_figure(correlations: pd.DataFrame, styles: dict[str, ArmSty
         interval_marks(ax, shown, "predictor", predictors, of_arms)
         title = f"{estimator}, n = {span(own['n'])}"
         ax.set_title(title, loc="left", fontweight="bold", parse_math=False)
-        ax.axvline(0, color="#444444", linewidth=1)
+        ax.axvline(0, color=GRAY, linewidth=1)
         ax.set_xlim(-1.02, 1.02)
     axes[0].set_yticks(range(len(predictors)), [METRICS[name].label for name in predictors])
     figure.supxlabel("Spearman's ρ with the true RMS corner error, 95 % interval", fontsize=9)
@@ -212,8 +212,8 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
             medians["x"], medians["y"], markersize=5, label=about["arm"], zorder=3, **style.line
         )
     for estimator, ax in by_estimator.items():
-        ax.plot(limits, limits, color="black", linewidth=1, zorder=2)
-        ax.fill_between(limits, limits / 2, limits * 2, color="#e0e0e0", zorder=0, linewidth=0)
+        ax.plot(limits, limits, color=INK, linewidth=1, zorder=2)
+        ax.fill_between(limits, limits / 2, limits * 2, color=LIGHT_GRAY, zorder=0, linewidth=0)
         ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
         ax.set_title(estimator, loc="left", fontweight="bold", pad=15, parse_math=False)
         own = summary[summary["estimator"] == estimator]

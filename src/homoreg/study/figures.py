@@ -12,12 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from homoreg.aggregates import AUC_THRESHOLDS_PX
 from homoreg.metrics import METRICS
-from homoreg.plotting import WIDTH_IN, ArmStyle, styled
+from homoreg.plotting import GRAY, INK, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.tables import finite_points, plotted
 
 COLUMNS = 4  # panels beside one another
-SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#555555"}
+SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": GRAY}
 
 
 # Pairs of metrics whose relation is shown, x and y, by the name of the figure.
@@ -56,17 +56,17 @@ def box_plots(
 def _boxes(ax: Axes, groups: list[np.ndarray], styles: list[ArmStyle]) -> None:
     finite = [group[np.isfinite(group)] for group in groups]
     # Thousands of vector markers would make the page slow.
-    dots = {"marker": ".", "markersize": 3, "markeredgecolor": "#888888", "rasterized": True}
+    dots = {"marker": ".", "markersize": 3, "markeredgecolor": GRAY, "rasterized": True}
     boxes = ax.boxplot(
         finite,
         orientation="horizontal",
         positions=range(len(groups)),
         widths=0.62,
         patch_artist=True,
-        medianprops={"color": "black", "linewidth": 1.8},
+        medianprops={"color": INK, "linewidth": 1.8},
         flierprops=dots,
-        whiskerprops={"color": "#444444"},
-        capprops={"color": "#444444"},
+        whiskerprops={"color": GRAY},
+        capprops={"color": GRAY},
         manage_ticks=False,
     )
     for box, style in zip(boxes["boxes"], styles, strict=True):
@@ -88,13 +88,13 @@ def _reference_lines(ax: Axes, rows: pd.DataFrame) -> None:
     ]:
         if name in rows and rows[name].notna().any():
             median = float(rows[name].median())
-            ax.axvline(median, color="#555555", linewidth=1, linestyle=linestyle, zorder=0)
+            ax.axvline(median, color=GRAY, linewidth=1, linestyle=linestyle, zorder=0)
             place = {"xycoords": ("data", "axes fraction"), "ha": side, **SMALL}
             ax.annotate(label, (median, 1.0), xytext=(0, 2), **place)
 
 
-OWN_LINE: dict[str, Any] = {"color": "black", "linewidth": 2, "zorder": 3}
-OTHER_LINE: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
+OWN_LINE: dict[str, Any] = {"color": INK, "linewidth": 2, "zorder": 3}
+OTHER_LINE: dict[str, Any] = {"color": GRAY, "alpha": 0.5, "linewidth": 0.8, "zorder": 1}
 
 
 FEWEST_POINTS = 3  # of a panel: as many as a line and a correlation take
@@ -155,7 +155,7 @@ def panel_title(ax: Axes, arm: str, detail: str) -> None:
     """The arm in bold, with lines of detail between it and the panel."""
     pad = 15 + 9 * detail.count("\n")
     ax.set_title(arm, loc="left", fontweight="bold", pad=pad, parse_math=False)
-    ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color="#444444")
+    ax.text(0, 1.03, detail, transform=ax.transAxes, fontsize=7.5, color=GRAY)
 
 
 def signed(value: float) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from homoreg.metrics import METRICS
-from homoreg.plotting import GRAY, PALETTE, WIDTH_IN, ArmStyle, styled
+from homoreg.plotting import GRAY, LIGHT_GRAY, PALETTE, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.document import span
 from homoreg.study.figures import COLUMNS, interval_marks, legend_above, panels, signed
@@ -37,8 +37,8 @@ def difference_figure(
     def panel(ax: Axes, name: str) -> None:
         own = comparisons[comparisons[by] == name]
         margin = own["margin"].iloc[0]
-        ax.axvspan(-margin, margin, color="#e8e8e8", linewidth=0, zorder=0)
-        ax.axvline(0, color="#444444", linewidth=1, zorder=1)
+        ax.axvspan(-margin, margin, color=LIGHT_GRAY, linewidth=0, zorder=0)
+        ax.axvline(0, color=GRAY, linewidth=1, zorder=1)
         interval_marks(ax, own.assign(value=own["difference"]), "arm", arms, styles)
         ax.set_yticks(range(len(arms)), [f"{a} (n = {seeds[a]})" for a in arms], parse_math=False)
         title = "\n".join(wrap(labels[name], TITLE_WIDTH))
