@@ -27,6 +27,7 @@ def table(predicted, actual, status="ok", arm="none", estimator="dlt") -> pd.Dat
             "photo": [f"{i}.jpg" for i in range(1, len(actual) + 1)],
             "status": status,
             "predicted_corner_error_px": np.asarray(predicted, float),
+            "corner_error_px": np.asarray(actual, float),
             "corner_error_rms_px": np.asarray(actual, float),
         }
     )
