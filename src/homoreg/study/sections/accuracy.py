@@ -20,7 +20,6 @@ STABILITY = ["predicted_corner_error_px", "kappa", "kappa_correct"]
 def accuracy(study: StudyData) -> Section | None:
     if not len(study.rows):
         return None
-    # Without intervals: the summary has those of AUC, over photos as well.
     rates = [Column(f"auc_{t}px_mean", f"AUC {t} px", 1) for t in AUC_THRESHOLDS_PX]
     rates.append(Column("failed_percent_mean", "failed (%)", 1))
     parts: list[Part] = [
@@ -120,11 +119,11 @@ BEST_EPOCH_COLUMNS = [
     Column("weights", "weights"),
     Column("seeds", "seeds"),
     Column("pairs", "n"),
-    with_interval("epochs", "epochs", 1),
-    with_interval("auc_5px", "AUC 5 px", 1),
-    with_interval("precision_3px_median", "precision at 3 px", 2),
-    with_interval("recall_3px_median", "recall at 3 px", 2),
-    with_interval("match_count_median", "matches", 0),
+    Column("epochs_mean", "epochs", 1),
+    Column("auc_5px_mean", "AUC 5 px", 1),
+    Column("precision_3px_median_mean", "precision at 3 px", 2),
+    Column("recall_3px_median_mean", "recall at 3 px", 2),
+    Column("match_count_median_mean", "matches", 0),
 ]
 
 
@@ -137,9 +136,9 @@ def best_epoch(study: StudyData) -> Section | None:
         "best_epoch",
         "The last epoch is equal training; the best epoch of a run is the one that "
         "`callbacks.best_checkpoint` chose on validation pairs, by one rule for all arms. Means "
-        "over seeds with the 95 % t interval, of each run's median over the pairs or of its AUC of "
-        "the corner error (0 to 100). Epochs: how long the weights were trained. The runs one by "
-        "one: `tables/models.csv` and, at their best epoch, `tables/best_epoch_runs.csv`.",
+        "over seeds of each run's median over the pairs or of its AUC of the corner error (0 to "
+        "100). Epochs: how long the weights were trained. Each run: `tables/models.csv` and, at "
+        "its best epoch, `tables/best_epoch_runs.csv`.",
         "best_epoch",
         study.readable(table),
         BEST_EPOCH_COLUMNS,
@@ -156,14 +155,14 @@ def _by_arm(
     columns = [
         *(Column("arm", "model"), SEEDS, Column("pairs", "n"), *columns),
         *(
-            with_interval(f"{key}_median", METRICS[key].heading, METRICS[key].decimals)
+            Column(f"{key}_median_mean", METRICS[key].heading, METRICS[key].decimals)
             for key in metrics
         ),
     ]
     caption += (
-        " Means over the seeds of an arm of each run's number; intervals are 95 % t intervals over "
-        "seeds, which take the pairs as given; an arm with a run whose median is infinite has "
-        "an infinite mean. The runs one by one, with quartiles and the reasons of failures: "
+        " Means over the seeds of an arm of each run's number; an arm with a run whose median is "
+        "infinite has an infinite mean. Intervals, which are over seeds and photos, are in the "
+        "summary and with the comparisons. Each run, with quartiles and the reasons of failures: "
         "`tables/models.csv`."
     )
     by = ["protocol", "estimator"]
