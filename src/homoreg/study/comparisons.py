@@ -109,40 +109,37 @@ def _auc(threshold: float) -> Outcome:
     return Outcome(label, "corner_error_px", statistic, 2.0, range=(0.0, 100.0), better="higher")
 
 
-def _log_error(label: str, column: str) -> Outcome:
-    label = f"mean log₁₀ {label} (px), clipped to 0.05 … 100, failures 100"
+def _log_error(column: str) -> Outcome:
+    label = f"mean log₁₀ {METRICS[column].label} (px), clipped to 0.05 … 100, failures 100"
     return Outcome(label, column, resampled_mean, 0.05, ERROR_RANGE_PX, True, LOG_ERROR_RANGE)
 
 
-def _median(label: str, column: str, margin: float, **options: Any) -> Outcome:
-    label = f"{'log₁₀ ' if options.get('log10') else ''}median {label}"
-    return Outcome(label, column, resampled_median, margin, **options)
+def _median(column: str, margin: float, **options: Any) -> Outcome:
+    metric = METRICS[column]
+    label = f"{'log₁₀ ' if options.get('log10') else ''}median {metric.heading}"
+    better = metric.better or "lower"
+    return Outcome(label, column, resampled_median, margin, better=better, **options)
 
 
-_SHARE: dict[str, Any] = {"range": (0.0, 1.0), "better": "higher"}
 # The margins: a factor of 1.12 (0.05) in errors and of 1.26 (0.1) in κ, 2 points of AUC, 2 % of
 # pairs or matches, 10 matches.
 OUTCOMES = {
-    "log10_corner_error": _log_error("corner error", "corner_error_px"),
+    "log10_corner_error": _log_error("corner_error_px"),
     **{f"auc_{threshold}px": _auc(threshold) for threshold in (1, 3, 5)},
-    "log10_predicted_corner_error": _log_error(
-        "predicted corner error", "predicted_corner_error_px"
-    ),
-    "log10_kappa": _median("κ", "kappa", 0.1, log10=True),
-    "match_count": _median("matches", "match_count", 10.0, better="higher"),
+    "log10_predicted_corner_error": _log_error("predicted_corner_error_px"),
+    "log10_kappa": _median("kappa", 0.1, log10=True),
+    "match_count": _median("match_count", 10.0),
     "failure_rate": Outcome(
         "share of pairs without an estimate",
         *("failed", resampled_mean, 0.02),
         range=(0.0, 1.0),
         all_rows=True,
     ),
-    "precision_3px": _median("precision at 3 px", "precision_3px", 0.02, **_SHARE),
-    "recall_3px": _median("recall at 3 px", "recall_3px", 0.02, **_SHARE),
-    "log10_kappa_notebook": _median("κ, the notebook's", "kappa_notebook", 0.1, log10=True),
-    "log10_rmse_notebook": _median(
-        "RMSE, the notebook's (gray levels)", "rmse_notebook_gray", 0.05, log10=True
-    ),
-    "log10_rmse": _median("RMSE (gray levels)", "rmse_gray", 0.05, log10=True),
+    "precision_3px": _median("precision_3px", 0.02, range=(0.0, 1.0)),
+    "recall_3px": _median("recall_3px", 0.02, range=(0.0, 1.0)),
+    "log10_kappa_notebook": _median("kappa_notebook", 0.1, log10=True),
+    "log10_rmse_notebook": _median("rmse_notebook_gray", 0.05, log10=True),
+    "log10_rmse": _median("rmse_gray", 0.05, log10=True),
 }
 
 
