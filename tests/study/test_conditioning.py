@@ -210,6 +210,20 @@ def test_arms_and_estimators_are_apart() -> None:
     assert found["spearman"].tolist() == pytest.approx([-1, 1, 0.5])
 
 
+def test_panels_of_many_estimators_are_as_wide_as_those_of_four(simulated: pd.DataFrame) -> None:
+    names = ["dlt", "magsac", "ransac", "poselib", "usac"]
+    rows = pd.concat([simulated.assign(arm="none", estimator=name) for name in names])
+    widths = {}
+    for count in (4, 5):
+        shown = rows[rows["estimator"].isin(names[:count])]
+        figure = calibration_figure(shown, arm_styles(["none"]))
+        figure.draw_without_rendering()
+        assert len(figure.axes) == count
+        widths[count] = {round(ax.get_window_extent().width) for ax in figure.axes}
+    assert min(widths[4]) > 0.15 * figure.bbox.width
+    assert min(widths[5]) > 0.95 * min(widths[4])
+
+
 def test_figures_show_every_estimator_and_arm_with_n(simulated: pd.DataFrame) -> None:
     failed = table([np.nan] * 3, [np.inf] * 3, "degenerate", arm="orb")  # alone, and among others
     rows = pd.concat(

@@ -18,7 +18,12 @@ from homoreg.plotting import GRAY, INK, LIGHT_GRAY, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
 from homoreg.study.comparisons import Outcome, levels
 from homoreg.study.document import span
-from homoreg.study.figures import interval_marks, legend_above, side_by_side
+from homoreg.study.figures import (
+    PANELS_PER_ROW,
+    interval_marks,
+    legend_above,
+    side_by_side,
+)
 from homoreg.study.statistics import share_interval, spearman, spearman_interval
 
 ERROR = "corner_error_rms_px"
@@ -197,7 +202,7 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
     """
     summary, limits = calibration(rows), _limits(rows)
     estimators = list(summary["estimator"].unique())
-    height = 1.2 + 0.9 * WIDTH_IN / max(len(estimators), 2)
+    height = 1.4 + 0.9 * WIDTH_IN / min(max(len(estimators), 2), PANELS_PER_ROW)
     figure, axes = side_by_side(estimators, height, sharex=True)
     by_estimator = dict(zip(estimators, axes, strict=True))
     for about, group in _groups(rows):
@@ -215,7 +220,7 @@ def calibration_figure(rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Figur
         ax.plot(limits, limits, color=INK, linewidth=1, zorder=2)
         ax.fill_between(limits, limits / 2, limits * 2, color=LIGHT_GRAY, zorder=0, linewidth=0)
         ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
-        ax.set_title(estimator, loc="left", fontweight="bold", pad=15, parse_math=False)
+        ax.set_title(estimator, loc="left", fontweight="bold", pad=25, parse_math=False)
         own = summary[summary["estimator"] == estimator]
         ax.text(0, 1.03, _within_twice(own), transform=ax.transAxes, fontsize=7.5)
     figure.supxlabel("predicted RMS corner error (px)", fontsize=9)
@@ -237,4 +242,4 @@ def _limits(rows: pd.DataFrame) -> np.ndarray:
 def _within_twice(summary: pd.DataFrame) -> str:
     n, total = summary["n"].sum(), summary["rows"].sum()
     share = (summary["within_2x"] * summary["n"]).sum() / n if n else 0.0
-    return f"n = {n} of {total}; {100 * share:.0f} % within twice the prediction"
+    return f"n = {n} of {total}\n{100 * share:.0f} % within twice the prediction"

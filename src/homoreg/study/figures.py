@@ -284,10 +284,17 @@ def panels(
     return figure
 
 
+PANELS_PER_ROW = 4
+
+
 def side_by_side(
     names: Sequence[str], height_in: float, sharex: bool = False
 ) -> tuple[Figure, Sequence[Axes]]:
-    """A figure that fills the page, with a panel per name on one y axis."""
-    figure = Figure(figsize=(WIDTH_IN, height_in))
-    axes = figure.subplots(1, len(names), squeeze=False, sharex=sharex, sharey=True)
-    return figure, axes[0]
+    """A figure that fills the page, with a panel per name on one y axis, in rows of that height."""
+    columns = min(len(names), PANELS_PER_ROW)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(WIDTH_IN, height_in * rows))
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel()
+    for unused in axes[len(names) :]:
+        unused.remove()
+    return figure, axes[: len(names)].tolist()
