@@ -66,7 +66,7 @@ def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: the resolved config of a training.
     """
-    more = WATCHING if _watches_pairs(config) else ()
+    more: tuple[str, ...] = WATCHING if _watches_pairs(config) else ()
     more += COMPILED if config["trainer"].get("compile") is True else ()
     return {
         option: value
