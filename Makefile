@@ -29,8 +29,8 @@ demo: $(READY)  ## the whole pipeline in minutes on the embedded photographs
 	$(BIN)/python -m homoreg.train -m experiment=demo recipe=cosine,strong regularizer=$(ARMS) \
 	    hydra/launcher=joblib hydra.launcher.n_jobs=2 trainer.enable_progress_bar=false $(ARGS)
 	@set -e; sweep=$$(ls -t multirun/*/*/config.yaml | head -1 | cut -d/ -f1-2)/; \
-	runs=$$(ls -d $$sweep*recipe-strong* $$sweep*recipe-cosine* | paste -sd,); \
-	$(BIN)/python -m homoreg.evaluate runs=[$$runs] gallery=4 patch_pairs=0 descriptors=[untrained,rootsift]; \
+	runs=$$(printf '%s,' $$sweep*recipe-strong* $$sweep*recipe-cosine*); \
+	$(BIN)/python -m homoreg.evaluate runs=[$${runs%,}] gallery=4 patch_pairs=0 descriptors=[untrained,rootsift]; \
 	$(BIN)/python -m homoreg.report runs=$$sweep; \
 	echo; \
 	echo "The tables above compare eight trained networks, an untrained one and RootSIFT at SIFT's keypoints."; \

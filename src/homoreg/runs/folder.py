@@ -180,7 +180,7 @@ class RunFolder:
 
 
 def find_runs(paths: str | Path | Iterable[str | Path]) -> list[RunFolder]:
-    """The runs at these paths, sorted by name.
+    """The runs at these paths in their order, those of a sweep sorted by name.
 
     Args:
         paths: a run's folder, a sweep's folder (its runs lie one level down), or a list of both.
