@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator
 
 from homoreg.data.images import limit_side
@@ -98,9 +99,7 @@ def pair_figure(
     calibration = calibration or Calibration()
     observation = observe(pair, protocol.detector)
     row_height = 6.6 * _height_to_width(pair) + 0.5
-    figure = Figure(
-        figsize=(17, row_height * len(descriptors) + 0.7), dpi=100, layout="constrained"
-    )
+    figure = Figure(figsize=(17, row_height * len(descriptors) + 0.7), dpi=100, layout=_layout())
     axes = figure.subplots(
         len(descriptors), 4, squeeze=False, gridspec_kw={"width_ratios": [2.5, 1.3, 1.5, 0.8]}
     )
@@ -130,7 +129,7 @@ def card_figure(
     """
     width, ratio = 7.2, _height_to_width(pair)
     heights = [0.95 * width * ratio + 0.3] + [0.74 * width * ratio + 0.45] * len(estimators)
-    figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=95, layout="constrained")
+    figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=95, layout=_layout())
     grid = figure.add_gridspec(
         len(heights), 3, height_ratios=heights, width_ratios=[1.3, 1.6, 0.75]
     )
@@ -144,6 +143,11 @@ def card_figure(
         _draw_estimate(axes, pair, solved)
     _draw_error_scale(figure, top)
     return figure
+
+
+def _layout() -> ConstrainedLayoutEngine:
+    # It places a color bar too low under axes of equal aspect.
+    return ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.96))
 
 
 def _height_to_width(pair: ViewPair) -> float:
