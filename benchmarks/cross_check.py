@@ -16,15 +16,12 @@ from itertools import chain, product
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 
+from benchmarks.held_out import evaluation_of
 from homoreg.aggregates import AUC_THRESHOLDS_PX, corner_error_auc, resampled_auc
-from homoreg.cli import compose
-from homoreg.data.manifest import PairManifest
 from homoreg.descriptors.descriptor import Descriptor
-from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs
-from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark
-from homoreg.evaluation.benchmarks import Benchmark, spread_over_photos
+from homoreg.evaluation import EvaluationProtocol
+from homoreg.evaluation.benchmarks import Benchmark
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.pair import DescribedViews, estimate_from
 from homoreg.evaluation.table import label, pair_evaluations
@@ -129,12 +126,7 @@ def rows(errors: Errors, estimators: Sequence[Any]) -> Iterator[str]:
 
 
 def main(overrides: Sequence[str]) -> None:
-    cfg = compose("evaluate", overrides)
-    runs = finished_runs(cfg)
-    if runs:
-        adopt(cfg, runs, {override.split("=")[0] for override in overrides})
-    descriptors = load_runs(cfg, runs) + build_baselines(cfg)
-    protocol = EvaluationProtocol.from_config(cfg)
+    cfg, descriptors, protocol, benchmark = evaluation_of(overrides, PAIRS, "cross-check")
     ours = protocol.main_estimator
     settings = [PoseLib(search, *loss) for search, loss in product(SEARCH_PX, LOSSES)]
 
@@ -145,9 +137,6 @@ def main(overrides: Sequence[str]) -> None:
     names = {name for name, _ in tuning.px}
     best = max(settings, key=lambda own: sum(tuning.auc(name, own).mean() for name in names))
 
-    held_out = instantiate(cfg.benchmark).manifest
-    pairs = spread_over_photos(held_out.pairs, PAIRS, "cross-check")
-    benchmark = ManifestBenchmark(PairManifest(held_out.path, pairs, held_out.hash))
     compared = {ours: protocol.estimators[ours], "PoseLib": best}
     found = measure(descriptors, [benchmark], protocol, compared)
     print(f"PoseLib: {best}, chosen on {len(tuning.photos)} validation pairs")

@@ -11,14 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from hydra.utils import instantiate
 from scipy.stats import f as f_distribution
 
-from homoreg.cli import compose
-from homoreg.data.manifest import PairManifest
-from homoreg.evaluate import adopt, build_baselines, finished_runs, load_runs
-from homoreg.evaluation import EvaluationProtocol, ManifestBenchmark
-from homoreg.evaluation.benchmarks import spread_over_photos
+from benchmarks.held_out import evaluation_of
 from homoreg.evaluation.calibration import Calibration
 from homoreg.evaluation.pair import DescribedViews, condition_estimate, estimate_from
 from homoreg.evaluation.table import label, pair_evaluations
@@ -44,16 +39,8 @@ def inside(
 
 
 def main(folder: Path, overrides: Sequence[str]) -> None:
-    cfg = compose("evaluate", overrides)
-    runs = finished_runs(cfg)
-    if runs:
-        adopt(cfg, runs, {override.split("=")[0] for override in overrides})
-    descriptors = load_runs(cfg, runs) + build_baselines(cfg)
-    protocol = EvaluationProtocol.from_config(cfg)
+    _, descriptors, protocol, benchmark = evaluation_of(overrides, PAIRS, "ellipses")
     calibration = Calibration.read(folder / "evaluation" / "calibration.json")
-    held_out = instantiate(cfg.benchmark).manifest
-    pairs = spread_over_photos(held_out.pairs, PAIRS, "ellipses")
-    benchmark = ManifestBenchmark(PairManifest(held_out.path, pairs, held_out.hash))
 
     found = defaultdict(list)
     views = DescribedViews()
@@ -73,7 +60,8 @@ def main(folder: Path, overrides: Sequence[str]) -> None:
                     covariances = numbers.corner_covariances
                     found[name, key].append(inside(offsets, covariances, count, factors[key]))
 
-    print(f"{len(pairs)} held-out pairs of {len({pair.photo for pair in pairs})} photographs")
+    photos = {pair.photo for pair in benchmark.pairs}
+    print(f"{len(benchmark)} held-out pairs of {len(photos)} photographs")
     print("| descriptor | estimator | estimates | in the 95 % ellipse of the noise | calibrated |")
     print("| --- | --- | --: | --: | --: |")
     for (name, key), rows in found.items():

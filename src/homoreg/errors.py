@@ -83,11 +83,12 @@ def options_of(place: str) -> Iterator[None]:
     Args:
         place: of the options, such as ``"systems.aliked"``.
     """
+    from hydra.errors import HydraException
     from pydantic import ValidationError
 
     try:
         yield
-    except Exception as error:
+    except (HydraException, ValidationError) as error:
         cause = _users_error(error)
         if not isinstance(cause, ValidationError):
             raise

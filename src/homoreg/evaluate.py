@@ -299,7 +299,7 @@ def set_patch(descriptor: NetworkDescriptor, patch: Mapping[str, Any], run: RunF
     blank = (CutPatches(np.zeros((1, s, s, 3), np.uint8), np.ones(1, bool)) for s in sizes)
     try:
         lengths = {descriptor.describe_patches(cut).shape[1] for cut in blank}
-    except Exception:  # of any kind, since the network may be the user's own
+    except (RuntimeError, ValueError):  # of torch, for a shape that does not fit
         lengths = set()
     if len(lengths) != 1:
         raise HomoregError(

@@ -98,6 +98,7 @@ def read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     """
     try:
         with safe_open(file, framework="pt") as opened:
+            # An open file has keys and is no mapping.
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             return tensors, opened.metadata() or {}
     except (SafetensorError, ValueError) as error:
