@@ -8,6 +8,7 @@ from homoreg.matching.detection import (
     OrbKeypoints,
     ShiTomasi,
     SiftKeypoints,
+    cached,
     detect,
     image_key,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "RatioMatcher",
     "ShiTomasi",
     "SiftKeypoints",
+    "cached",
     "detect",
     "image_key",
     "match_descriptors",

@@ -8,6 +8,7 @@ A detector is any callable that takes an ``(H, W, 3)`` uint8 RGB image and retur
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Literal, get_args
 
 import cv2
@@ -49,9 +50,9 @@ class CachedDetector:
     """A detector that detects once in each image, however often it is asked.
 
     >>> calls = []
-    >>> cached = CachedDetector(lambda image: calls.append(image) or [[1.0, 2.0]])
+    >>> detector = CachedDetector(lambda image: calls.append(image) or [[1.0, 2.0]])
     >>> for _ in range(2):
-    ...     points = cached(np.zeros((9, 9, 3), np.uint8))
+    ...     points = detector(np.zeros((9, 9, 3), np.uint8))
     >>> points.tolist(), len(calls)
     ([[1.0, 2.0]], 1)
     """
@@ -69,6 +70,27 @@ class CachedDetector:
         if key not in self._found:
             self._found[key] = detect(self.detector, image)
         return self._found[key]
+
+
+def cached(detector: Detector) -> CachedDetector:
+    """A detector with a memory, one for all detectors of a process that are equal.
+
+    The jobs of a sweep that share a process detect once in the images they are evaluated on.
+
+    >>> cached(ShiTomasi()) is cached(ShiTomasi()), cached(ShiTomasi(9)) is cached(ShiTomasi())
+    (True, False)
+    """
+    if isinstance(detector, CachedDetector):
+        return detector
+    try:
+        return _cached(detector)
+    except TypeError:  # of a detector without a hash
+        return CachedDetector(detector)
+
+
+@lru_cache(maxsize=4)
+def _cached(detector: Detector) -> CachedDetector:
+    return CachedDetector(detector)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_OPTIONS)
