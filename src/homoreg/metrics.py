@@ -133,6 +133,13 @@ METRICS: dict[str, Metric] = {
         failure=None,
         watched=True,
     ),
+    "precision_at_recall_10": Metric(
+        "precision at recall 0.1",
+        "Precision at 3 px of the nearest neighbors with the smallest ratios that reach a recall "
+        "of 0.1, whatever ratio the matcher keeps; 0 where they do not reach it.",
+        better="higher",
+        failure=None,
+    ),
     "corner_error_px": Metric(
         "corner error",
         "Mean distance of view 1's four corners under the estimate and under the true homography.",

@@ -13,17 +13,20 @@ from homoreg.evaluation import EvaluationProtocol, evaluate_benchmark
 from homoreg.evaluation.curves import (
     RATIOS,
     MatchingQuality,
-    average_precision,
     curves_figure,
     matching_score,
+    repeatability,
+)
+from homoreg.evaluation.pair import PairMatches, ViewPair, observe, without_ratio_test
+from homoreg.geometry import Estimator
+from homoreg.matching import (
+    RatioMatcher,
+    average_precision,
+    match_descriptors,
+    precision_at_recall,
     precision_recall,
     ratio_precision,
-    repeatability,
-    without_ratio_test,
 )
-from homoreg.evaluation.pair import PairMatches, ViewPair, observe
-from homoreg.geometry import Estimator
-from homoreg.matching import RatioMatcher, match_descriptors
 
 GRAY = np.full((100, 120, 3), 128, np.uint8)
 SHIFT = np.array([[1.0, 0, 30.0], [0, 1, 0], [0, 0, 1]])
@@ -180,11 +183,38 @@ def test_curves_of_no_matches_are_empty_and_say_so() -> None:
 
 
 def test_the_matcher_keeps_its_other_options_without_the_ratio_test() -> None:
-    mutual = EvaluationProtocol(detector, RatioMatcher(0.7, mutual=True), {})
-    assert without_ratio_test(mutual) == RatioMatcher(None, mutual=True)
-    assert without_ratio_test(EvaluationProtocol(detector, match_descriptors, {})) == RatioMatcher(
-        None
-    )
+    mutual = without_ratio_test(RatioMatcher(0.7, mutual=True))
+    assert mutual == RatioMatcher(None, mutual=True)
+    assert without_ratio_test(match_descriptors) == RatioMatcher(None)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1),
+    st.integers(1, 9),
+    st.sampled_from([0.1, 0.5, 1.0]),
+)
+def test_precision_at_a_recall_by_trying_every_threshold(
+    pairs: list[tuple[int, bool]], missed: int, recall: float
+) -> None:
+    repeatable = sum(right for _, right in pairs) + missed
+    expected = 0.0
+    for threshold in range(13):
+        kept = [right for ratio, right in pairs if ratio <= threshold]
+        if sum(kept) / repeatable >= recall:
+            expected = sum(kept) / len(kept)
+            break
+    ratios, correct = np.array([(ratio / 12, right) for ratio, right in pairs]).T
+    assert precision_at_recall(ratios, correct > 0, repeatable, recall) == pytest.approx(expected)
+    assert np.isnan(precision_at_recall(ratios, correct > 0, 0, recall))
+
+
+def test_the_table_compares_at_equal_recall_whatever_ratio_the_matcher_keeps() -> None:
+    # Of the nearest neighbors, 0 → 0 (1/9) alone is right, and 3 → 3 (0/14) comes before it.
+    descriptor = Scripted([1.0, 14.0, 26.0, 38.0], [0.0, 10.0, 24.0, 38.0])
+    for ratio, kept in ((0.8, 4), (0.05, 1)):
+        protocol = EvaluationProtocol(detector, RatioMatcher(ratio), {"dlt": Estimator()})
+        [row] = evaluate_benchmark(descriptor, Pairs([shifted_pair()]), protocol).to_dict("records")
+        assert (row["match_count"], row["precision_at_recall_10"]) == (kept, 1 / 2)
 
 
 def test_groups_have_entries_of_their_own() -> None:

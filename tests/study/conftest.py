@@ -51,6 +51,7 @@ def evaluation_rows(
                 "match_count": rng.integers(20, 300, pairs),
                 "precision_3px": rng.beta(6, 3, pairs),
                 "recall_3px": rng.beta(4, 4, pairs),
+                "precision_at_recall_10": np.clip(1 - 0.02 * error_px * difficulty, 0, 1),
                 "corner_error_px": corner,
                 "corner_error_rms_px": 1.05 * corner,
                 "kappa": kappa,

@@ -24,7 +24,7 @@ from homoreg.study.render import csv_path
 FIGURES = ["primary", "loss", "study_boxes", "study_scatter", "recall"]
 FIGURES += ["forest", "kappa_corner", "predicted_corner"]
 TABLES = ["protocols", "cost", "training_arms", "accuracy", "stability"]
-TABLES += ["answer", "comparisons", "claims", "statements"]
+TABLES += ["answer", "comparisons", "claims", "claim_1", "statements"]
 FRAMES = ["runs", "protocols", "cost", "training", "training_arms", "epochs", "loss"]
 FRAMES += ["evaluation", "models", "arms", "study_boxes", "regression"]
 FRAMES += ["levels", "study_regression", "comparisons", "claims", "statements"]

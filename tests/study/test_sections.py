@@ -13,6 +13,7 @@ from tests.study.conftest import CORRECTED, NOTEBOOK, write_run
 from homoreg.report import gather
 from homoreg.runs import find_runs
 from homoreg.study.arms import protocol_label
+from homoreg.study.comparisons import OUTCOMES
 from homoreg.study.data import StudyData
 from homoreg.study.document import Figure, Section, Table, as_text, number, probability
 from homoreg.study.page import notes
@@ -403,6 +404,12 @@ def test_claims_show_both_protocols_and_every_estimator(sections: list[Section])
             assert row[protocol_label(protocol)] in (verdict, f"{verdict} ({by})")
             assert set(re.findall(r"(\w+):", by)) == {"dlt", "magsac"}
     assert len(by_id["statements"].frames["statements"]) == 2 * 2 * 26
+    # Claim 1's matches beside their precision and that at equal recall, of the primary estimator.
+    matches = tables(section)["claim_1"].cells
+    assert [label for label in matches["outcome"] if label] == 2 * [
+        OUTCOMES[name].label for name in ("match_count", "precision_3px", "precision_at_recall_10")
+    ]
+    assert list(matches["arm"]) == 6 * ["l2", "dropout", "hybrid"]
     notes = " ".join(part for part in section.parts if isinstance(part, str))
     assert "κ is `kappa_correct`, of those of the solve's points" in notes
     assert "κ is `kappa_notebook`, of all matches that" in notes

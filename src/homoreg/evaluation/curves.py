@@ -14,10 +14,16 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from homoreg.aggregates import finite_mean, mean_matching_accuracy
-from homoreg.evaluation.pair import CORRECT_PX, Observation, PairMatches, ViewPair
-from homoreg.evaluation.table import EvaluationProtocol, PairEvaluation, arm, label
+from homoreg.evaluation.pair import (
+    CORRECT_PX,
+    Observation,
+    PairMatches,
+    ViewPair,
+    without_ratio_test,
+)
+from homoreg.evaluation.table import PairEvaluation, arm, label
 from homoreg.geometry import transform_points
-from homoreg.matching import RatioMatcher
+from homoreg.matching import average_precision, precision_at_recall, ratio_precision
 from homoreg.plotting import arm_styles, styled
 
 MMA_THRESHOLDS_PX = tuple(range(1, 11))
@@ -60,8 +66,8 @@ class MatchingQuality:
         if matches.own_keypoints:  # nothing is known of keypoints that a system did not match
             nan, none = float("nan"), np.empty(0)
             return vars(PairQuality(pair.group, matches.errors_px, nan, nan, 0, none, none > 0))
-        matcher = without_ratio_test(evaluation.protocol)
-        nearest = evaluation.match(matcher)
+        matcher = without_ratio_test(evaluation.protocol.matcher)
+        nearest = matches.nearest or evaluation.match(matcher)
         mutual = nearest if matcher.mutual else evaluation.match(replace(matcher, mutual=True))
         quality = PairQuality(
             pair.group,
@@ -95,12 +101,6 @@ class MatchingQuality:
             groups = {name: _quality([p for p in pairs if p.group == name]) for name in names}
             entries.append(dict(model) | _quality(pairs) | {"groups": groups})
         return entries
-
-
-def without_ratio_test(protocol: EvaluationProtocol) -> RatioMatcher:
-    """The protocol's matcher with its ratio test open; every nearest neighbor for any other."""
-    matcher = protocol.matcher
-    return replace(matcher, ratio=None) if isinstance(matcher, RatioMatcher) else RatioMatcher(None)
 
 
 def in_view(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -170,102 +170,6 @@ def _quality(pairs: Sequence[PairQuality]) -> dict[str, Any]:
             "matches": kept.tolist(),
         },
     }
-
-
-def ratio_precision(
-    ratios: np.ndarray, correct: np.ndarray, thresholds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and number of matches at each threshold of the ratio test.
-
-    Args:
-        ratios: ``(K,)`` float64, as in :class:`~homoreg.matching.Matches`.
-        correct: ``(K,)`` bool.
-        thresholds: ``(T,)`` in any order; a match is kept if its ratio is below.
-
-    Returns:
-        Precision ``(T,)`` float64 in [0, 1], NaN where no match is kept, and the number of
-        matches kept ``(T,)`` int64.
-
-    >>> ratios, correct = np.array([0.3, 0.6, 0.9]), np.array([True, False, False])
-    >>> ratio_precision(ratios, correct, thresholds=np.array([0.5, 0.8]))
-    (array([1. , 0.5]), array([1, 2]))
-    """
-    order = np.argsort(ratios, kind="stable")
-    right = np.concatenate([[0], np.cumsum(correct[order])])
-    kept = np.searchsorted(ratios[order], thresholds, side="left")
-    precision = np.full(kept.shape, np.nan)
-    np.divide(right[kept], kept, out=precision, where=kept > 0)
-    return precision, kept
-
-
-def precision_recall(
-    ratios: np.ndarray, correct: np.ndarray, repeatable: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall over the ratio threshold, one point for each ratio that occurs.
-
-    Args:
-        ratios: ``(K,)`` float64, as in :class:`~homoreg.matching.Matches`.
-        correct: ``(K,)`` bool.
-        repeatable: keypoints that could have been matched (``repeatable_count``).
-
-    Returns:
-        Precision and recall (NaN where nothing is repeatable), each ``(T,)`` float64 with the ratio
-        ascending; a point counts the matches up to and including its ratio.
-
-    >>> precision_recall(np.array([0.9, 0.3]), np.array([False, True]), repeatable=2)
-    (array([1. , 0.5]), array([0.5, 0.5]))
-    """
-    _, counts = np.unique(ratios, return_counts=True)
-    kept = np.cumsum(counts)
-    right = np.cumsum(correct[np.argsort(ratios, kind="stable")])[kept - 1]
-    recall = right / repeatable if repeatable else np.full(len(kept), np.nan)
-    return right / kept, recall
-
-
-def average_precision(ratios: np.ndarray, correct: np.ndarray, repeatable: int) -> float:
-    """Area under the precision–recall curve, ``Σ (Rₖ − Rₖ₋₁) Pₖ`` as the ratio rises.
-
-    Args:
-        ratios: ``(K,)`` of every nearest neighbor.
-        correct: ``(K,)`` bool.
-        repeatable: keypoints that could have been matched.
-
-    Returns:
-        [0, 1]; NaN where nothing could have been matched.
-
-    >>> average_precision(np.array([0.2, 0.9]), np.array([True, True]), repeatable=4)
-    0.5
-    """
-    precision, recall = precision_recall(ratios, correct, repeatable)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision)) if repeatable else float("nan")
-
-
-def precision_at_recall(
-    ratios: np.ndarray, correct: np.ndarray, repeatable: int, recall: float
-) -> float:
-    """Precision at the strictest ratio threshold that reaches a recall.
-
-    It compares descriptors at equal recall, where one fixed ratio keeps different shares of their
-    matches.
-
-    Args:
-        ratios: ``(K,)`` of every nearest neighbor.
-        correct: ``(K,)`` bool.
-        repeatable: keypoints that could have been matched.
-        recall: in (0, 1].
-
-    Returns:
-        [0, 1]; NaN where the recall is not reached.
-
-    >>> ratios, correct = np.array([0.2, 0.5, 0.9]), np.array([True, False, True])
-    >>> precision_at_recall(ratios, correct, repeatable=2, recall=0.5)
-    1.0
-    >>> precision_at_recall(ratios, correct, repeatable=4, recall=0.75)
-    nan
-    """
-    precision, reached = precision_recall(ratios, correct, repeatable)
-    enough = np.flatnonzero(reached >= recall)
-    return float(precision[enough[0]]) if len(enough) else float("nan")
 
 
 @styled

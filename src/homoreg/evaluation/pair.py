@@ -39,6 +39,7 @@ from homoreg.matching import (
     detect,
     image_key,
     match_errors,
+    precision_at_recall,
     repeatable_count,
     true_matches,
 )
@@ -50,6 +51,7 @@ Matcher = Callable[[np.ndarray, np.ndarray, str], Matches]
 Method = Descriptor | System
 
 CORRECT_PX = 3.0
+EQUAL_RECALL = 0.1  # at which the column precision_at_recall_10 compares descriptors
 
 
 @dataclass(frozen=True)
@@ -237,12 +239,14 @@ class PairMatches(PointMatches):
         describe_ms: time for describing both images; NaN for a system.
         match_ms: time for matching; all that a system takes.
         own_keypoints: True for a system, of whose keypoints only the matched ones are known.
+        nearest: of a descriptor, what the matcher keeps without its ratio test.
     """
 
     errors_px: np.ndarray
     describe_ms: float
     match_ms: float
     own_keypoints: bool = False
+    nearest: "PairMatches | None" = None
 
 
 def evaluate_pair(
@@ -379,6 +383,19 @@ def match_described(
     descriptors: PairDescriptors, pair: ViewPair, observation: Observation, matcher: Matcher
 ) -> PairMatches:
     """Match the descriptors of a pair, and measure each match's distance from its true place."""
+    matches = _match(descriptors, pair, observation, matcher)
+    nearest = _match(descriptors, pair, observation, without_ratio_test(matcher))
+    return replace(matches, nearest=nearest)
+
+
+def without_ratio_test(matcher: Matcher) -> RatioMatcher:
+    """A matcher with its ratio test open; every nearest neighbor for one of another kind."""
+    return replace(matcher, ratio=None) if isinstance(matcher, RatioMatcher) else RatioMatcher(None)
+
+
+def _match(
+    descriptors: PairDescriptors, pair: ViewPair, observation: Observation, matcher: Matcher
+) -> PairMatches:
     started = time.perf_counter()
     matches = matcher(descriptors.view1, descriptors.view2, descriptors.metric)
     match_ms = 1e3 * (time.perf_counter() - started)
@@ -497,6 +514,10 @@ def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, 
     known = len(observation.keypoints1), len(observation.keypoints2), observation.repeatable
     keypoints1, keypoints2, repeatable = [np.nan] * 3 if matches.own_keypoints else known
     correct = {t: int((matches.errors_px <= t).sum()) for t in (1, 3, 5)}
+    nearest = matches.nearest or matches
+    at_recall = precision_at_recall(
+        nearest.ratios, nearest.errors_px <= CORRECT_PX, repeatable, EQUAL_RECALL
+    )
     return {
         "keypoints_1": keypoints1,
         "keypoints_2": keypoints2,
@@ -506,6 +527,7 @@ def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, 
         # A pair without matches counts as 0: leaving it out would flatter the descriptor.
         **{f"precision_{t}px": n / count if count else 0.0 for t, n in correct.items()},
         "recall_3px": correct[3] / repeatable if repeatable else float("nan"),
+        "precision_at_recall_10": at_recall,
     }
 
 

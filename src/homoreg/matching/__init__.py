@@ -13,6 +13,12 @@ from homoreg.matching.detection import (
     image_key,
 )
 from homoreg.matching.nearest import Matches, RatioMatcher, match_descriptors
+from homoreg.matching.ranking import (
+    average_precision,
+    precision_at_recall,
+    precision_recall,
+    ratio_precision,
+)
 
 __all__ = [
     "CachedDetector",
@@ -23,11 +29,15 @@ __all__ = [
     "RatioMatcher",
     "ShiTomasi",
     "SiftKeypoints",
+    "average_precision",
     "cached",
     "detect",
     "image_key",
     "match_descriptors",
     "match_errors",
+    "precision_at_recall",
+    "precision_recall",
+    "ratio_precision",
     "repeatable_count",
     "true_matches",
 ]

@@ -23,6 +23,7 @@ OutcomeName = Literal[
     "failure_rate",
     "precision_3px",
     "recall_3px",
+    "precision_at_recall_10",
     "log10_kappa_notebook",
     "log10_rmse_notebook",
     "log10_rmse",

@@ -137,6 +137,12 @@ OUTCOMES = {
     ),
     "precision_3px": _median("precision_3px", 0.02, range=(0.0, 1.0)),
     "recall_3px": _median("recall_3px", 0.02, range=(0.0, 1.0)),
+    "precision_at_recall_10": Outcome(
+        "mean precision at recall 0.1",
+        *("precision_at_recall_10", resampled_mean, 0.02),
+        range=(0.0, 1.0),
+        better="higher",
+    ),
     "log10_kappa_notebook": _median("kappa_notebook", 0.1, log10=True),
     "log10_rmse_notebook": _median("rmse_notebook_gray", 0.05, log10=True),
     "log10_rmse": _median("rmse_gray", 0.05, log10=True),

@@ -2,10 +2,20 @@
 
 import pandas as pd
 
-from homoreg.study.arms import PROTOCOLS, base_protocol, protocol_label, sort_models
+from homoreg.study.arms import ORIGINAL_ARMS, PROTOCOLS, base_protocol, protocol_label, sort_models
 from homoreg.study.claims import MIN_SEEDS, TESTS, VERDICTS, kappa_column
-from homoreg.study.data import StudyData
-from homoreg.study.document import Column, Part, Section, Table, bullets, capitalized, probability
+from homoreg.study.comparisons import OUTCOMES
+from homoreg.study.data import BASELINE, StudyData
+from homoreg.study.document import (
+    VERDICT,
+    Column,
+    Part,
+    Section,
+    Table,
+    bullets,
+    capitalized,
+    probability,
+)
 from homoreg.study.statistics import sign_flip_power
 
 STATEMENT_COLUMNS = [
@@ -14,6 +24,17 @@ STATEMENT_COLUMNS = [
     Column("estimate", "estimate", 3, ("low", "high")),
     Column("p_holm", "p, Holm", probability),
     Column("says", "verdict"),
+]
+# What claim 1 counts, and what the counts are worth: all matches, and as many correct ones.
+MATCHES = ["match_count", "precision_3px", "precision_at_recall_10"]
+MATCH_COLUMNS = [
+    Column("arm", "arm"),
+    Column("seeds", "seeds"),
+    Column("mean_baseline", BASELINE, 3),
+    Column("mean_arm", "arm's", 3),
+    Column("difference", "difference", 3, ("low", "high")),
+    Column("p_holm", "p, Holm", probability),
+    VERDICT,
 ]
 
 
@@ -57,8 +78,39 @@ def claims(study: StudyData) -> Section | None:
             ],
         ),
     ]
+    if len(matches := _matches(study, whole)):
+        parts.append(
+            Table(
+                "claim_1",
+                "Claim 1 beside what its matches are worth. A ratio test at 0.8 keeps a different "
+                "share of each descriptor's matches. At equal recall, each pair's nearest "
+                "neighbors are taken from the smallest ratio on until a tenth of the repeatable "
+                "keypoints is matched correctly; a pair that does not reach it counts as 0.",
+                "comparisons",
+                matches,
+                MATCH_COLUMNS,
+                by=["protocol", "outcome"],
+            )
+        )
     title = "What the original study claimed"
     return Section("claims", title, parts, {"claims": verdicts}, open=True)
+
+
+def _matches(study: StudyData, protocols: list[str]) -> pd.DataFrame:
+    """The original arms' matches against those of `none`; empty without a comparison."""
+    table = study.comparisons
+    if not len(table):
+        return table
+    table = table[table["estimator"] == table["protocol"].map(study.primary)]
+    table = table[
+        table["protocol"].isin(protocols)
+        & table["metric"].isin(MATCHES)
+        & table["arm"].isin(ORIGINAL_ARMS)
+    ]
+    labels = {name: OUTCOMES[name].label for name in MATCHES}
+    places = table["metric"].map(MATCHES.index)
+    table = table.assign(outcome=table["metric"].map(labels), place=places)
+    return sort_models(table, ["protocol", "place", "arm"])
 
 
 def claim_statements(study: StudyData) -> Section | None:
