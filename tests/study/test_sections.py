@@ -472,13 +472,18 @@ def test_each_correction_is_held_against_none(tmp_path: Path, make_run: Callable
         models["none correction=all", seed] - models["none correction=none", seed]
         for seed in (0, 1)
     ]
-    assert table.loc["all", "auc_5px_difference_mean"] == pytest.approx(np.mean(differences))
-    assert np.isnan(table.loc["none", "auc_5px_difference_mean"])
+    assert table.loc["all", "difference"] == pytest.approx(np.mean(differences))
+    assert np.isnan(table.loc["none", "difference"])
+    # Intervals are those of seeds and photos, as of any arm.
+    arms = study.levels["notebook"].set_index(["estimator", "arm"])
+    for end in ("mean", "low", "high"):
+        expected = arms.loc[("dlt", "none correction=all"), f"auc_5px_{end}"]
+        assert table.loc["all", f"auc_5px_{end}"] == pytest.approx(expected)
     rows = study.rows[study.rows["arm"] == "none correction=all"]
     rows = rows[rows["estimator"] == "dlt"]
     kept = rows[(rows["status"] == "ok") & (rows["kappa_notebook"] <= 2e7)]
     by_seed = kept.groupby("seed")["corner_error_px"].median()
-    assert table.loc["all", "error_mean"] == pytest.approx(by_seed.mean())
+    assert table.loc["all", "error"] == pytest.approx(by_seed.mean())
     # Corrections are no arms to compare with none.
     assert comparison(study) is None
 

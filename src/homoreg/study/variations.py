@@ -1,6 +1,7 @@
 """What a sweep varies on purpose: corrections, and doses of a regularizer."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal, cast
 
 import numpy as np
@@ -8,29 +9,29 @@ import pandas as pd
 
 from homoreg.study.analysis import analysis_of, primary_estimator
 from homoreg.study.arms import describe_settings, distinguishing_settings, name_arms, sort_models
-from homoreg.study.tables import over_seeds
+from homoreg.study.comparisons import OUTCOMES, compare_arms, levels
 
 # Options of which several values are doses.
 PHOTOS = "data.train_photos"  # fewer of them are no dose of a regularizer
 DOSED = re.compile(rf"regularizer\.|augmentation$|optimizer\.lr$|{re.escape(PHOTOS)}$")
 DOSE_METRICS = ["auc_5px", "match_count_median", "precision_3px_median"]
-ABLATION = ["precision_3px", "recall_3px", "auc_5px", "error", "kappa", "kept_percent"]
+ABLATION = ["precision_3px", "recall_3px", "auc_5px"]  # keys of OUTCOMES
 
 
-def ablation_table(runs: pd.DataFrame, rows: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
+def ablation_table(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The effect of each correction of the notebook's protocol alone.
 
     Args:
         runs: finished ones; those that chose a ``correction`` are shown.
         rows: their evaluation.
-        models: :func:`homoreg.study.tables.model_table` of ``rows``.
 
     Returns:
-        A row per arm and correction: ``seeds``, ``pairs``, the columns that its runs read as
-        ``error_column`` and ``kappa_column``, and ``_mean``, ``_low`` and ``_high`` over seeds of
-        :data:`ABLATION` (medians over pairs; ``error`` and ``kappa`` over the rows that the run's
-        own analysis keeps), and ``auc_5px_difference_*`` from ``correction=none``, paired by seed.
-        Empty where no correction was varied.
+        A row per arm and correction: ``protocol``, ``estimator``, ``seeds``, ``pairs``, ``_mean``,
+        ``_low`` and ``_high`` of each of :data:`ABLATION`, and ``difference`` of AUC at 5 px from
+        ``correction=none``, paired by seed, with its ``low`` and ``high``; intervals are over seeds
+        and photos. ``error`` and ``kappa`` are medians over the rows that the run's own analysis
+        keeps (``kept_percent``), of the columns that it reads (``error_column``,
+        ``kappa_column``), as means over the seeds. Empty where no correction was varied.
     """
     correction = runs["settings"].map(lambda settings: settings.get("correction") or "")
     if correction.nunique() < 2 or not len(rows):
@@ -38,47 +39,48 @@ def ablation_table(runs: pd.DataFrame, rows: pd.DataFrame, models: pd.DataFrame)
     chosen = runs.assign(correction=correction)[correction != ""]
     chosen = chosen.assign(arm=name_arms(chosen, ["correction"]))
     by_run = {run: part for run, part in rows.groupby("run") if run}
-    records = [
-        _run_record(run, by_run[run["run"]], models)
-        for _, run in chosen.iterrows()
-        if run["run"] in by_run
+    chosen = chosen[chosen["run"].isin(by_run.keys())]
+    parts = [
+        _corrections(own, by_run).assign(arm=arm) for arm, own in chosen.groupby("arm", sort=False)
     ]
-    if not records:
+    if not parts:
         return pd.DataFrame()
-    table = pd.DataFrame(records)
-    baseline = table[table["correction"] == "none"].groupby(["arm", "seed"])["auc_5px"].first()
-    paired = table[["arm", "seed"]].join(baseline.rename("baseline"), on=["arm", "seed"])
-    table["auc_5px_difference"] = table["auc_5px"] - paired["baseline"]
-    table.loc[table["correction"] == "none", "auc_5px_difference"] = np.nan
-    keys = ["arm", "correction", "protocol", "estimator", "pairs", "error_column", "kappa_column"]
-    table = over_seeds(table, keys, [*ABLATION, "auc_5px_difference"])
+    table = pd.concat(parts)
     # The uncorrected protocol first, the fully corrected one last.
     table["place"] = table["correction"].map({"none": 0, "all": 2}).fillna(1)
     return sort_models(table, ["arm", "place", "correction"]).drop(columns="place")
 
 
-def _run_record(run: pd.Series, rows: pd.DataFrame, models: pd.DataFrame) -> dict[str, object]:
-    """The numbers of one run of an ablation, by its own analysis."""
-    analysis = analysis_of(run.to_frame().T)
-    estimator = primary_estimator(rows, analysis)
-    own = rows[rows["estimator"] == estimator]
-    kept = analysis.apply(own)
-    [model] = models[(models["run"] == run["run"]) & (models["estimator"] == estimator)].to_dict(
-        "records"
-    )
-    return {
-        **{key: run[key] for key in ("run", "seed", "arm", "correction", "protocol")},
-        "estimator": estimator,
-        "pairs": len(own),
-        "error_column": analysis.error,
-        "kappa_column": analysis.kappa,
-        "precision_3px": model["precision_3px_median"],
-        "recall_3px": model["recall_3px_median"],
-        "auc_5px": model["auc_5px"],
-        "error": kept[analysis.error].fillna(np.inf).median(),
-        "kappa": kept[analysis.kappa].fillna(np.inf).median(),
-        "kept_percent": 100 * len(kept) / len(own),
-    }
+def _corrections(runs: pd.DataFrame, by_run: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The corrections of one arm, which stand in the place of arms here."""
+    read, numbers = [], []
+    for _, run in runs.iterrows():
+        analysis, rows = analysis_of(run.to_frame().T), by_run[run["run"]]
+        estimator = primary_estimator(rows, analysis)
+        own = rows[rows["estimator"] == estimator]
+        kept = analysis.apply(own)
+        # Each correction by its own estimator.
+        read.append(own.assign(protocol="corrected", estimator="", arm=run["correction"]))
+        numbers.append(
+            {
+                **{key: run[key] for key in ("correction", "protocol")},
+                "estimator": estimator,
+                "error_column": analysis.error,
+                "kappa_column": analysis.kappa,
+                "error": kept[analysis.error].fillna(np.inf).median(),
+                "kappa": kept[analysis.kappa].fillna(np.inf).median(),
+                "kept_percent": 100 * len(kept) / len(own),
+            }
+        )
+    together = pd.concat(read)
+    keys = ["correction", "protocol", "estimator", "error_column", "kappa_column"]
+    table = pd.DataFrame(numbers).groupby(keys, sort=False).mean().reset_index()
+    outcomes = levels(together, {name: OUTCOMES[name] for name in ABLATION})
+    compared = compare_arms(together)
+    if len(compared):
+        compared = compared[compared["metric"] == "auc_5px"]
+        outcomes = outcomes.merge(compared[["arm", "difference", "low", "high"]], "left", "arm")
+    return table.merge(outcomes.drop(columns="estimator"), left_on="correction", right_on="arm")
 
 
 def dose_table(runs: pd.DataFrame, arms: pd.DataFrame) -> pd.DataFrame:

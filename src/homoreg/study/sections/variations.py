@@ -13,17 +13,17 @@ from homoreg.study.document import Column, Figure, Part, Section, Table, number,
 
 
 def ablation(study: StudyData) -> Section | None:
-    table = variations.ablation_table(study.done, study.rows, study.models)
+    table = variations.ablation_table(study.done, study.rows)
     if not len(table):
         return None
     part = Table(
         "ablation",
         "The effect of each correction of the notebook's protocol alone, by arm: medians over the "
-        "pairs and AUC of the corner error at 5 px (0 to 100), as means over seeds with the 95 % t "
-        "interval. Difference: AUC minus that of `correction=none`, paired by seed. Error and κ "
-        "are in the columns that the run's own analysis reads, over the share of rows that it "
-        "keeps; errors of different columns are not comparable. `all` is every correction "
-        "together.",
+        "pairs and AUC of the corner error at 5 px (0 to 100), as means over seeds with the 95 % "
+        "interval over seeds and photos. Difference: AUC minus that of `correction=none`, paired "
+        "by seed. Error and κ are in the columns that the run's own analysis reads, over the share "
+        "of rows that it keeps; errors of different columns are not comparable. `all` is every "
+        "correction together.",
         "ablation",
         table,
         ABLATION_COLUMNS,
@@ -39,12 +39,12 @@ ABLATION_COLUMNS = [
     with_interval("precision_3px", "precision at 3 px", 2),
     with_interval("recall_3px", "recall at 3 px", 2),
     with_interval("auc_5px", "AUC 5 px", 1),
-    with_interval("auc_5px_difference", "difference", 1),
+    Column("difference", "difference", 1, ("low", "high")),
     Column("error_column", "error read"),
-    Column("error_mean", "error", 2),
+    Column("error", "error", 2),
     Column("kappa_column", "κ read"),
-    Column("kappa_mean", "κ", 1),
-    Column("kept_percent_mean", "rows kept (%)", 0),
+    Column("kappa", "κ", 1),
+    Column("kept_percent", "rows kept (%)", 0),
 ]
 
 
