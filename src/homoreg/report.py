@@ -22,6 +22,7 @@ from homoreg.evaluation import read_evaluation
 from homoreg.files import conf_dir, reading
 from homoreg.runs import RunFolder, find_runs
 from homoreg.runs.evaluations import evaluated_runs, newest_first
+from homoreg.runs.identity import OTHER
 from homoreg.study.analysis import Analysis
 from homoreg.study.arms import name_arms, order_arms, order_protocols, protocol_label, protocol_of
 from homoreg.study.data import MANY_ARMS, StudyData
@@ -33,12 +34,16 @@ log = logging.getLogger("homoreg.report")  # __name__ is "__main__" under python
 Done = list[tuple[dict[str, Any], RunFolder]]  # finished runs and their rows of the table of runs
 # Fields of run.json that a finished run has.
 FINISHED = {"seed", "manifest_hash", "training", "regularizer"}
-# Parts of a config that tell no runs apart: names, places, and how fast or loud a run is.
+# Parts of a config that tell no runs apart: names, places, how fast or loud a run is, and what an
+# evaluation adds to its table. What the pairs were made of does.
 NOT_COMPARED = [
-    *("study", "ckpt", "paths", "hydra", "logger", "network", "regularizer.name"),
-    "data.num_workers",
-    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("ckpt", "hydra", "network", "regularizer.name"),
+    *(entry for entry in OTHER if entry not in ("source", "warp", "prepare")),
+    *("evaluation.best_epoch", "evaluation.figure_pairs", "evaluation.shift_pairs"),
+    "evaluation.oracle",
 ]
+# Groups of which the options tell runs apart, and not the choice.
+BY_OPTIONS = ("trainer", "evaluation")
 
 
 @command("report")
@@ -266,7 +271,11 @@ def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:
     if not run.config_file.is_file():
         return {}
     options = cast(dict[str, Any], pd.json_normalize(run.config).iloc[0].to_dict())
-    groups = {group: choice for group, choice in choices.items() if "/" not in group}
+    groups = {
+        group: choice
+        for group, choice in choices.items()
+        if "/" not in group and group not in BY_OPTIONS
+    }
     return {
         name: value
         for name, value in {**groups, **options}.items()

@@ -415,6 +415,14 @@ def test_claims_show_both_protocols_and_every_estimator(sections: list[Section])
     assert "κ is `kappa_notebook`, of all matches that" in notes
 
 
+def test_what_changes_no_row_names_no_arm(tmp_path: Path, make_run: Callable):
+    alike = {"evaluation.best_epoch": False, "trainer.accelerator": "cpu", "trainer": "cpu"}
+    for seed, settings in enumerate([{}, alike, {"evaluation.validation_pairs": 9}]):
+        make_run(tmp_path / str(seed), "none", seed, settings=settings)
+    arms = gathered(tmp_path).done["arm"]
+    assert arms.tolist() == ["none", "none", "none evaluation.validation_pairs=9"]
+
+
 def test_one_protocol_alone_says_how_to_run_the_other(protocols: list[Path]):
     section = claims(gathered(protocols[1]))
     texts = " ".join(part for part in section.parts if isinstance(part, str))
