@@ -38,7 +38,7 @@ def ablation_table(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     chosen = runs.assign(correction=correction)[correction != ""]
     chosen = chosen.assign(arm=name_arms(chosen, ["correction"]))
-    by_run = {run: part for run, part in rows.groupby("run") if run}
+    by_run = {str(run): part for run, part in rows.groupby("run") if run}
     chosen = chosen[chosen["run"].isin(by_run.keys())]
     parts = [
         _corrections(own, by_run).assign(arm=arm) for arm, own in chosen.groupby("arm", sort=False)
