@@ -267,7 +267,10 @@ def _analysis(run: RunFolder) -> Analysis:
 
 
 def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:
-    """What a run was configured with: choices of config groups, then options; paths left out."""
+    """What a run was configured with: choices of config groups, then options.
+
+    Paths are left out, and the side of a window of another kind.
+    """
     if not run.config_file.is_file():
         return {}
     options = cast(dict[str, Any], pd.json_normalize(run.config).iloc[0].to_dict())
@@ -276,10 +279,15 @@ def _settings(run: RunFolder, choices: dict[str, Any]) -> dict[str, Any]:
         for group, choice in choices.items()
         if "/" not in group and group not in BY_OPTIONS
     }
+    windows = [name.rpartition(".")[0] for name in options if name.endswith(".window")]
+    unused = [
+        f"{window}.{'scale_factor' if options[f'{window}.window'] == 'fixed' else 'support'}"
+        for window in windows
+    ]
     return {
         name: value
         for name, value in {**groups, **options}.items()
-        if not any(name == part or name.startswith(f"{part}.") for part in NOT_COMPARED)
+        if not any(name == part or name.startswith(f"{part}.") for part in NOT_COMPARED + unused)
         and not (isinstance(value, str) and Path(value).is_absolute())
     }
 

@@ -418,7 +418,9 @@ def test_claims_show_both_protocols_and_every_estimator(sections: list[Section])
 def test_what_changes_no_row_names_no_arm(tmp_path: Path, make_run: Callable):
     alike = {"evaluation.best_epoch": False, "trainer.accelerator": "cpu", "trainer": "cpu"}
     for seed, settings in enumerate([{}, alike, {"evaluation.validation_pairs": 9}]):
-        make_run(tmp_path / str(seed), "none", seed, settings=settings)
+        # A window of a fixed side has no use for a scale.
+        window = {"patch.window": "fixed", "patch.scale_factor": 7.0 + seed}
+        make_run(tmp_path / str(seed), "none", seed, settings=window | settings)
     arms = gathered(tmp_path).done["arm"]
     assert arms.tolist() == ["none", "none", "none evaluation.validation_pairs=9"]
 
