@@ -88,7 +88,7 @@ def test_baselines_of_all_runs_count_once(page: Path):
 
 def test_baselines_on_other_pairs_are_not_taken_for_the_same():
     baseline = one_model(pair_id=["000001", "000002"]).assign(
-        descriptor="orb", seed=pd.NA, benchmark="eval"
+        descriptor="orb", seed=pd.NA, benchmark="eval", kappa=2.0, kappa_correct=1.5
     )
     runs = pd.DataFrame({"run": ["a", "b"], "arm": ["none", "l2"], "manifest_hash": ["x", "y"]})
     runs = runs.assign(protocol="corrected")
@@ -98,6 +98,13 @@ def test_baselines_on_other_pairs_are_not_taken_for_the_same():
     gathered = model_table(gather_rows({"a": older, "b": baseline}, runs))
     assert "kappa_correct_median" not in gathered
     assert "kappa_median" in gathered
+    # What another protocol measured stands there.
+    other = gather_rows(
+        {"a": older, "b": baseline}, runs.assign(protocol=["notebook", "corrected"])
+    )
+    medians = model_table(other).set_index("protocol")["kappa_correct_median"]
+    assert np.isnan(medians["notebook"])
+    assert medians["corrected"] == 1.5
 
 
 def test_ids_stay_text(page: Path):

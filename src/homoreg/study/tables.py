@@ -46,18 +46,18 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
     What has a seed was trained and belongs to its run's arm; trained rows come first. Anything else
     is a baseline under its own name. A baseline that several runs of a protocol evaluated on the
     same pairs is kept once, with an empty ``run``. An estimate of infinite corner error folds the
-    view: its status becomes ``folded``, which is a failure. A metric that an older table lacks is
-    left out, since nothing could be compared by it.
+    view: its status becomes ``folded``, which is a failure. A metric that a table of a protocol
+    lacks, since it is older, has no values in that protocol: nothing could be compared by it.
 
     Args:
         tables: evaluation tables by run.
         runs: with ``run``, ``protocol``, ``arm`` and ``manifest_hash``.
     """
     known = {record["run"]: record for record in runs.to_dict("records")}
-    parts = []
+    parts: dict[str, list[pd.DataFrame]] = {}
     for run, table in tables.items():
         trained = table["seed"].notna()
-        parts.append(
+        parts.setdefault(known[run]["protocol"], []).append(
             table.assign(
                 run=np.where(trained, run, ""),
                 protocol=known[run]["protocol"],
@@ -65,7 +65,8 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
                 manifest_hash=known[run]["manifest_hash"],
             )
         )
-    rows = pd.concat(parts, ignore_index=True, join="inner")
+    complete = [pd.concat(own, join="inner") for own in parts.values()]
+    rows = pd.concat(complete, ignore_index=True)
     rows = rows.sort_values("seed", key=pd.isna, kind="stable").drop_duplicates(
         ["run", "protocol", "arm", "estimator", "benchmark", "manifest_hash", "pair_id"],
         ignore_index=True,
@@ -101,8 +102,15 @@ def model_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["protocol", "estimator", "arm", "seed", "run"]
     reasons = sorted(failure_counts(rows))
+    # Without values a metric was not measured, unless no pair has an estimate.
+    unknown = {
+        protocol: [name for name in METRICS if name in own and own[name].isna().all()]
+        for protocol, own in rows.groupby("protocol")
+        if (own["status"] == "ok").any()
+    }
     records = []
     for key, group in rows.groupby(keys, dropna=False, sort=False):
+        group = group.drop(columns=unknown.get(group["protocol"].iloc[0], []))
         summary = summarize_rows(group)
         record: dict[str, Any] = dict(zip(keys, key, strict=True))
         record["pairs"] = summary["pairs"]
