@@ -15,8 +15,8 @@ from tests.study.test_published import RESULTS, read
 Cell = tuple[str, str, list[float]]  # where it stands, its text, the numbers in it
 Rows = list[list[str]]
 PROTOCOLS = {"cosine": "corrected", "strong": "corrected_strong"}
-METRICS = {"error": "log10_corner_error", "matches": "match_count", "precision": "precision_3px"}
-METRICS |= {"κ": "log10_kappa"}
+METRICS = {"recall 0.1": "precision_at_recall_10", "precision": "precision_3px"}
+METRICS |= {"error": "log10_corner_error", "matches": "match_count", "κ": "log10_kappa"}
 MARKS = {"higher": r"\*", "lower": r"\*", "equivalent": "="}
 
 
@@ -177,6 +177,22 @@ def claim_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
             yield f"{label}, {recipe}", "", []
 
 
+def rate_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
+    rates = csv("learning_rates", "tuned/tables").set_index(
+        ["recipe", "regularizer", "learning_rate"]
+    )
+    for label, *cells in rows:
+        recipe = next(recipe for recipe in PROTOCOLS if recipe in label)
+        for heading, cell in zip(head[1:], cells, strict=True):
+            mantissa, *power = heading.split("·")
+            rate = float(words(power[0] if power else mantissa)[0])
+            rate *= float(mantissa) if power else 1
+            near = [key for key in rates.index if np.isclose(key[2], rate, rtol=1e-6)]
+            run = [key for key in near if key[:2] == (recipe, words(label)[-1])]
+            numbers = [10 ** rates.loc[key, "magsac/log10_corner_error"] for key in run]
+            yield f"{label}, {heading}", cell, numbers
+
+
 # By what the head and the first label of a table look like.
 READERS: dict[str, Callable[[list[str], Rows], Iterator[Cell]]] = {
     r"`recipe=\w+`.*\|seeds\|": level_cells,
@@ -185,6 +201,7 @@ READERS: dict[str, Callable[[list[str], Rows], Iterator[Cell]]] = {
     r"\|\d+ photographs": photo_cells,
     r"\|none\|.*\nloss": notebook_cells,
     r"claim\|": claim_cells,
+    r"error \(px\) on validation": rate_cells,
 }
 
 
