@@ -307,8 +307,7 @@ def _differences(
     """The outcomes of arms against a baseline on the pairs that they share, of one estimator.
 
     Yields:
-        Records of :func:`compare_arms`, and whether the outcome is ``informative`` in the arms that
-        were compared on the same pairs.
+        Records of :func:`compare_arms`, and whether the outcome is ``informative`` in the two arms.
     """
     alike: dict[tuple[str, ...], list[str]] = {}
     for arm in arms:
@@ -322,7 +321,7 @@ def _differences(
         for name in names:
             outcome = OUTCOMES[name]
             runs = run_samples(outcome, own if outcome.all_rows else kept, sample)
-            means = list(arm_means(runs).values())
+            means = arm_means(runs)
             for arm in together:
                 ours, theirs = by_seed(runs, arm), by_seed(runs, baseline)
                 values = paired(ours, theirs, sample.photos)
@@ -334,7 +333,10 @@ def _differences(
                     **{"metric": name, "arm": arm},
                     "seeds_left_out": len(ours.keys() ^ theirs.keys()),
                     **{"pairs": len(sample.pairs), "photos": sample.photos, "left_out": left_out},
-                    "informative": not outcome.uninformative(means, analysis.floor_percent),
+                    "informative": not outcome.uninformative(
+                        [means[name] for name in (baseline, arm) if name in means],
+                        analysis.floor_percent,
+                    ),
                     "seeds": values.seeds.size,
                     "mean_baseline": np.mean([theirs[s][0] for s in both]) if both else np.nan,
                     "mean_arm": np.mean([ours[s][0] for s in both]) if both else np.nan,

@@ -168,7 +168,7 @@ def comparison(study: StudyData) -> Section | None:
         "the exact sign-flip test over seeds, with Holm's correction over the arms of an outcome. "
         "Equivalence: two one-sided tests within the margin. Margins, outcomes and their order "
         "were fixed in the config beforehand: the first outcome decides, the others describe. An "
-        "outcome that is near one end of its range in all arms, or infinite, is not informative."
+        "outcome that is near one end of its range in both arms, or infinite, is not informative."
     ]
     lines, tables, drawn = [], [], []
     for protocol in study.protocols:
