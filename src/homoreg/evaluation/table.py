@@ -34,7 +34,7 @@ from homoreg.evaluation.pair import (
 from homoreg.evaluation.systems import System
 from homoreg.files import atomic_path, reading, write_json
 from homoreg.geometry import Estimator, folds
-from homoreg.matching import Detector, RatioMatcher, ShiTomasi, cached
+from homoreg.matching import Detector, RatioMatcher, ShiTomasi, cached_detector
 from homoreg.metrics import COLUMNS, ID_COLUMNS, METRICS
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class EvaluationProtocol:
     estimators: Mapping[str, Estimator]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "detector", cached(self.detector))
+        object.__setattr__(self, "detector", cached_detector(self.detector))
 
     @property
     def main_estimator(self) -> str:

@@ -8,7 +8,7 @@ from homoreg.matching.detection import (
     OrbKeypoints,
     ShiTomasi,
     SiftKeypoints,
-    cached,
+    cached_detector,
     detect,
     image_key,
 )
@@ -30,7 +30,7 @@ __all__ = [
     "ShiTomasi",
     "SiftKeypoints",
     "average_precision",
-    "cached",
+    "cached_detector",
     "detect",
     "image_key",
     "match_descriptors",

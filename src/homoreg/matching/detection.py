@@ -72,24 +72,26 @@ class CachedDetector:
         return self._found[key]
 
 
-def cached(detector: Detector) -> CachedDetector:
+def cached_detector(detector: Detector) -> CachedDetector:
     """A detector with a memory, one for all detectors of a process that are equal.
 
     The jobs of a sweep that share a process detect once in the images they are evaluated on.
 
-    >>> cached(ShiTomasi()) is cached(ShiTomasi()), cached(ShiTomasi(9)) is cached(ShiTomasi())
-    (True, False)
+    >>> cached_detector(ShiTomasi()) is cached_detector(ShiTomasi())
+    True
+    >>> cached_detector(ShiTomasi(9)) is cached_detector(ShiTomasi())
+    False
     """
     if isinstance(detector, CachedDetector):
         return detector
     try:
-        return _cached(detector)
+        return _remembered(detector)
     except TypeError:  # of a detector without a hash
         return CachedDetector(detector)
 
 
 @lru_cache(maxsize=4)
-def _cached(detector: Detector) -> CachedDetector:
+def _remembered(detector: Detector) -> CachedDetector:
     return CachedDetector(detector)
 
 
