@@ -71,7 +71,8 @@ def print_summary(
         HOMOGRAPHIES,
     )
     _print(
-        "Matches: MMA @px of mutual neighbors or a system's matches; precision at equal recall",
+        "Matches: MMA @px of mutual neighbors or a system's matches; precision P at a recall R, 0 "
+        "if not reached",
         sorted(details["matching"], key=lambda entry: -entry["mma"]["3px"]),
         MATCHES,
     )
