@@ -67,7 +67,7 @@ class MatchingQuality:
             nan, none = float("nan"), np.empty(0)
             return vars(PairQuality(pair.group, matches.errors_px, nan, nan, 0, none, none > 0))
         matcher = without_ratio_test(evaluation.protocol.matcher)
-        nearest = matches.nearest or evaluation.match(matcher)
+        nearest = evaluation.nearest
         mutual = nearest if matcher.mutual else evaluation.match(replace(matcher, mutual=True))
         quality = PairQuality(
             pair.group,

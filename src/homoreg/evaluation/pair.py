@@ -239,14 +239,12 @@ class PairMatches(PointMatches):
         describe_ms: time for describing both images; NaN for a system.
         match_ms: time for matching; all that a system takes.
         own_keypoints: True for a system, of whose keypoints only the matched ones are known.
-        nearest: of a descriptor, what the matcher keeps without its ratio test.
     """
 
     errors_px: np.ndarray
     describe_ms: float
     match_ms: float
     own_keypoints: bool = False
-    nearest: "PairMatches | None" = None
 
 
 def evaluate_pair(
@@ -280,8 +278,15 @@ def evaluate_pair(
     """
     pair = ViewPair(pair_id, image1, image2, np.asarray(homography, np.float64))
     observation = observe(pair, detector or ShiTomasi())
-    matches = match_pair(descriptor, pair, observation, matcher or RatioMatcher(mutual=True))
-    return evaluate_matches(pair, observation, matches, estimators or {"dlt": Estimator()})
+    matcher, nearest = matcher or RatioMatcher(mutual=True), None
+    if isinstance(descriptor, System):
+        matches = match_images(descriptor, pair)
+    else:
+        described = describe_pair(descriptor, pair, observation)
+        matches = match_described(described, pair, observation, matcher)
+        nearest = match_described(described, pair, observation, without_ratio_test(matcher))
+    estimators = estimators or {"dlt": Estimator()}
+    return evaluate_matches(pair, observation, matches, estimators, nearest=nearest)
 
 
 def observe(pair: ViewPair, detector: Detector) -> Observation:
@@ -383,19 +388,6 @@ def match_described(
     descriptors: PairDescriptors, pair: ViewPair, observation: Observation, matcher: Matcher
 ) -> PairMatches:
     """Match the descriptors of a pair, and measure each match's distance from its true place."""
-    matches = _match(descriptors, pair, observation, matcher)
-    nearest = _match(descriptors, pair, observation, without_ratio_test(matcher))
-    return replace(matches, nearest=nearest)
-
-
-def without_ratio_test(matcher: Matcher) -> RatioMatcher:
-    """A matcher with its ratio test open; every nearest neighbor for one of another kind."""
-    return replace(matcher, ratio=None) if isinstance(matcher, RatioMatcher) else RatioMatcher(None)
-
-
-def _match(
-    descriptors: PairDescriptors, pair: ViewPair, observation: Observation, matcher: Matcher
-) -> PairMatches:
     started = time.perf_counter()
     matches = matcher(descriptors.view1, descriptors.view2, descriptors.metric)
     match_ms = 1e3 * (time.perf_counter() - started)
@@ -411,6 +403,11 @@ def _match(
         descriptors.describe_ms,
         match_ms,
     )
+
+
+def without_ratio_test(matcher: Matcher) -> RatioMatcher:
+    """A matcher with its ratio test open; every nearest neighbor for one of another kind."""
+    return replace(matcher, ratio=None) if isinstance(matcher, RatioMatcher) else RatioMatcher(None)
 
 
 def match_images(system: System, pair: ViewPair) -> PairMatches:
@@ -469,6 +466,7 @@ def evaluate_matches(
     matches: PairMatches,
     estimators: Mapping[str, Estimator],
     factors: Mapping[str, float] | None = None,
+    nearest: PairMatches | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each estimator, all from the same matches.
 
@@ -478,10 +476,11 @@ def evaluate_matches(
         matches: of a descriptor or a system.
         estimators: by name.
         factors: by estimator, how many times the predicted corner error bounds the true one.
+        nearest: what the matcher keeps without its ratio test; by default the matches.
     """
     shared = (
         {"pair_id": pair.id, "photo": pair.photo, "group": pair.group}
-        | _match_columns(observation, matches)
+        | _match_columns(observation, matches, nearest or matches)
         | {
             "rmse_identity_gray": observation.rmse_identity_gray,
             "rmse_oracle_gray": observation.rmse_oracle_gray,
@@ -509,12 +508,13 @@ def evaluate_matches(
     return rows
 
 
-def _match_columns(observation: Observation, matches: PairMatches) -> dict[str, Any]:
+def _match_columns(
+    observation: Observation, matches: PairMatches, nearest: PairMatches
+) -> dict[str, Any]:
     count = len(matches.errors_px)
     known = len(observation.keypoints1), len(observation.keypoints2), observation.repeatable
     keypoints1, keypoints2, repeatable = [np.nan] * 3 if matches.own_keypoints else known
     correct = {t: int((matches.errors_px <= t).sum()) for t in (1, 3, 5)}
-    nearest = matches.nearest or matches
     at_recall = precision_at_recall(
         nearest.ratios, nearest.errors_px <= CORRECT_PX, repeatable, EQUAL_RECALL
     )

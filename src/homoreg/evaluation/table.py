@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ from homoreg.evaluation.pair import (
     match_images,
     observe,
     oracle_matches,
+    without_ratio_test,
 )
 from homoreg.evaluation.systems import System
 from homoreg.files import atomic_path, reading, write_json
@@ -99,6 +101,11 @@ class PairEvaluation:
     matches: PairMatches
     protocol: EvaluationProtocol
     estimators: Mapping[str, Estimator]
+
+    @cached_property
+    def nearest(self) -> PairMatches:
+        """What the matcher keeps without its ratio test."""
+        return self.match(without_ratio_test(self.protocol.matcher))
 
     def match(self, matcher: Matcher) -> PairMatches:
         """Matches of the same descriptors by another matcher; a system has no others."""
@@ -189,7 +196,12 @@ def evaluate_benchmark(
                 rows += [ORACLE | head | row for row in found]
             factors = calibration.factors(label(evaluation.model), protocol.estimators)
             found = evaluate_matches(
-                pair, observation, evaluation.matches, evaluation.estimators, factors
+                pair,
+                observation,
+                evaluation.matches,
+                evaluation.estimators,
+                factors,
+                evaluation.nearest,
             )
             rows += [{**evaluation.model} | head | row for row in found]
             measured.append([recorder.measure(evaluation) for recorder in recorders])

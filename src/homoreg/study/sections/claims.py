@@ -16,6 +16,7 @@ from homoreg.study.document import (
     capitalized,
     probability,
 )
+from homoreg.study.sections.comparisons import ARM, DIFFERENCE, P_HOLM, SEEDS
 from homoreg.study.statistics import sign_flip_power
 
 STATEMENT_COLUMNS = [
@@ -28,13 +29,8 @@ STATEMENT_COLUMNS = [
 # What claim 1 counts, and what the counts are worth: all matches, and as many correct ones.
 MATCHES = ["match_count", "precision_3px", "precision_at_recall_10"]
 MATCH_COLUMNS = [
-    Column("arm", "arm"),
-    Column("seeds", "seeds"),
-    Column("mean_baseline", BASELINE, 3),
-    Column("mean_arm", "arm's", 3),
-    Column("difference", "difference", 3, ("low", "high")),
-    Column("p_holm", "p, Holm", probability),
-    VERDICT,
+    *(ARM, SEEDS, Column("mean_baseline", BASELINE, 3), Column("mean_arm", "arm's", 3)),
+    *(DIFFERENCE, P_HOLM, VERDICT),
 ]
 
 
