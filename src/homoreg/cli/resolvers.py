@@ -1,8 +1,8 @@
-"""Resolvers of ``conf/``: names of folders, and the precision that fits the hardware."""
+"""Resolvers of ``conf/``: names of folders, and values that fit the network or the hardware."""
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ def register_resolvers() -> None:
     register("homoreg.constant_keys", constant_keys, use_cache=True)
     register("homoreg.study", study_name)
     register("homoreg.job_name", job_name)
+    register("homoreg.choose", choose)
     register("homoreg.precision", default_precision)
     # Hydra warns where a file of conf/ stands for a plugin's config of the same name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/")
@@ -89,6 +90,15 @@ def _unique(value: str) -> str:
     if plain == value or re.fullmatch(r"\[[A-Za-z0-9.,-]*\]", value):
         return plain
     return f"{plain}-{keyed_seed(value) & 0xFFFF:04x}"
+
+
+def choose(name: str, values: Mapping[str, Any], otherwise: Any) -> Any:
+    """The value for a name, or ``otherwise`` if it has none of its own.
+
+    >>> choose("cnn", {"cnn": 40000}, 12000), choose("spatial", {"cnn": 40000}, 12000)
+    (40000, 12000)
+    """
+    return values.get(name, otherwise)
 
 
 def default_precision(accelerator: str = "auto") -> str:
