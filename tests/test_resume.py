@@ -8,11 +8,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from homoreg.cli.resume import Plan, one_at_a_time, plan_run
+from homoreg.descriptors.callbacks import EpochTable
 from homoreg.descriptors.checkpoint import read_checkpoint
 from homoreg.descriptors.checkpoint_io import AtomicCheckpointIO
 from homoreg.files import append
@@ -75,6 +78,20 @@ def test_a_damaged_checkpoint_costs_an_epoch(prepared: Path, trained: Path, tmp_
     assert "last.ckpt is damaged" in ended.stdout
     assert "previous.ckpt after 1 epochs" in ended.stdout
     assert_same_run(trained, broken)
+
+
+def test_the_epochs_of_before_keep_every_digit(tmp_path: Path) -> None:
+    # pandas 2 reads this number as …6334.
+    before = "0,9,3.7876839637756343,"
+    file = tmp_path / "metrics.csv"
+    file.write_text(f"epoch,step,val/kappa,val/loss\n{before}\n1,19,2.5,0.5\n")
+    table: Any = EpochTable(file)
+    trainer = SimpleNamespace(current_epoch=1, global_step=20, callback_metrics={})
+    table.on_fit_start(trainer, None)
+    table.on_train_epoch_start(trainer, None)
+    trainer.callback_metrics = {"val/kappa": torch.tensor(1.5)}
+    table.on_train_epoch_end(trainer, None)
+    assert file.read_text().splitlines()[1:] == [before, "1,19,1.5,"]
 
 
 @pytest.mark.slow

@@ -72,7 +72,9 @@ class EpochTable(pl.Callback):
         if not self.path.is_file():
             return
         with reading(self.path, "the table of epochs; delete it to continue without these epochs"):
-            self.rows = pd.read_csv(self.path).to_dict("records")
+            # As text: pandas 2 reads some numbers a digit off, and would write them so.
+            table = pd.read_csv(self.path, dtype=str, keep_default_na=False)
+            self.rows = table.astype({"epoch": int}).to_dict("records")
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
