@@ -274,6 +274,18 @@ def test_arms_are_compared_on_the_pairs_that_all_their_runs_share():
     assert table.loc["dropout", "low"] == shared.loc[("auc_5px", "dropout"), "low"]
 
 
+def test_two_pairs_of_a_photo_that_look_alike_stay_two():
+    # Three pairs of each photograph, two of which have the same RMSE without a warp.
+    rows = study(seeds=8).assign(manifest_hash="a")
+    number = rows["pair_id"].astype(int)
+    rows["photo"] = (number // 3).astype(str)
+    rows["rmse_identity_gray"] = 20.0 + number % 3 // 2
+    renamed = rows["arm"] == "l2"
+    rows.loc[renamed, "manifest_hash"], rows.loc[renamed, "pair_id"] = "b", rows["pair_id"] + "b"
+    table = compare_arms(rows, draws=20)
+    assert set(table["pairs"]) == {30}
+
+
 def test_the_notebooks_filter_is_applied_and_counted():
     rows = study(seeds=8, failed={"dropout": 0.4}, protocol="notebook")
     rows.loc[rows["pair_id"] == "000001", "kappa_notebook"] = 3e7

@@ -156,14 +156,21 @@ def identify_pairs(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with ``pair_id`` the same for the same pair of views, whatever its number.
 
     A pair is the same where photograph and RMSE without a warp agree: under another warp the same
-    photograph has another RMSE. Without an RMSE a pair is known by its manifest and number.
+    photograph has another RMSE. Pairs of one manifest that agree are told apart by their order.
+    Without an RMSE a pair is known by its manifest and number.
     """
     keys = rows["pair_id"].astype(str)
+    manifest = pd.Series("", rows.index)
     if "manifest_hash" in rows:
-        keys = rows["manifest_hash"].astype(str) + " " + keys
+        manifest = rows["manifest_hash"].astype(str)
+        keys = manifest + " " + keys
     if "rmse_identity_gray" in rows:
         rmse = rows["rmse_identity_gray"].astype(float)
         views = rows["photo"].astype(str) + " " + rmse.round(3).astype(str)
+        pairs = pd.DataFrame({"manifest": manifest, "views": views, "key": keys})
+        each = pairs.drop_duplicates().sort_values("key")
+        each["nth"] = each.groupby(["manifest", "views"]).cumcount().astype(str)
+        views += " " + pairs.merge(each, how="left")["nth"].set_axis(rows.index)
         keys = keys.where(rmse.isna(), views)
     return rows.assign(pair_id=keys).drop_duplicates(["estimator", "arm", "seed", "pair_id"])
 
