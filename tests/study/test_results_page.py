@@ -193,6 +193,20 @@ def rate_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
             yield f"{label}, {heading}", cell, numbers
 
 
+def ablation_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
+    read = csv("ablation", "ablation/tables").set_index("correction")
+    arms = csv("arms", "ablation/tables")
+    arms = arms.set_index(arms["arm"].str.partition("correction=")[2])
+    assert [label.partition(":")[0] for label, *_ in rows] == list(read.index)
+    for label, *cells in rows:
+        name = label.partition(":")[0]
+        medians = ["match_count_median", "precision_3px_median", "recall_3px_median"]
+        numbers = [arms.loc[name, f"{column}_mean"] for column in [*medians, "failed_percent"]]
+        numbers += [read.loc[name, "error"], np.log10(read.loc[name, "kappa"])]
+        for heading, cell, number in zip(head[1:], cells, numbers, strict=True):
+            yield f"{label}, {heading}", cell, [number] if np.isfinite(number) else []
+
+
 # By what the head and the first label of a table look like.
 READERS: dict[str, Callable[[list[str], Rows], Iterator[Cell]]] = {
     r"`recipe=\w+`.*\|seeds\|": level_cells,
@@ -200,6 +214,7 @@ READERS: dict[str, Callable[[list[str], Rows], Iterator[Cell]]] = {
     r"regularizer\|dose\|": dose_cells,
     r"\|\d+ photographs": photo_cells,
     r"\|none\|.*\nloss": notebook_cells,
+    r"correction\|": ablation_cells,
     r"claim\|": claim_cells,
     r"error \(px\) on validation": rate_cells,
 }
