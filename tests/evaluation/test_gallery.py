@@ -3,9 +3,6 @@
 import html
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tests.baselines import PROTOCOL, Orb, RootSift
+from tests.pages import Page, browse
 
 from homoreg.evaluation import ManifestBenchmark, evaluate_benchmark
 from homoreg.evaluation.gallery import page_columns, render_page, worst_first, write_gallery
@@ -73,57 +71,6 @@ def data_of(page: Path) -> dict:
     return json.loads(line.group(1))
 
 
-class Parsed(HTMLParser):
-    """Tags with their attributes, the table's rows, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.text += "|"
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self.rows[-1][-1] = self.text.rpartition("|")[2]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def named(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def column(self, heading: str) -> list[str]:
-        """Of the big table."""
-        at = self.rows[0].index(heading)
-        return [row[at] for row in self.rows[1:] if len(row) == len(self.rows[0])]
-
-
-def browse(page: Path, address: str, profile: Path, probe: str = "", width: int = 1400) -> Parsed:
-    """The page as Chromium has it after loading ``page#address``, and ``probe`` after that."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    assert browser, "this test needs Chromium or Chrome on the PATH"
-    if probe:
-        text = page.read_text(encoding="utf-8")
-        page = page.with_name("probed.html")
-        page.write_text(text.replace("</body>", f"<script>{probe}</script></body>"), "utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    options += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", "--dump-dom"]
-    options += [f"--window-size={width},900"]
-    found = subprocess.run(
-        [browser, *options, f"{page.as_uri()}#{address}"], capture_output=True, timeout=60
-    )
-    return Parsed(found.stdout.decode())
-
-
 def test_every_column_of_the_table_is_explained() -> None:
     explained = {column.name for column in page_columns()}
     # Part of the descriptor's label, and of the page's title.
@@ -166,7 +113,7 @@ def test_failures_stand_above_what_folds_and_ties_stay() -> None:
 
 def test_the_page_needs_nothing_but_itself(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    parsed = Parsed(text)
+    parsed = Page(text)
     assert not {"link", "iframe", "object", "base", "img"} & {tag for tag, _ in parsed.tags}
     assert not any("src" in attributes for _, attributes in parsed.tags)
     assert not re.search(r"@import|url\(|https?:|fetch\(|XMLHttpRequest|import\(", text)
@@ -174,7 +121,7 @@ def test_the_page_needs_nothing_but_itself(page: Path) -> None:
 
 
 def test_names_cannot_break_the_page(numbers_page: Path) -> None:
-    parsed = Parsed(numbers_page.read_text(encoding="utf-8"))
+    parsed = Page(numbers_page.read_text(encoding="utf-8"))
     assert len(parsed.named("script")) == 1
     assert data_of(numbers_page)["rows"][0][1] == "</script><b>"
 
@@ -203,7 +150,7 @@ def test_a_table_without_rows_is_a_page() -> None:
 def test_numbers_sort_with_infinities_at_the_ends_and_absences_last(
     numbers_page: Path, tmp_path: Path, direction: str, kappa: list[str], pairs: list[str]
 ) -> None:
-    parsed = browse(numbers_page, f"sort=kappa&dir={direction}", tmp_path)
+    parsed = browse(numbers_page, tmp_path, f"sort=kappa&dir={direction}")
     assert parsed.column("κ") == kappa
     assert parsed.column("pair") == pairs
     sorted_by = [th for th in parsed.named("th") if "aria-sort" in th]
@@ -213,13 +160,13 @@ def test_numbers_sort_with_infinities_at_the_ends_and_absences_last(
 
 @pytest.mark.slow
 def test_text_sorts_as_people_count_and_filters_hold(numbers_page: Path, tmp_path: Path) -> None:
-    parsed = browse(numbers_page, "sort=pair_id&dir=asc&all=1", tmp_path)
+    parsed = browse(numbers_page, tmp_path, "sort=pair_id&dir=asc&all=1")
     assert parsed.column("pair") == ["a/b & c", "p1", "p3", "p4", "p5", "p9", "p10"]
     assert parsed.column("inliers") == ["3", "2", "4", "5", "6", "1", "0"]
-    parsed = browse(numbers_page, "status=failed&descriptor=cnn%20l2%200", tmp_path)
+    parsed = browse(numbers_page, tmp_path, "status=failed&descriptor=cnn%20l2%200")
     # These rows were not labeled: nothing is called so, and nothing is left.
     assert parsed.column("pair") == []
-    parsed = browse(numbers_page, "status=failed&descriptor=cnn", tmp_path)
+    parsed = browse(numbers_page, tmp_path, "status=failed&descriptor=cnn")
     assert parsed.column("pair") == ["p9", "p3"]
     assert parsed.column("status") == ["degenerate", "too few matches"]
     assert "2 of 7 rows" in parsed.text
@@ -260,7 +207,7 @@ def test_headings_are_clicked_and_pairs_opened_stepped_and_closed(
     const run = () => { const step = steps.shift(); if (step) { step(); setTimeout(run, 50) } }
     addEventListener("load", run)
     """
-    parsed = browse(page, "", tmp_path, probe)
+    parsed = browse(page, tmp_path, probe=probe)
     (body,) = parsed.named("body")
     ranked = worst_first(table)
     falling = ranked.sort_values("match_count", ascending=False, kind="stable")
@@ -286,7 +233,7 @@ def test_a_link_opens_a_pair_with_its_descriptors_side_by_side(page: Path, tmp_p
       const tops = new Set(images.map(image => Math.round(image.getBoundingClientRect().top)))
       document.body.dataset.heights = tops.size
     })"""
-    parsed = browse(page, f"pair-{worst}", tmp_path, probe)
+    parsed = browse(page, tmp_path, f"pair-{worst}", probe=probe)
     (dialog,) = parsed.named("dialog")
     assert "open" in dialog
     assert [image["src"] for image in parsed.named("img")] == list(files.values())
@@ -297,7 +244,7 @@ def test_a_link_opens_a_pair_with_its_descriptors_side_by_side(page: Path, tmp_p
 
     pictured = set(data["pictures"])
     other = next(row[0] for row in data["rows"] if row[0] not in pictured)
-    parsed = browse(page, f"pair-{other}", tmp_path)
+    parsed = browse(page, tmp_path, f"pair-{other}")
     assert "open" in parsed.named("dialog")[0]
     assert parsed.named("img") == []
     assert html.unescape(parsed.text).count(f"python -m homoreg.evaluate runs=… pair={other}") == 1
@@ -311,7 +258,7 @@ def test_only_the_table_scrolls_sideways(page: Path, tmp_path: Path, width: int)
       document.body.dataset.overflow = root.scrollWidth - root.clientWidth
       document.body.dataset.scrolls = document.querySelector(".scroll").scrollWidth > innerWidth
     })"""
-    (body,) = browse(page, "all=1", tmp_path, probe, width).named("body")
+    (body,) = browse(page, tmp_path, "all=1", probe=probe, width=width).named("body")
     assert (body["data-overflow"], body["data-scrolls"]) == ("0", "true")
 
 
@@ -321,7 +268,7 @@ def test_thousands_of_rows_start_with_the_worst(tmp_path: Path) -> None:
     many["pair_id"] = [f"{i:06d}" for i in range(len(many))]
     path = tmp_path / "index.html"
     path.write_text(render_page(worst_first(many), "eval", {}, "command"), "utf-8")
-    parsed = browse(path, "", tmp_path / "profile")
+    parsed = browse(path, tmp_path / "profile")
     assert len(parsed.column("pair")) == 500
     assert "show the other 200 rows" in parsed.text
-    assert len(browse(path, "rows=all", tmp_path / "profile").column("pair")) == 700
+    assert len(browse(path, tmp_path / "profile", "rows=all").column("pair")) == 700
