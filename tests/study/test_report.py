@@ -1,5 +1,6 @@
 """The page: whole, self-contained, and every number on it in a table beside it."""
 
+import itertools
 import re
 import shutil
 from collections.abc import Callable
@@ -203,6 +204,19 @@ def test_a_browser_shows_all_of_it(page: Path, tmp_path: Path, width: int):
     (root,) = browse(copy, tmp_path / "profile", probe=probe, width=width).named("html")
     shown = {name: root[f"data-{name}"] for name in ("images", "broken", "overflow")}
     assert shown == {"images": str(len(FIGURES) + 1), "broken": "0", "overflow": "0"}
+
+
+@pytest.mark.parametrize("metric", ["match_count", "kappa", "rmse_gray"])
+def test_a_table_of_others_may_lack_a_metric(
+    tmp_path: Path, make_run: Callable[..., Path], metric: str
+) -> None:
+    for seed, regularizer in itertools.product((0, 1), ("none", "dropout")):
+        run = make_run(tmp_path / "runs" / f"{regularizer}{seed}", regularizer, seed)
+        table = pd.read_csv(run / "evaluation" / "eval.csv", dtype=str, keep_default_na=False)
+        table.drop(columns=metric).to_csv(run / "evaluation" / "eval.csv", index=False)
+    text = parsed(_report(tmp_path / "runs", tmp_path / "report")).text
+    assert "error of none" in text
+    assert not re.search(r"\bnan\b", text)
 
 
 def test_baselines_stand_beside_runs_of_their_keypoints(

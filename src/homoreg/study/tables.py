@@ -47,7 +47,8 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
     is a baseline under its own name. A baseline that several runs of a protocol evaluated on the
     same pairs is kept once, with an empty ``run``. An estimate of infinite corner error folds the
     view: its status becomes ``folded``, which is a failure. A metric that a table of a protocol
-    lacks, since it is older, has no values in that protocol: nothing could be compared by it.
+    lacks, since it is older or not homoreg's, has no values in that protocol: nothing could be
+    compared by it.
 
     Args:
         tables: evaluation tables by run.
@@ -67,6 +68,7 @@ def gather_rows(tables: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataF
         )
     complete = [pd.concat(own, join="inner") for own in parts.values()]
     rows = pd.concat(complete, ignore_index=True)
+    rows = rows.reindex(columns=[*rows, *(name for name in METRICS if name not in rows)])
     rows = rows.sort_values("seed", key=pd.isna, kind="stable").drop_duplicates(
         ["run", "protocol", "arm", "estimator", "benchmark", "manifest_hash", "pair_id"],
         ignore_index=True,
