@@ -26,6 +26,7 @@ def table(predicted, actual, status="ok", arm="none", estimator="dlt") -> pd.Dat
             "pair_id": [f"{i:06d}" for i in range(1, len(actual) + 1)],
             "photo": [f"{i}.jpg" for i in range(1, len(actual) + 1)],
             "status": status,
+            "inliers": 20,
             "predicted_corner_error_px": np.asarray(predicted, float),
             "corner_error_px": np.asarray(actual, float),
             "corner_error_rms_px": np.asarray(actual, float),
@@ -61,6 +62,7 @@ def simulated() -> pd.DataFrame:
                 "photo": f"{number}.jpg",
                 "status": "ok",
                 "match_count": count,
+                "inliers": count,
                 "corner_error_rms_px": corner_error_rms(estimate, truth, SIZE),
                 **{p: getattr(numbers, p) for p in PREDICTORS if p != "match_count"},
             }
@@ -166,6 +168,9 @@ def test_calibration_by_hand() -> None:
     assert row["within_1x"] == row["within_2x"] == pytest.approx(3 / 5)
     assert row["within_3x"] == 1
     assert row["within_2x_of_all"] == pytest.approx(3 / 7)
+    rows["inliers"] = [12, 12, 11, 12, 12, 0, 4]  # of the ratios: 0.5, 1, 3
+    (row,) = calibration(rows).to_dict("records")
+    assert (row["n_enough"], row["ratio_median_enough"]) == (3, 1)
 
 
 def test_failures_are_no_success_of_a_prediction() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from homoreg.aggregates import quartiles, resampled_mean
+from homoreg.geometry import FEW_MATCHES
 from homoreg.metrics import METRICS
 from homoreg.plotting import GRAY, INK, LIGHT_GRAY, WIDTH_IN, ArmStyle, styled
 from homoreg.study.arms import order_arms
@@ -82,7 +83,9 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
         others, and ``reasons`` (their number by status); ``ratio_q1``, ``ratio_median`` and
         ``ratio_q3`` of true over predicted; ``within_1x``, ``within_2x`` and ``within_3x``, the
         shares of the n whose true error is at most so many times the predicted one;
-        ``within_2x_of_all``, the second as a share of all rows.
+        ``within_2x_of_all``, the second as a share of all rows; ``n_enough``, those of the n with
+        :data:`~homoreg.geometry.FEW_MATCHES` inliers or more, and ``ratio_median_enough``, their
+        median: a consensus of fewer may be one of wrong matches, whose residuals say nothing.
     """
 
     records = []
@@ -91,12 +94,14 @@ def calibration(rows: pd.DataFrame) -> pd.DataFrame:
         predicted, actual = group.loc[has, PREDICTED].to_numpy(float), _errors(group)[has]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(actual == predicted, 1.0, actual / predicted)  # both may be 0
+        enough = ratios[group.loc[has, "inliers"].to_numpy() >= FEW_MATCHES]
         spread = dict(zip(("ratio_q1", "ratio_median", "ratio_q3"), quartiles(ratios), strict=True))
         within = {f"within_{k}x": actual <= k * predicted for k in WITHIN}
         shares = {
             name: float(held.mean()) if held.size else np.nan for name, held in within.items()
         }
         shares["within_2x_of_all"] = float(within["within_2x"].sum() / len(group))
+        shares |= {"n_enough": len(enough), "ratio_median_enough": quartiles(enough)[1]}
         records.append(about | _counts(group, has) | spread | shares)
     return pd.DataFrame(records)
 
