@@ -148,6 +148,12 @@ def evaluating(session: Session, repeats: int) -> list[Row]:
     points1 = random.uniform((0, 0), pair.size1, (MATCHES, 2))
     points2 = transform_points(points1, pair.homography) + random.normal(0, 1, (MATCHES, 2))
     solved = dlt_homography(points1, points2).homography
+    mixed2 = points2.copy()  # a third of the matches are wrong
+    mixed2[::3] = random.uniform((0, 0), pair.size2, (len(mixed2[::3]), 2))
+    magsac, weighted = (
+        instantiate(compose("evaluate", [f"estimators=[{name}]"]).estimators.magsac)
+        for name in ("magsac", "magsac_weighted")
+    )
     H = pair.homography
 
     def solve_and_condition() -> None:
@@ -164,6 +170,8 @@ def evaluating(session: Session, repeats: int) -> list[Row]:
             lambda: conditioning(points1, points2, solved, pair.size1), times
         ),
         "DLT and conditioning, 200 matches": milliseconds(solve_and_condition, times),
+        "MAGSAC with a refit, 200 matches": milliseconds(lambda: magsac(points1, mixed2), times),
+        "MAGSAC with a weighted refit": milliseconds(lambda: weighted(points1, mixed2), times),
         "RMSE and SSIM": milliseconds(lambda: compare_aligned(view1, view2, H)),
         "the original RMSE": milliseconds(lambda: rmse_notebook_gray(view1, view2, H)),
     }

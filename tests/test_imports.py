@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "descriptors": SHARED | {"data", "runs"},
     "evaluation": SHARED | {"aggregates", "geometry", "matching", "data", "descriptors", "runs"},
     "alignment": SHARED | {"geometry", "matching", "data", "descriptors", "evaluation", "runs"},
-    "study": SHARED | {"aggregates"},
+    "study": SHARED | {"aggregates", "geometry"},
     "cli": SHARED | {"data", "descriptors", "runs"},
 }
 # Import everything, imported by nothing.
