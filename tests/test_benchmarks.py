@@ -11,6 +11,10 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.cross_check import Errors, rows
 from benchmarks.ellipses import inside
+from benchmarks.plateau import main as plateau
+
+from homoreg.runs import RunFolder
+from tests.commands import DEBUG, succeed
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,3 +80,19 @@ def test_corners_inside_their_ellipses_are_counted() -> None:
     assert by_noise == pytest.approx(0.95, abs=0.01)
     assert calibrated == pytest.approx(0.5, abs=0.02)
     assert not inside(offsets[0], covariances, 10_000, float("nan"))[1].any()
+
+
+def test_the_first_draw_of_a_plateau_is_what_training_measured(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = "_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -1"
+    every += f', dirpath: "{tmp_path}/every", filename: "{{epoch}}", monitor: step, mode: max'
+    options = [f"data.root={prepared}", "hydra.run.dir=run", "trainer.max_epochs=4"]
+    succeed(tmp_path, "train", *DEBUG, *options, f"+callbacks.every={{{every}}}")
+    plateau(RunFolder(tmp_path / "run"), tmp_path / "every", draws=1)
+    printed = capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "run" / "csv" / "metrics.csv").groupby("epoch").last()
+    before, after = table.loc[[2, 3], "val/nn_accuracy"]
+    assert f"after 3 of 4 epochs: {before:.4f}\n" in printed
+    assert f"after 4 of 4 epochs: {after:.4f}\n" in printed
+    assert f"gained in the last quarter: {100 * (after / before - 1):.2f} %" in printed

@@ -179,6 +179,7 @@ def write_run(
         loss = 0.06 + 0.2 * np.exp(-epoch / 2) + dropout / 10 + rng.normal(0, 0.004)
         step = 100 * (epoch + 1) - 1
         lines.append({"epoch": epoch, "step": step, "val/loss": loss, "val/fpr95": loss * 2})
+        lines[-1]["val/nn_accuracy"] = 1 - loss
         train = {"train/loss": loss + dropout / 6, "train/loss_eval": loss * 0.95}
         lines.append({"epoch": epoch, "step": step, **train})
     (folder / "csv").mkdir()

@@ -9,7 +9,7 @@ import pytest
 
 from homoreg.study.analysis import Analysis
 from homoreg.study.comparisons import OUTCOMES, compare_arms, levels
-from homoreg.study.tables import arm_table, model_table
+from homoreg.study.tables import GAIN, arm_table, last_quarter_gains, model_table, over_seeds
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOLDERS = sorted(file.parent for file in RESULTS.rglob("evaluation.csv*"))
@@ -86,6 +86,18 @@ def test_published_tables_are_those_of_the_rows(folder: Path):
     assert_published(models, published, [*keys, "seed", "run"])
     assert_published(arm_table(models), read(folder / "arms.csv"), [*keys, "pairs"])
     check_intervals(folder, rows)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [folder for folder in FOLDERS if (folder / "epochs.csv").is_file()],
+    ids=lambda folder: folder.parent.name,
+)
+def test_published_gains_of_the_last_quarter_are_those_of_the_epochs(folder: Path):
+    runs = read(folder / "training.csv")
+    runs[GAIN] = runs["run"].map(last_quarter_gains(read(folder / "epochs.csv")))
+    again = over_seeds(runs, ["protocol", "arm"], ["final_train_loss", "final_val_loss", GAIN])
+    assert_published(again, read(folder / "training_arms.csv"), ["protocol", "arm"])
 
 
 def test_committed_results_are_small():

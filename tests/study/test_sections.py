@@ -158,6 +158,23 @@ def test_any_regularizer_is_an_arm(tmp_path: Path, make_run: Callable):
     assert len({study.styles[arm] for arm in ("none", "whitening", "rootsift")}) == 3
 
 
+def test_what_the_last_quarter_of_the_training_gained(both: StudyData):
+    """Six epochs: three quarters are four and a half, between the fourth and the fifth."""
+    gains = [
+        100 * (accuracy[5] / ((accuracy[3] + accuracy[4]) / 2) - 1)
+        for _, run in both.epochs.query("protocol == 'corrected' and arm == 'none'").groupby("run")
+        for accuracy in [run.sort_values("epoch")["val/nn_accuracy"].to_numpy()]
+    ]
+    table = tables(training(both))["training_arms"]
+    own = table.frame.query("protocol == 'corrected' and arm == 'none'").iloc[0]
+    assert own["seeds"] == len(gains)
+    assert own["last_quarter_gain_percent_mean"] == pytest.approx(np.mean(gains))
+    assert own["last_quarter_gain_percent_low"] < np.mean(gains)
+    assert table.cells["last quarter (%)"].str.contains(" to ").all()
+    short = replace(both, epochs=both.epochs[both.epochs["epoch"] < 3])
+    assert set(tables(training(short))["training_arms"].cells["last quarter (%)"]) == {"–"}
+
+
 def test_the_studys_figures_leave_out_what_the_study_left_out(both: StudyData):
     section = original_figures(both)
     boxes = section.frames["study_boxes"]

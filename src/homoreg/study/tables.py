@@ -26,6 +26,7 @@ BEST_EPOCH_METRICS = [*RUN_METRICS, "precision_3px_median", "recall_3px_median"]
 BEST_EPOCH_METRICS += ["match_count_median", "predicted_corner_error_px_median"]
 LOSSES = ("val/loss", "train/loss_eval", "train/loss")
 LOSS_COLUMNS = ("final_train_loss", "final_val_loss")
+GAIN = "last_quarter_gain_percent"
 
 
 # Rows
@@ -217,17 +218,51 @@ def training_table(runs: pd.DataFrame) -> pd.DataFrame:
     return sort_models(table.drop(columns="regularizer"), ["protocol", "arm", "seed", "run"])
 
 
+def last_quarter_gain_percent(epochs: Sequence[int], accuracy: Sequence[float]) -> float:
+    """What the last quarter of a training added to an accuracy.
+
+    Args:
+        epochs: how many were over, ascending, the whole training last.
+        accuracy: after each of them.
+
+    Returns:
+        Percent of the accuracy after three quarters of the training, which is interpolated between
+        epochs; NaN where it has fewer than four.
+
+    >>> round(last_quarter_gain_percent([1, 2, 3, 4], [0.2, 0.4, 0.5, 0.6]), 6)
+    20.0
+    """
+    if not len(epochs) or epochs[-1] < 4:
+        return np.nan
+    before = np.interp(0.75 * epochs[-1], epochs, accuracy)
+    return float(100 * (accuracy[-1] / before - 1))
+
+
+def last_quarter_gains(epochs: pd.DataFrame) -> pd.Series:
+    """:func:`last_quarter_gain_percent` of each run's 1-NN accuracy on validation patches."""
+    measured = epochs.dropna(subset="val/nn_accuracy").sort_values("epoch")
+    gains = {
+        str(run): last_quarter_gain_percent(
+            (own["epoch"] + 1).tolist(), own["val/nn_accuracy"].tolist()
+        )
+        for run, own in measured.groupby("run")
+    }
+    return pd.Series(gains, dtype=float)
+
+
 def training_options(training: pd.DataFrame) -> list[str]:
     """The columns of a training table that are options."""
-    others = {"protocol", "arm", "seed", "run", "seeds", *LOSS_COLUMNS}
+    others = {"protocol", "arm", "seed", "run", "seeds", *LOSS_COLUMNS, GAIN}
     return [name for name in map(str, training) if name not in others]
 
 
 def training_arms(training: pd.DataFrame) -> pd.DataFrame:
-    """The training table with a row per arm: mean losses, and all values of each option."""
+    """The training table with a row per arm: means over its runs, and all values of each option."""
     keys = ["protocol", "arm"]
     shared = training.groupby(keys, sort=False)[training_options(training)].agg(_all_values)
-    return sort_models(over_seeds(training, keys, LOSS_COLUMNS).merge(shared, on=keys), keys)
+    return sort_models(
+        over_seeds(training, keys, [*LOSS_COLUMNS, GAIN]).merge(shared, on=keys), keys
+    )
 
 
 def _all_values(values: pd.Series) -> str:
