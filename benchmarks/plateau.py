@@ -1,13 +1,14 @@
 """``python -m benchmarks.plateau``: what the last quarter of a training gained, on many places.
 
 A run measures 1-NN accuracy on one draw of a few hundred validation places, the same for all seeds.
-That is too few to tell 1 % from 2 %. Here the last epochs are measured on many such draws. Takes a
-run and the folder of the checkpoints of its epochs, which it wrote with
+That is too few to tell 1 % from 2 %. Here the last epochs are measured on many such draws:
 
-    '+callbacks.every={_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: FOLDER,
-      filename: "{epoch}", save_top_k: -1, monitor: step, mode: max}'
+    python -m benchmarks.plateau RUN [DRAWS]
 
-    python -m benchmarks.plateau RUN FOLDER [DRAWS]
+RUN is the folder of a run that kept the weights of its epochs in it, by
+
+    '+callbacks.epochs={_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -1,
+      dirpath: "${paths.run}/epochs", filename: "{epoch}", monitor: step, mode: max}'
 """
 
 import math
@@ -40,11 +41,12 @@ def places(validation: PatchPairDataset, draw: int) -> tuple[np.ndarray, np.ndar
     return patches1, patches2, batch["photo"][positive]
 
 
-def main(run: RunFolder, checkpoints: Path, draws: int = DRAWS) -> None:
+def main(run: RunFolder, draws: int = DRAWS) -> None:
     total = run.config["trainer"]["max_epochs"]
     # Epochs that were over: the two around three quarters, and the last two.
     epochs = sorted({math.floor(0.75 * total), math.ceil(0.75 * total), total - 1, total})
-    networks = [trained_descriptor(checkpoints / f"epoch={epoch - 1}.ckpt") for epoch in epochs]
+    files = [run.path / "epochs" / f"epoch={epoch - 1}.ckpt" for epoch in epochs]
+    networks = [trained_descriptor(file) for file in files]
     data = instantiate(run.config["data"])
     data.setup()
 
@@ -67,4 +69,4 @@ def main(run: RunFolder, checkpoints: Path, draws: int = DRAWS) -> None:
 
 
 if __name__ == "__main__":
-    main(RunFolder(Path(sys.argv[1])), Path(sys.argv[2]), *map(int, sys.argv[3:4]))
+    main(RunFolder(Path(sys.argv[1])), *map(int, sys.argv[2:3]))

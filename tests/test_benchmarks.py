@@ -85,11 +85,11 @@ def test_corners_inside_their_ellipses_are_counted() -> None:
 def test_the_first_draw_of_a_plateau_is_what_training_measured(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    every = "_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -1"
-    every += f', dirpath: "{tmp_path}/every", filename: "{{epoch}}", monitor: step, mode: max'
+    keep = "_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -1, monitor: step"
+    keep += ', mode: max, dirpath: "${paths.run}/epochs", filename: "{epoch}"'
     options = [f"data.root={prepared}", "hydra.run.dir=run", "trainer.max_epochs=4"]
-    succeed(tmp_path, "train", *DEBUG, *options, f"+callbacks.every={{{every}}}")
-    plateau(RunFolder(tmp_path / "run"), tmp_path / "every", draws=1)
+    succeed(tmp_path, "train", *DEBUG, *options, f"+callbacks.epochs={{{keep}}}")
+    plateau(RunFolder(tmp_path / "run"), draws=1)
     printed = capsys.readouterr().out
     table = pd.read_csv(tmp_path / "run" / "csv" / "metrics.csv").groupby("epoch").last()
     before, after = table.loc[[2, 3], "val/nn_accuracy"]

@@ -69,6 +69,20 @@ def test_a_sweep_refuses_runs_on_several_devices(prepared: Path, tmp_path: Path)
     assert "hydra/launcher=joblib" in ended.stderr.splitlines()[-1]
 
 
+def test_an_interpolation_in_an_override_follows_the_job(prepared: Path, tmp_path: Path) -> None:
+    every = "_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -1"
+    every += ", dirpath: '${paths.run}/every', monitor: step, mode: max"
+    options = ["experiment=debug", *TINY, f"data.root={prepared}", "study=keep"]
+    options += ["trainer.max_epochs=2", "evaluation.enabled=false"]
+    succeed(tmp_path, "train", "-m", *options, f"+callbacks.every={{{every}}}", "seed=0,1")
+    runs = sorted(path.parent for path in tmp_path.glob("multirun/keep/*/run.json"))
+    assert [run.name for run in runs] == ["seed-0", "seed-1"]
+    assert [len(list((run / "every").glob("*.ckpt"))) for run in runs] == [2, 2]
+    assert "${paths.run}/every" in (tmp_path / "multirun/keep/sweep.json").read_text()
+    again = succeed(tmp_path, "train", "-m", "study=keep")
+    assert "2 jobs: 2 done before" in again.stdout
+
+
 @pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_and_says_what_becomes_of_each_job(
     prepared: Path, tmp_path: Path

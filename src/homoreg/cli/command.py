@@ -26,7 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pydantic import TypeAdapter, ValidationError
 
 from homoreg.cli.options import option_lines
-from homoreg.cli.resolvers import register_resolvers
+from homoreg.cli.resolvers import given_overrides, register_resolvers
 from homoreg.cli.sweeps import (
     WHERE,
     SweepRecorder,
@@ -198,7 +198,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), hydra_too: bool = F
 
 def given_options() -> set[str]:
     """The options and groups that the command line or the sweep sets for this job."""
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = given_overrides(HydraConfig.get())
     return {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
 
 
@@ -274,8 +274,8 @@ class CheckOptions(Callback):
         CheckOptions.folder = str(config.hydra.run.dir)
         # Hydra turns exceptions in a callback into warnings.
         try:
-            given = config.hydra.overrides
-            check_options(config.hydra.job.config_name, given.task, own_configs(given.hydra))
+            own = own_configs(config.hydra.overrides.hydra)
+            check_options(config.hydra.job.config_name, given_overrides(config.hydra), own)
         except Exception as error:
             exit_with(error)
 

@@ -24,6 +24,7 @@ def register_resolvers() -> None:
     # and know which keys have one value in the whole sweep.
     register = partial(OmegaConf.register_new_resolver, replace=True)
     register("homoreg.now", lambda form: datetime.now().strftime(form), use_cache=True)
+    register("homoreg.given_overrides", lambda _root_: given_overrides(_root_.hydra))
     register("homoreg.constant_keys", constant_keys, use_cache=True)
     register("homoreg.study", study_name)
     register("homoreg.job_name", job_name)
@@ -44,6 +45,17 @@ def study_name(study: Any, otherwise: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", str(study)):
         raise HomoregError(f"study={study}: use letters, digits and . _ + - only")
     return str(study)
+
+
+def given_overrides(hydra: Any) -> list[str]:
+    """The overrides of a command as they were written: an interpolation in one may follow the job.
+
+    Args:
+        hydra: the ``hydra`` node of a config.
+    """
+    given = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(given, list)
+    return given
 
 
 def constant_keys(overrides: Sequence[str]) -> list[str]:

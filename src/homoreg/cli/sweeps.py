@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from homoreg.cli.resolvers import IDENTITY, register_resolvers
+from homoreg.cli.resolvers import IDENTITY, given_overrides, register_resolvers
 from homoreg.cli.results import print_results
 from homoreg.errors import HomoregError, exit_with, one_line
 from homoreg.files import reading, write_json, write_text
@@ -54,7 +54,7 @@ class SweepRecorder(Callback):
         # Hydra turns exceptions in a callback into warnings.
         try:
             self.folder = Path(config.hydra.sweep.dir).absolute()
-            overrides = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
+            overrides = [*given_overrides(config.hydra), *config.hydra.overrides.hydra]
             self.where = [o for o in overrides if o.startswith(WHERE)]
             if not any(o.startswith(("study=", "hydra.sweep.dir=")) for o in self.where):
                 self.where.append(f"study={self.folder.name}")
