@@ -5,10 +5,11 @@ That is too few to tell 1 % from 2 %. Here the last epochs are measured on many 
 
     python -m benchmarks.plateau RUN [DRAWS]
 
-RUN is the folder of a run that kept the weights of its epochs in it, by
+RUN is the folder of a run that kept the weights of its epochs in it, by the option "$EPOCHS":
 
-    '+callbacks.epochs={_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -1,
-      dirpath: "${paths.run}/epochs", filename: "{epoch}", monitor: step, mode: max}'
+    EPOCHS='+callbacks.epochs={_target_: lightning.pytorch.callbacks.ModelCheckpoint, '
+    EPOCHS+='save_top_k: -1, monitor: step, mode: max, dirpath: "${paths.run}/epochs", '
+    EPOCHS+='filename: "{epoch}"}'
 """
 
 import math

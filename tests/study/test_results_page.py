@@ -207,6 +207,28 @@ def ablation_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
             yield f"{label}, {heading}", cell, [number] if np.isfinite(number) else []
 
 
+def longer_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
+    """The run of a seed in the study, and one on three times as many patch pairs."""
+    studies = [("tables", "corrected"), ("longer/tables", "corrected@longer")]
+    for (folder, protocol), (label, *cells) in zip(studies, rows, strict=True):
+        runs = csv("runs", folder)
+        runs = runs[(runs["protocol"] == protocol) & (runs["seed"] == 200)].set_index("arm")
+        metrics = runs.filter(like="metrics.magsac/").astype(float)
+        errors = 10 ** metrics["metrics.magsac/log10_corner_error"]
+        numbers = [
+            value
+            for name in ("none", "dropout")
+            for value in (
+                errors[name],
+                metrics.loc[name, "metrics.magsac/auc_5px"],
+                metrics.loc[name, "metrics.magsac/precision_3px"],
+            )
+        ]
+        numbers.append(errors["dropout"] / errors["none"])
+        for heading, cell, number in zip(head[1:], cells, numbers, strict=True):
+            yield f"{label}, {heading}", cell, [number]
+
+
 # By what the head and the first label of a table look like.
 READERS: dict[str, Callable[[list[str], Rows], Iterator[Cell]]] = {
     r"`recipe=\w+`.*\|seeds\|": level_cells,
@@ -217,6 +239,7 @@ READERS: dict[str, Callable[[list[str], Rows], Iterator[Cell]]] = {
     r"correction\|": ablation_cells,
     r"claim\|": claim_cells,
     r"error \(px\) on validation": rate_cells,
+    r"trained on\|": longer_cells,
 }
 
 
