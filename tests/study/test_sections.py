@@ -263,7 +263,7 @@ def test_stated_contrasts_come_first_at_both_epochs(tmp_path: Path, make_run: Ca
 
 
 def test_a_contrast_at_another_dose_says_so(tmp_path: Path, make_run: Callable):
-    stated = [{"arm": arm, "against": "none"} for arm in ("l2", "dropout")]
+    stated = [{"arm": arm, "against": "none"} for arm in ("l2", "dropout", "hybrid")]
     analysis = CORRECTED | {"contrasts": stated}
     for arm, options in {"none": {}, "l2": {}, "dropout": {"regularizer.dropout": 0.1}}.items():
         make_run(tmp_path / arm, arm, 0, analysis=analysis, settings=options)
@@ -272,9 +272,10 @@ def test_a_contrast_at_another_dose_says_so(tmp_path: Path, make_run: Callable):
     assert f"The arm {changed} of its file in conf/regularizer." in notes(study)
     section = contrasts(study)
     lines = section.parts[1].splitlines()
-    assert [f"Not as stated: {changed}." in line for line in lines] == [False, True]
+    assert [f"Not as stated: {changed}." in line for line in lines] == [False, True, False]
+    assert lines[2].endswith("**hybrid** against none: no runs of a common seed.")
     verdicts = tables(section)["contrasts"].cells["verdict"]
-    assert list(verdicts) == ["too few seeds", "too few seeds, not as stated"]
+    assert list(verdicts) == ["too few seeds", "too few seeds, not as stated", "too few seeds"]
     make_run(tmp_path / "more", "dropout", 0, analysis=analysis)
     assert gathered(tmp_path).changed == {}  # now the arms' names tell
 

@@ -230,6 +230,8 @@ def effect(row: Mapping[Any, Any], outcome: Outcome) -> str:
 
 def says(row: Mapping[Any, Any], outcome: Outcome, reference: str) -> str:
     """One comparison as a sentence."""
+    if not row["seeds"]:
+        return f"**{escape(row['arm'])}** against {reference}: no runs of a common seed."
     verdict = VERDICTS[row["verdict"]]
     if row["verdict"] == "equivalent":
         margin = row["margin"]
