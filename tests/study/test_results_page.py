@@ -210,9 +210,9 @@ def ablation_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
 def longer_cells(head: list[str], rows: Rows) -> Iterator[Cell]:
     """The run of a seed in the study, and one on three times as many patch pairs."""
     studies = [("tables", "corrected"), ("longer/tables", "corrected@longer")]
-    for (folder, protocol), (label, *cells) in zip(studies, rows, strict=True):
+    for (folder, study), (label, *cells) in zip(studies, rows, strict=True):
         runs = csv("runs", folder)
-        runs = runs[(runs["protocol"] == protocol) & (runs["seed"] == 200)].set_index("arm")
+        runs = runs[(runs["protocol"] == study) & (runs["seed"] == 200)].set_index("arm")
         metrics = runs.filter(like="metrics.magsac/").astype(float)
         errors = 10 ** metrics["metrics.magsac/log10_corner_error"]
         numbers = [

@@ -29,9 +29,10 @@ def training(study: StudyData) -> Section:
             "Losses at the last epoch: means over the seeds of an arm with the 95 % t interval. "
             "Both losses are in evaluation mode, that is, without dropout, so that arms are "
             "comparable. Last quarter: what the last quarter of the training added to 1-NN "
-            "accuracy on validation patches, in percent of it. Above 1 % training was not at a "
-            "plateau. Patch: side of the network's input; offset: jitter of the second patch of "
-            f"a pair. The same for all: {shared}. The runs one by one: `tables/training.csv`.",
+            "accuracy on validation patches, in percent of it; below 1 % training was at a "
+            "plateau, as far as a few hundred places tell. Patch: side of the network's input; "
+            f"offset: jitter of the second patch of a pair. The same for all: {shared}. The runs "
+            "one by one: `tables/training.csv`.",
             "training_arms",
             study.readable(of_arms),
             [
