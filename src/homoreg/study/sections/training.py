@@ -10,12 +10,19 @@ from homoreg.study.document import Column, Figure, Part, Section, Table, as_text
 LOSSES = dict(zip(tables.LOSS_COLUMNS, ("training loss", "validation loss"), strict=True))
 # Any other option, as those of a regularizer, goes by its own name.
 OPTIONS = {"patch": "patch (px)", "offset_px": "offset (± px)"}
+PLATEAU = (
+    "Last quarter: what the last quarter of the training added to 1-NN accuracy on validation "
+    "patches, in percent of it; below 1 % training was at a plateau, as far as a few hundred "
+    "places tell. "
+)
 
 
 def training(study: StudyData) -> Section:
     of_runs = tables.training_table(study.done)
     if "val/nn_accuracy" in study.epochs:
-        of_runs[tables.GAIN] = of_runs["run"].map(tables.last_quarter_gains(study.epochs))
+        gains = of_runs["run"].map(tables.last_quarter_gains(study.epochs))
+        if gains.notna().any():  # none of a training of fewer than four epochs
+            of_runs[tables.GAIN] = gains
     of_arms = tables.training_arms(of_runs)
     names = {
         name: OPTIONS.get(name, name.replace("_", " ")) for name in tables.training_options(of_runs)
@@ -28,9 +35,7 @@ def training(study: StudyData) -> Section:
             "training_arms",
             "Losses at the last epoch: means over the seeds of an arm with the 95 % t interval. "
             "Both losses are in evaluation mode, that is, without dropout, so that arms are "
-            "comparable. Last quarter: what the last quarter of the training added to 1-NN "
-            "accuracy on validation patches, in percent of it; below 1 % training was at a "
-            "plateau, as far as a few hundred places tell. Patch: side of the network's input; "
+            f"comparable. {PLATEAU * (tables.GAIN in of_runs)}Patch: side of the network's input; "
             f"offset: jitter of the second patch of a pair. The same for all: {shared}. The runs "
             "one by one: `tables/training.csv`.",
             "training_arms",
