@@ -31,9 +31,10 @@ DRAWS = 30
 
 
 def places(validation: PatchPairDataset, draw: int) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
-    """A draw of places: their patches in view 1 and in view 2, and their photos.
+    """A draw of N places. Draw 0 is the one that training validates on.
 
-    Draw 0 is the one that training validates on.
+    Returns:
+        Their patches in view 1 and in view 2, each ``(N, S, S, 3)`` uint8, and ``(N,)`` the photos.
     """
     first = draw * validation.length
     batch = validation.cut(list(range(first, first + validation.length)))

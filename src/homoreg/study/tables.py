@@ -222,8 +222,8 @@ def last_quarter_gain_percent(epochs: Sequence[int], accuracy: Sequence[float]) 
     """What the last quarter of a training added to an accuracy.
 
     Args:
-        epochs: how many were over, ascending, the whole training last.
-        accuracy: after each of them.
+        epochs: ``(n,)`` how many were over, ascending, the whole training last.
+        accuracy: ``(n,)`` after each of them, in [0, 1].
 
     Returns:
         Percent of the accuracy after three quarters of the training, which is interpolated between
@@ -232,7 +232,7 @@ def last_quarter_gain_percent(epochs: Sequence[int], accuracy: Sequence[float]) 
     >>> round(last_quarter_gain_percent([1, 2, 3, 4], [0.2, 0.4, 0.5, 0.6]), 6)
     20.0
     """
-    if not len(epochs) or epochs[-1] < 4:
+    if epochs[-1] < 4:
         return np.nan
     before = np.interp(0.75 * epochs[-1], epochs, accuracy)
     return float(100 * (accuracy[-1] / before - 1))
